@@ -1,0 +1,222 @@
+"""Applies, shows and reverts the patches: `python -m magenta_patches --help`."""
+import argparse
+import difflib
+import hashlib
+import importlib.util
+import os
+import pathlib
+import sys
+
+from magenta_patches import patches
+
+ADDED_DIR = pathlib.Path(__file__).parent / 'added'
+BACKUP = '.orig'
+SEAL = '# Written by magenta_patches; sha256 of what is above: '
+
+
+class PatchError(Exception):
+  """Says in one sentence why nothing was changed."""
+
+
+def sha256(data):
+  return hashlib.sha256(data).hexdigest()
+
+
+def seal(text):
+  """Returns the bytes of `text` with a last line that says who wrote them."""
+  body = text.encode()
+  return body + f'{SEAL}{sha256(body)}\n'.encode()
+
+
+def is_sealed(data):
+  """Whether `data` is a file that `seal` made and nobody has edited since."""
+  body, mark, digest = data.rpartition(SEAL.encode())
+  return bool(mark) and sha256(body).encode() == digest.strip()
+
+
+def patched_text(stock, patch):
+  """Returns the text `stock` with all edits of `patch`, each matching once."""
+  for edit in patch.edits:
+    if not edit.old:
+      stock += edit.new
+    elif stock.count(edit.old) != 1:
+      raise PatchError(f'An edit of {patch.path} does not match: {edit.why}')
+    else:
+      stock = stock.replace(edit.old, edit.new)
+  return stock
+
+
+def find_package(name, target):
+  """Returns the folder of package `name` under `target`, or the installed one.
+
+  `target` may be the package itself, the folder that holds it, or None.
+  """
+  if target is None:
+    spec = importlib.util.find_spec(name)
+    return pathlib.Path(spec.origin).parent if spec else None
+  target = pathlib.Path(target).expanduser().resolve()
+  for folder in (target / name, target):
+    if folder.name == name and (folder / '__init__.py').is_file():
+      return folder
+  return None
+
+
+class File:
+  """A file that is to be patched or added, and what state it is in.
+
+  `stock` is its unpatched content (None for an added file), `wanted` what
+  `apply` writes, and `state` is one of 'stock', 'applied', 'outdated' (written
+  by another version of this table), 'missing' and 'unknown'.
+  """
+
+  def __init__(self, name, path, stock_sha256=None, make_text=None):
+    self.name, self.path = name, path
+    self.backup = path.with_name(path.name + BACKUP)
+    data = path.read_bytes() if path.is_file() else None
+    saved = self.backup.read_bytes() if self.backup.is_file() else None
+    self.stock = next((d for d in (data, saved)
+                       if d is not None and sha256(d) == stock_sha256), None)
+    self.current = data
+    self.wanted = None
+    if stock_sha256 is None or self.stock is not None:
+      self.wanted = seal(make_text(self.stock))
+    if data is None:
+      self.state = 'missing'
+    elif self.wanted is not None and data == self.wanted:
+      self.state = 'applied'
+    elif stock_sha256 and data == self.stock:
+      self.state = 'stock'
+    elif self.wanted is not None and is_sealed(data):
+      self.state = 'outdated'
+    else:
+      self.state = 'unknown'
+
+  def apply(self):
+    if self.stock is not None and not self.backup.exists():
+      write(self.backup, self.stock)
+    write(self.path, self.wanted)
+
+  def revert(self):
+    if self.stock is None:
+      self.path.unlink(missing_ok=True)
+    else:
+      write(self.path, self.stock)
+      self.backup.unlink(missing_ok=True)
+
+
+def write(path, data):
+  """Replaces `path` in one step, so that a full disk leaves it as it was."""
+  temporary = path.with_name(path.name + '.tmp')
+  try:
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def find_files(target=None):
+  """Returns a `File` for every row of the table that applies to `target`.
+
+  A `target` without note_seq leaves note_seq's row out.
+
+  Raises:
+    PatchError: if there is no Magenta to patch.
+  """
+  folders = {name: find_package(name, target)
+             for name in ('magenta', 'note_seq')}
+  if folders['magenta'] is None:
+    raise PatchError(
+        f'No magenta package in {target}.' if target else
+        'Magenta is not installed; run scripts/install.py first.')
+  if folders['note_seq'] is None and target is None:
+    raise PatchError('note-seq is not installed; run scripts/install.py first.')
+  files = []
+  for name in patches.ADDED:
+    text = (ADDED_DIR / name).read_text()
+    files.append(File(f'{patches.MUSIC_VAE}/{name}',
+                      folders['magenta'].parent / patches.MUSIC_VAE / name,
+                      make_text=lambda _, text=text: text))
+  for patch in patches.PATCHES:
+    folder = folders[patch.path.split('/')[0]]
+    if folder is not None:
+      files.append(File(
+          patch.path, folder.parent / patch.path, patch.sha256,
+          lambda stock, patch=patch: patched_text(stock.decode(), patch)))
+  return files
+
+
+def refuse_unknown(files):
+  """Raises PatchError if a file is neither upstream's nor ours."""
+  for f in files:
+    if f.state == 'unknown' or (f.state == 'missing' and f.name not in
+                                {f'{patches.MUSIC_VAE}/{a}'
+                                 for a in patches.ADDED}):
+      raise PatchError(
+          f'{f.path} is {"missing" if f.state == "missing" else "not the file"}'
+          ' of magenta 2.1.4 or note-seq 0.0.5, so nothing was changed; '
+          'put the released file back (pip install --no-deps '
+          '--force-reinstall magenta==2.1.4 note-seq==0.0.5, or git checkout '
+          'v2.1.4) and try again.')
+
+
+def apply(target=None):
+  """Patches Magenta; returns how many files were written (0 when all were)."""
+  files = find_files(target)
+  refuse_unknown(files)
+  todo = [f for f in files if f.state != 'applied']
+  for f in todo:
+    f.apply()
+  return len(todo)
+
+
+def revert(target=None):
+  """Restores every byte; returns how many files were restored or removed."""
+  files = find_files(target)
+  refuse_unknown(files)
+  todo = [f for f in files if f.state in ('applied', 'outdated')]
+  for f in todo:
+    f.revert()
+  return len(todo)
+
+
+def diff(target=None):
+  """Returns the patches as one unified diff, whether applied or not."""
+  files = find_files(target)
+  refuse_unknown(files)
+  return ''.join(''.join(difflib.unified_diff(
+      (f.stock or b'').decode().splitlines(True),
+      f.wanted.decode().splitlines(True),
+      f'a/{f.name}' if f.stock is not None else '/dev/null', f'b/{f.name}'))
+                 for f in files if f.stock is not None)
+
+
+def status(target=None):
+  """Returns a line for every file: its state and its name."""
+  return '\n'.join(f'{f.state:9s} {f.name}' for f in find_files(target))
+
+
+def main(argv=None):
+  parser = argparse.ArgumentParser(
+      prog='python -m magenta_patches', description=__doc__)
+  parser.add_argument('command', choices=('apply', 'status', 'diff', 'revert'))
+  parser.add_argument(
+      '--target', metavar='DIR',
+      help='a Magenta checkout, instead of the installed packages')
+  args = parser.parse_args(argv)
+  try:
+    if args.command == 'apply':
+      n = apply(args.target)
+      print(f'Patched {n} files.' if n else 'Already patched.')
+    elif args.command == 'revert':
+      n = revert(args.target)
+      print(f'Restored {n} files.' if n else 'Nothing to revert.')
+    else:
+      print({'status': status, 'diff': diff}[args.command](args.target))
+  except (PatchError, OSError) as e:
+    print(f'magenta_patches: {e}', file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

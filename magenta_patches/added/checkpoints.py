@@ -1,0 +1,90 @@
+"""Finds, repairs and slims the checkpoints of a MusicVAE training run."""
+import glob
+import os
+import re
+
+import tensorflow.compat.v1 as tf
+
+
+def is_complete(prefix):
+  """Whether every tensor of the checkpoint `prefix` can be read.
+
+  TensorFlow keeps a checksum of each tensor, so this finds truncated and
+  damaged files, and shards that are missing.
+  """
+  try:
+    reader = tf.train.load_checkpoint(prefix)
+    for name in reader.get_variable_to_shape_map():
+      reader.get_tensor(name)
+  except Exception:  # Which errors TensorFlow raises depends on the damage.
+    return False
+  return True
+
+
+def step_of(prefix):
+  """The training step in a checkpoint's name, -1 if there is none."""
+  match = re.search(r'-(\d+)$', prefix)
+  return int(match[1]) if match else -1
+
+
+def all_complete(directory):
+  """Yields the prefixes of complete checkpoints, newest (highest step) first.
+
+  Says a word about every broken one that it passes over.
+  """
+  prefixes = [path[:-len('.index')]
+              for path in glob.glob(os.path.join(glob.escape(directory),
+                                                 '*.index'))]
+  for prefix in sorted(prefixes, key=step_of, reverse=True):
+    if is_complete(prefix):
+      yield prefix
+    else:
+      tf.logging.warning('Skipping the broken checkpoint %s.', prefix)
+
+
+def newest_complete(directory):
+  """Returns the prefix of the newest complete checkpoint in `directory`.
+
+  Raises:
+    FileNotFoundError: if there is none.
+  """
+  for prefix in all_complete(directory):
+    return prefix
+  raise FileNotFoundError(
+      f'There is no complete checkpoint in {directory}; train first, or name '
+      'another folder.')
+
+
+def repair(directory):
+  """Makes the `checkpoint` file of `directory` name only what can be restored.
+
+  Returns the prefix of the newest complete checkpoint, or None.
+  """
+  prefixes = list(all_complete(directory))[::-1]
+  state = os.path.join(directory, 'checkpoint')
+  if prefixes:
+    tf.train.update_checkpoint_state(
+        directory, prefixes[-1],
+        [os.path.basename(p) for p in prefixes])
+    return prefixes[-1]
+  if os.path.exists(state):
+    os.remove(state)
+  return None
+
+
+def save_slim(prefix, new_prefix):
+  """Copies a checkpoint without what only training needs (Adam's slots).
+
+  The copy is a third of the size, and everything but training can use it, in
+  stock Magenta too.
+  """
+  reader = tf.train.load_checkpoint(prefix)
+  names = [n for n in reader.get_variable_to_shape_map()
+           if not re.search(r'/Adam(_1)?$|^beta[12]_power$', n)]
+  os.makedirs(os.path.dirname(new_prefix), exist_ok=True)
+  with tf.Graph().as_default(), tf.Session() as sess:
+    variables = [tf.Variable(reader.get_tensor(n), name=n, dtype=(
+        reader.get_variable_to_dtype_map()[n])) for n in names]
+    sess.run(tf.global_variables_initializer())
+    tf.train.Saver(variables, max_to_keep=None).save(
+        sess, new_prefix, write_meta_graph=False)

@@ -1,0 +1,88 @@
+"""The 4-bar drum configs: 4 bars of 16 steps, 9 drums, 512 classes a step.
+
+Flat models decode 64 steps in a row; hierarchical ones (`hierdec-`, after
+Roberts et al. 2018, arXiv 1803.05428) let a conductor make 16 embeddings, one
+a beat, from each of which 4 steps are decoded.
+"""
+from magenta.common import merge_hparams
+from magenta.contrib import training as contrib_training
+from magenta.models.music_vae import data
+from magenta.models.music_vae import lstm_models
+from magenta.models.music_vae.base_model import MusicVAE
+
+BARS = 4
+STEPS = 64  # 4 bars of 16 sixteenths.
+LEVEL_LENGTHS = [16, 4]  # 16 beats of 4 steps.
+
+# name: (encoder, decoder, encoder units, decoder units, latent, free bits,
+#        drum map)
+# GENERAL_MIDI is Magenta's default map, which the 2022 projects used. ROLAND
+# is the one of the TD-11 that the Groove MIDI Dataset was played on.
+GENERAL_MIDI = data.REDUCED_DRUM_PITCH_CLASSES
+ROLAND = data.ROLAND_DRUM_PITCH_CLASSES
+SIZES = {
+    'hierdec-drums_4bar':
+        ('flat', 'hier', [512] * 2, [256] * 2, 256, 48, ROLAND),
+    'hierdec-drums_4bar_small':
+        ('flat', 'hier', [512] * 2, [256] * 2, 256, 48, GENERAL_MIDI),
+    'hierdec-drums_4bar_large':
+        ('flat', 'hier', [1024] * 2, [512] * 2, 256, 48, GENERAL_MIDI),
+    # The size of the paper's models.
+    'hierdec-drums_4bar_paper':
+        ('flat', 'hier', [2048] * 2, [1024] * 2, 512, 256, GENERAL_MIDI),
+    'flat-drums_4bar':
+        ('flat', 'flat', [1024] * 2, [512] * 2, 256, 48, GENERAL_MIDI),
+    # Magenta.js loads hierarchical models with a one-layer encoder a level.
+    'hier-drums_4bar':
+        ('hier', 'hier', [512], [256] * 2, 256, 48, GENERAL_MIDI),
+    # The 4-bar sibling of upstream's cat-drums_2bar_big.
+    'cat-drums_4bar_big':
+        ('flat', 'flat', [2048], [2048] * 3, 512, 48, GENERAL_MIDI),
+    # For tests: it learns little, but in seconds.
+    'hierdec-drums_4bar_tiny':
+        ('flat', 'hier', [32], [32], 16, 48, ROLAND),
+}
+
+
+def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
+                z_size, free_bits, pitch_classes):
+  """Returns the `Config` for a row of `SIZES`."""
+  core_encoder = lstm_models.BidirectionalLstmEncoder
+  core_decoder = lstm_models.CategoricalLstmDecoder()
+  return config_cls(
+      model=MusicVAE(
+          lstm_models.HierarchicalLstmEncoder(core_encoder,
+                                              LEVEL_LENGTHS[::-1])
+          if encoder == 'hier' else core_encoder(),
+          lstm_models.HierarchicalLstmDecoder(
+              core_decoder, level_lengths=LEVEL_LENGTHS,
+              disable_autoregression=True)
+          if decoder == 'hier' else core_decoder),
+      hparams=merge_hparams(
+          lstm_models.get_default_hparams(),
+          contrib_training.HParams(
+              batch_size=512,
+              max_seq_len=STEPS,
+              z_size=z_size,
+              enc_rnn_size=enc_rnn_size,
+              dec_rnn_size=dec_rnn_size,
+              free_bits=free_bits,
+              max_beta=0.2,
+              sampling_schedule='inverse_sigmoid',
+              sampling_rate=1000)),
+      note_sequence_augmenter=None,
+      data_converter=data.DrumsConverter(
+          max_bars=100,  # Truncate long drum sequences before slicing.
+          slice_bars=BARS,
+          steps_per_quarter=4,
+          roll_input=True,
+          pitch_classes=pitch_classes,
+          max_tensors_per_notesequence=None),  # Every slice of every file.
+      train_examples_path=None,
+      eval_examples_path=None)
+
+
+def register(config_map, config_cls):
+  """Adds the configs above to Magenta's CONFIG_MAP."""
+  for name, row in SIZES.items():
+    config_map[name] = make_config(config_cls, *row)

@@ -1,0 +1,128 @@
+"""The few parts of Apache Beam that `preprocess_tfrecord` uses, in memory.
+
+The same pipeline, on one machine and without Beam: a collection is a Python
+iterator, a transform a function from iterator to iterator. Keys are grouped in
+the order in which they first appear, so the output is the same on every run.
+"""
+import collections
+import types
+
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+
+class Transform:
+  """A named step of a pipeline: `collection | 'name' >> transform`."""
+
+  def __init__(self, fn):
+    self.fn = fn
+
+  def __rrshift__(self, name):
+    return self
+
+
+class Collection:
+
+  def __init__(self, items):
+    self.items = items
+
+  def __or__(self, transform):
+    return Collection(transform.fn(self.items))
+
+
+class Pipeline(Collection):
+  """The start of a pipeline; its transforms run as they are put together."""
+
+  def __init__(self, options=None):
+    super().__init__(None)
+    del options  # They choose among Beam's runners.
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused_error):
+    pass
+
+
+class DoFn:
+  """What ParDo applies to every item: `process` yields any number of items."""
+
+  def __init__(self, *unused_args, **unused_kwargs):
+    pass
+
+
+def ParDo(do_fn):
+  return Transform(
+      lambda items: (out for item in items for out in do_fn.process(item)))
+
+
+def Map(fn):
+  return Transform(lambda items: map(fn, items))
+
+
+def Reshuffle():
+  return Transform(lambda items: items)
+
+
+def GroupByKey():
+  """Groups the values of (proto, value) pairs whose protos are equal."""
+  def group(items):
+    groups = collections.defaultdict(list)
+    for proto, value in items:
+      groups[type(proto), proto.SerializeToString(deterministic=True)].append(
+          value)
+    for (proto_type, serialized), values in groups.items():
+      yield proto_type.FromString(serialized), values
+  return Transform(group)
+
+
+class ProtoCoder:
+
+  def __init__(self, proto_type):
+    self.decode = proto_type.FromString
+    self.encode = lambda proto: proto.SerializeToString(deterministic=True)
+
+
+def ReadFromTFRecord(file_pattern, coder):
+  """Reads protos, with a progress bar."""
+  paths = tf.gfile.Glob(file_pattern)
+  if not paths:
+    raise FileNotFoundError(f'No files match {file_pattern}.')
+  records = [r for p in sorted(paths) for r in tf.python_io.tf_record_iterator(p)]
+  return Transform(lambda _: map(
+      coder.decode, tqdm(records, desc='Preprocessing', unit='file')))
+
+
+def WriteToTFRecord(prefix, num_shards, coder):
+  """Deals the items out to files `prefix-00000-of-00032`, as Beam names them.
+
+  The files appear under their names once all are complete.
+  """
+  def write(items):
+    names = [f'{prefix}-{i:05d}-of-{num_shards:05d}' for i in range(num_shards)]
+    writers = [tf.python_io.TFRecordWriter(n + '.tmp') for n in names]
+    for i, item in enumerate(items):
+      writers[i % num_shards].write(coder.encode(item))
+    for name, writer in zip(names, writers):
+      writer.close()
+      tf.gfile.Rename(name + '.tmp', name, overwrite=True)
+    return names
+  return Transform(write)
+
+
+class Metrics:
+  """Beam's counters, which only Beam's runners show."""
+
+  @staticmethod
+  def counter(unused_namespace, unused_name):
+    return types.SimpleNamespace(inc=lambda n=1: None)
+
+
+io = types.SimpleNamespace(
+    ReadFromTFRecord=ReadFromTFRecord, WriteToTFRecord=WriteToTFRecord)
+coders = types.SimpleNamespace(ProtoCoder=ProtoCoder)
+options = types.SimpleNamespace(
+    pipeline_options=types.SimpleNamespace(PipelineOptions=lambda flags: flags))
+typehints = types.SimpleNamespace(
+    with_input_types=lambda *types_: lambda cls: cls,
+    with_output_types=lambda *types_: lambda cls: cls)

@@ -1,0 +1,214 @@
+"""Drum slices as integers: converted once, cached, fed without any Python.
+
+DrumsConverter turns a performance into overlapping slices of 64 one-hot steps
+of 512 classes. The class is a number with one bit a drum, so a slice is 64
+integers, from which both the decoder's one-hot targets and the encoder's
+piano roll follow. They are kept beside the TFRecord they came from, in a file
+whose name is a hash of the TFRecord's content and the converter's settings.
+"""
+import hashlib
+import json
+import os
+
+import note_seq
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+
+class NotEnoughExamples(ValueError):
+  """There are fewer examples than one batch."""
+
+
+class _LazyTfds:
+  """`import tensorflow_datasets`, when it is first used.
+
+  The tensorflow_metadata on Colab was generated for a newer protobuf than
+  Colab's, whose version check then refuses it although it works; protobuf's
+  own switch turns the check off during the import.
+  """
+
+  def __getattr__(self, name):
+    switch = 'TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK'
+    before = os.environ.get(switch)
+    os.environ[switch] = 'true'
+    try:
+      import tensorflow_datasets  # pylint: disable=import-outside-toplevel
+    finally:
+      if before is None:
+        del os.environ[switch]
+      else:
+        os.environ[switch] = before
+    return getattr(tensorflow_datasets, name)
+
+
+tfds = _LazyTfds()
+
+
+def prepared_tfds(name):
+  """Returns the TFDS builder `name`, downloaded and prepared.
+
+  A local copy of the Groove MIDI Dataset's zip, named by the environment
+  variable GROOVE_ZIP, is used instead of the network.
+  """
+  builder = tfds.builder(name)
+  zip_path = os.environ.get('GROOVE_ZIP')
+  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(
+      manual_dir=os.path.dirname(os.path.abspath(zip_path))
+      if zip_path else None))
+  return builder
+
+
+def can_pack(config):
+  """Whether the config's data are fixed-length drum slices, all of them."""
+  converter = config.data_converter
+  return (type(converter).__name__ == 'DrumsConverter' and
+          config.note_sequence_augmenter is None and
+          converter.max_tensors_per_notesequence is None and
+          bool(converter._slice_steps) and
+          converter.end_token is None and
+          converter._roll_input and not converter._roll_output)
+
+
+def pack(note_sequence, converter):
+  """Returns the slices of a NoteSequence: uint16, [slices, steps], sorted."""
+  outputs = converter.to_tensors(note_sequence).outputs
+  if not outputs:
+    return np.zeros([0, converter._slice_steps], np.uint16)
+  return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
+
+
+def converter_settings(converter):
+  """All that decides which slices a DrumsConverter makes, as JSON."""
+  return json.dumps({
+      'pitch_classes': [list(p) for p in converter._pitch_classes],
+      'steps': converter._slice_steps,
+      'hop': converter._steps_per_bar,
+      'steps_per_quarter': converter._steps_per_quarter,
+      'pad_to_total_time': converter._pad_to_total_time,
+      'presplit': converter._presplit_on_time_changes,
+      'extractor': converter._drums_extractor_fn.keywords,
+  }, sort_keys=True)
+
+
+def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
+  """Returns all slices, from the cache or else converted and then cached.
+
+  Args:
+    source_hash: A hashlib hash of the data's content.
+    cache_prefix: What the cache file's path begins with.
+    read_note_sequences: Returns a list of functions, each of which returns a
+      NoteSequence.
+    converter: A DrumsConverter for which `can_pack` holds.
+
+  Returns:
+    uint16, [slices, steps].
+  """
+  source_hash.update(converter_settings(converter).encode())
+  path = f'{cache_prefix}.{source_hash.hexdigest()[:16]}.slices.npy'
+  if os.path.exists(path):
+    try:
+      return np.load(path)
+    except (OSError, ValueError):
+      tf.logging.warning('Making the damaged cache %s again.', path)
+  slices = np.concatenate(
+      [np.zeros([0, converter._slice_steps], np.uint16)] +
+      [pack(read(), converter) for read in tqdm(
+          read_note_sequences(), desc='Converting to slices', unit='file')])
+  temporary = f'{path}.{os.getpid()}.tmp'
+  try:
+    with open(temporary, 'wb') as f:
+      np.save(f, slices)
+    os.replace(temporary, path)
+  except OSError as e:
+    tf.logging.warning(
+        'The converted slices could not be kept in %s (%s); they will be '
+        'converted again next time.', path, e.strerror)
+    if os.path.exists(temporary):
+      os.remove(temporary)
+  return slices
+
+
+def load_slices(converter, examples_path=None, tfds_name=None,
+                split='train'):
+  """Returns the slices of a TFRecord (or glob of them) or of a TFDS split.
+
+  Raises:
+    FileNotFoundError: if nothing matches `examples_path`.
+    tf.errors.DataLossError: if a TFRecord is truncated or damaged.
+  """
+  if examples_path:
+    paths = sorted(tf.gfile.Glob(os.path.expanduser(examples_path)))
+    if not paths:
+      raise FileNotFoundError(
+          f'No TFRecord file matches {examples_path}; make one with '
+          'scripts/make_tfrecord.py, or name another.')
+    source_hash = hashlib.sha256()
+    for path in paths:
+      with open(path, 'rb') as f:
+        while block := f.read(1 << 20):
+          source_hash.update(block)
+    def read_tfrecords():
+      return [lambda r=r: note_seq.NoteSequence.FromString(r)
+              for path in paths for r in tf.python_io.tf_record_iterator(path)]
+    return cached_slices(source_hash, paths[0], read_tfrecords, converter)
+  builder = prepared_tfds(tfds_name)
+  def read_tfds():
+    examples = tfds.as_numpy(builder.as_dataset(split=split))
+    return [lambda midi=e['midi']: note_seq.midi_to_note_sequence(midi)
+            for e in examples]
+  return cached_slices(
+      hashlib.sha256(f'{builder.info.full_name} {split}'.encode()),
+      os.path.join(str(builder.data_dir), split), read_tfds, converter)
+
+
+def unpack(slices, converter):
+  """Returns `get_dataset`'s four tensors for a batch of slices.
+
+  Args:
+    slices: Integers, [batch, steps].
+    converter: The DrumsConverter they were made with.
+
+  Returns:
+    inputs: bool, [batch, steps, drums + 1]; the last says that no drum plays.
+    outputs: bool, [batch, steps, 2 ** drums]; one-hot.
+    controls: bool, [batch, steps, 0].
+    lengths: int32, [batch].
+  """
+  slices = tf.cast(slices, tf.int32)
+  batch, steps = tf.unstack(tf.shape(slices))
+  drums = converter.input_depth - 1
+  bits = tf.bitwise.bitwise_and(
+      tf.expand_dims(slices, -1), tf.constant([1 << d for d in range(drums)]))
+  inputs = tf.concat(
+      [bits > 0, tf.expand_dims(tf.equal(slices, 0), -1)], axis=-1)
+  outputs = tf.one_hot(slices, converter.output_depth, True, False, dtype=tf.bool)
+  return (inputs, outputs, tf.zeros([batch, steps, 0], tf.bool),
+          tf.fill([batch], steps))
+
+
+def get_dataset(config, is_training, seed=None):
+  """Does what `data.get_dataset` does for configs that `can_pack` accepts.
+
+  Training shuffles the whole data anew each epoch and repeats for ever; with
+  a `seed`, or a graph-level one, always in the same order.
+
+  Raises:
+    NotEnoughExamples: if there is not even one batch.
+  """
+  batch_size = config.hparams.batch_size
+  converter = config.data_converter
+  slices = load_slices(
+      converter,
+      config.train_examples_path if is_training else config.eval_examples_path,
+      config.tfds_name, 'train' if is_training else 'validation')
+  if len(slices) < batch_size:
+    raise NotEnoughExamples(
+        f'There are {len(slices)} examples, but a batch takes {batch_size}; '
+        f'use more data or a smaller batch (--hparams=batch_size='
+        f'{max(1, min(64, len(slices)))}).')
+  dataset = tf.data.Dataset.from_tensor_slices(slices)
+  if is_training:
+    dataset = dataset.shuffle(len(slices), seed=seed).repeat()
+  return dataset.batch(batch_size, drop_remainder=True).map(
+      lambda s: unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
