@@ -35,11 +35,11 @@ def is_sealed(data):
 
 
 def patched_text(stock, patch):
-  """Returns the text `stock` with all edits of `patch`, each matching once."""
+  """Returns the text `stock` with all edits of `patch` made."""
   for edit in patch.edits:
     if not edit.old:
       stock += edit.new
-    elif stock.count(edit.old) != 1:
+    elif stock.count(edit.old) != edit.times:
       raise PatchError(f'An edit of {patch.path} does not match: {edit.why}')
     else:
       stock = stock.replace(edit.old, edit.new)

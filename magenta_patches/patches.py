@@ -1,8 +1,8 @@
 """The table of patches: upstream file, its sha256, the edit, why.
 
-Every edit replaces one piece of text that occurs exactly once in the file of
-magenta 2.1.4 (or note-seq 0.0.5) as released on PyPI. An edit with an empty
-`old` is appended to the file.
+Every edit replaces a piece of text that occurs exactly `times` times in the
+file of magenta 2.1.4 (or note-seq 0.0.5) as released on PyPI. An edit with an
+empty `old` is appended to the file.
 """
 import dataclasses
 
@@ -13,6 +13,7 @@ class Edit:
   why: str
   old: str
   new: str
+  times: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,28 @@ PATCHES = (
              '        lambda i, o, l: (i, o, tf.zeros(\n'
              '            [tf.shape(i)[0], 0], data_converter.control_dtype), '
              'l))\n'),)),
+    Patch(
+        f'{MUSIC_VAE}/data_test.py',
+        'd6d634027f33e4470f5c57beba6a2aac0cf8f0feba69da00e867075f75bc1468',
+        (Edit(
+            "Upstream's test uses names that NumPy has dropped: tostring, ...",
+            'x.tostring()',
+            'x.tobytes()'),
+         Edit(
+             '... np.int ...',
+             '        a = a.astype(np.int)\n',
+             '        a = a.astype(int)\n'),
+         Edit(
+             '... np.int again ...',
+             '        b = b.astype(np.int)\n',
+             '        b = b.astype(int)\n'),
+         Edit(
+             '... and stacks of generators.',
+             'np.stack(np.argmax(s, axis=-1) for s in '
+             'np.split(t, [90, 180], axis=-1))\n',
+             'np.stack([np.argmax(s, axis=-1) for s in '
+             'np.split(t, [90, 180], axis=-1)])\n',
+             times=4),)),
     Patch(
         f'{MUSIC_VAE}/data_hierarchical.py',
         '9843e9eadbc8ecc8ce4f03b2171c7aa177ed7f09a877fd578e7bada78a530f85',
