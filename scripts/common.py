@@ -1,0 +1,111 @@
+"""What the scripts share: quiet imports, configs by name, errors in a sentence.
+
+Import this before TensorFlow.
+"""
+import errno
+import os
+import pathlib
+import sys
+import warnings
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+warnings.filterwarnings('ignore', module='pydub|tf_keras|magenta|tensorflow')
+warnings.filterwarnings('ignore', category=SyntaxWarning)  # In pydub.
+
+
+class UserError(Exception):
+  """One clear sentence that says what is wrong and what to do."""
+
+
+def music_vae():
+  """Imports Magenta's MusicVAE, patched, and returns its `configs` module.
+
+  Raises:
+    UserError: if Magenta is missing or not patched.
+  """
+  from magenta_patches import __main__ as patcher
+  try:
+    states = {f.state for f in patcher.find_files()}
+  except patcher.PatchError as e:
+    raise UserError(str(e)) from e
+  if states != {'applied'}:
+    raise UserError('Magenta is not patched; run '
+                    '`python -m magenta_patches apply` first.')
+  from magenta.models.music_vae import configs
+  from tensorflow.python.util import deprecation
+  deprecation._PRINT_DEPRECATION_WARNINGS = False  # About upstream's TF1 code.
+  return configs
+
+
+def get_config(name, hparams=''):
+  """Returns a copy of the config `name`, with `hparams` ('a=1,b=2') merged in.
+
+  Raises:
+    UserError: if the name or a hyperparameter is unknown.
+  """
+  import copy
+  config_map = music_vae().CONFIG_MAP
+  if name not in config_map:
+    raise UserError(f'There is no config {name!r}; the known ones are '
+                    f'{", ".join(sorted(config_map))}.')
+  config = copy.deepcopy(config_map[name])
+  try:
+    config.hparams.parse(hparams)
+  except (ValueError, KeyError) as e:
+    raise UserError(f'--hparams={hparams} was not understood: {e}') from e
+  return config
+
+
+def sentence(error):
+  """Returns what to tell a user about `error`, or None if it is our fault."""
+  import tensorflow as tf
+  if isinstance(error, UserError):
+    return str(error)
+  if isinstance(error, tf.errors.ResourceExhaustedError) or (
+      isinstance(error, OSError) and error.errno in (
+          errno.ENOSPC, errno.EDQUOT)):
+    text = str(error)
+    if 'OOM' in text:
+      return ('There is not enough memory; use a smaller batch '
+              '(--hparams=batch_size=64) or a smaller config.')
+    return ('The disk is full; free some space and run the same command again, '
+            f'nothing that was finished is lost ({text.splitlines()[0]}).')
+  if isinstance(error, tf.errors.DataLossError):
+    return (f'A data file is damaged or truncated ({error.message}); make it '
+            'again with scripts/make_tfrecord.py.')
+  if type(error).__name__ == 'NotEnoughExamples':
+    return str(error)
+  if isinstance(error, OSError):
+    return (str(error) if error.filename is None else
+            f'{error.filename}: {error.strerror}.')
+  return None
+
+
+def run(main, define_flags):
+  """Runs `define_flags()`, then `main()` under absl.
+
+  A user's mistake ends in one sentence and exit status 1.
+  """
+  from absl import app
+  def guarded(fn):
+    try:
+      return fn()
+    except KeyboardInterrupt:
+      print('\nStopped.', file=sys.stderr)
+      sys.exit(130)
+    except Exception as e:
+      text = sentence(e)
+      if text is None:
+        raise
+      print(f'\n{pathlib.Path(sys.argv[0]).name}: {text}', file=sys.stderr)
+      sys.exit(1)
+  def checked_main(argv):
+    if len(argv) > 1:
+      raise UserError(f'{argv[1]!r} was not understood; flags look like '
+                      '--name=value, and --help lists them.')
+    return main()
+  guarded(define_flags)
+  app.run(lambda argv: guarded(lambda: checked_main(argv)))
