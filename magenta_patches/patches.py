@@ -140,6 +140,16 @@ PATCHES = (
             '    if np.size(control):\n',
             '    if any(np.size(c) for c in tf.nest.flatten(control)):\n'),)),
     Patch(
+        f'{MUSIC_VAE}/lstm_models.py',
+        '1093435f73a2ff837eeb48d999ceb80206bab3dbea9eac47824f2e895e3ecdf7',
+        (Edit(
+            'The random numbers of a step do not depend on the step before, '
+            'so steps that run in parallel drew them in any order, and a seed '
+            'did not make sampling and scheduled sampling repeatable.',
+            '        maximum_iterations=max_length,\n',
+            '        maximum_iterations=max_length,\n'
+            '        parallel_iterations=1,\n'),)),
+    Patch(
         f'{MUSIC_VAE}/preprocess_tfrecord.py',
         '08ee872f7caf526e64f577f50008a5d18194b52c0e6d160511deebd043abc37d',
         (Edit(

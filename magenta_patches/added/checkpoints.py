@@ -2,6 +2,7 @@
 import glob
 import os
 import re
+import sys
 
 import tensorflow.compat.v1 as tf
 
@@ -39,7 +40,7 @@ def all_complete(directory):
     if is_complete(prefix):
       yield prefix
     else:
-      tf.logging.warning('Skipping the broken checkpoint %s.', prefix)
+      print(f'Skipping the broken checkpoint {prefix}.', file=sys.stderr)
 
 
 def newest_complete(directory):

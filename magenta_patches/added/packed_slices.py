@@ -9,6 +9,7 @@ whose name is a hash of the TFRecord's content and the converter's settings.
 import hashlib
 import json
 import os
+import sys
 
 import note_seq
 import numpy as np
@@ -110,7 +111,7 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
     try:
       return np.load(path)
     except (OSError, ValueError):
-      tf.logging.warning('Making the damaged cache %s again.', path)
+      print(f'Making the damaged cache {path} again.', file=sys.stderr)
   slices = np.concatenate(
       [np.zeros([0, converter._slice_steps], np.uint16)] +
       [pack(read(), converter) for read in tqdm(
@@ -121,9 +122,8 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
       np.save(f, slices)
     os.replace(temporary, path)
   except OSError as e:
-    tf.logging.warning(
-        'The converted slices could not be kept in %s (%s); they will be '
-        'converted again next time.', path, e.strerror)
+    print(f'The converted slices could not be kept in {path} ({e.strerror}); '
+          'they will be converted again next time.', file=sys.stderr)
     if os.path.exists(temporary):
       os.remove(temporary)
   return slices

@@ -1,0 +1,189 @@
+"""Samples drum loops from a checkpoint into MIDI, WAV and a picture.
+
+    python3 scripts/sample.py --run_dir=run --num_outputs=4
+    python3 scripts/sample.py --run_dir=run --mode=interpolate \
+        --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
+    python3 scripts/sample.py --run_dir=run --mode=reconstruct \
+        --input_midi_1=a.mid
+
+Without --run_dir or --checkpoint_file, the weights in weights/ are used.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import common
+import evaluate
+import render
+from absl import flags
+import numpy as np
+
+MAX_BATCH_SIZE = 64
+DEFAULT_CONFIG = 'hierdec-drums_4bar'
+
+
+def weights_dir(config_name):
+  return common.ROOT / 'weights' / config_name
+
+
+def find_checkpoint(config_name, run_dir=None, checkpoint_file=None):
+  """As evaluate.find_checkpoint, with weights/ where nothing is named."""
+  if run_dir is None and checkpoint_file is None:
+    checkpoint_file = str(weights_dir(config_name))
+    if not os.path.isdir(checkpoint_file):
+      raise common.UserError(
+          f'There are no weights of {config_name} in weights/; train first and '
+          'give --run_dir or --checkpoint_file.')
+  return evaluate.find_checkpoint(run_dir, checkpoint_file)
+
+
+def load_model(config, checkpoint, batch_size, seed):
+  """Returns Magenta's TrainedModel, whose samples `seed` decides."""
+  from magenta.models.music_vae import TrainedModel
+  import tensorflow.compat.v1 as tf
+  tf.set_random_seed(seed)
+  np.random.seed(seed)
+  try:
+    return TrainedModel(config, batch_size, checkpoint)
+  except (ValueError, tf.errors.InvalidArgumentError,
+          tf.errors.NotFoundError) as e:
+    raise common.UserError(evaluate.does_not_fit(checkpoint)) from e
+
+
+def first_slice(midi_path, converter):
+  """Returns the first 4 bars of drums of a MIDI file as the encoder's input.
+
+  Unlike DrumsConverter, which takes all slices there are, this starts with the
+  first bar in which a drum plays, and fills up with silence.
+
+  Args:
+    midi_path: A MIDI file in 4/4.
+    converter: A DrumsConverter with roll_input.
+
+  Returns:
+    bool, [steps, drums + 1].
+
+  Raises:
+    common.UserError: if it is not MIDI, not in 4/4 or without drums.
+  """
+  import note_seq
+  if not os.path.isfile(midi_path):
+    raise common.UserError(f'There is no MIDI file {midi_path}.')
+  try:
+    sequence = note_seq.midi_file_to_note_sequence(midi_path)
+  except note_seq.MIDIConversionError as e:
+    raise common.UserError(f'{midi_path} is not a valid MIDI file.') from e
+  sequence = note_seq.split_note_sequence_on_time_changes(sequence)[0]
+  steps_per_bar = render.STEPS_PER_BAR
+  quantized = note_seq.quantize_note_sequence(
+      sequence, converter._steps_per_quarter)
+  if note_seq.steps_per_bar_in_quantized_sequence(quantized) != steps_per_bar:
+    raise common.UserError(f'{midi_path} is not in 4/4.')
+  hits = [(note.quantized_start_step, converter._pitch_class_map[note.pitch])
+          for note in quantized.notes
+          if note.is_drum and note.pitch in converter._pitch_class_map]
+  if not hits:
+    raise common.UserError(f'{midi_path} has no drums (MIDI channel 10).')
+  start = min(hits)[0] // steps_per_bar * steps_per_bar
+  roll = np.zeros([converter._slice_steps, converter.input_depth], bool)
+  for step, drum in hits:
+    if step - start < len(roll):
+      roll[step - start, drum] = True
+  roll[:, -1] = ~roll.any(axis=1)
+  return roll
+
+
+def encode(model, midi_paths, converter):
+  """Returns the means of the latents of MIDI files' first 4 bars."""
+  rolls = [first_slice(path, converter) for path in midi_paths]
+  return model.encode_tensors(rolls, [len(r) for r in rolls])[1]
+
+
+def slerp(p0, p1, t):
+  """Spherical interpolation of two latents, as upstream does it."""
+  omega = np.arccos(np.clip(np.dot(
+      p0 / np.linalg.norm(p0), p1 / np.linalg.norm(p1)), -1, 1))
+  if np.sin(omega) < 1e-6:  # The same direction: there is no arc to follow.
+    return (1 - t) * p0 + t * p1
+  return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
+
+
+def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
+           num_outputs=4, temperature=0.5, seed=0, input_midi_1=None,
+           input_midi_2=None, hparams='', output_dir='outputs', name=None):
+  """Makes loops and writes them; returns what `render.write_loops` returns.
+
+  Args:
+    config_name: Name of the checkpoint's config.
+    run_dir: Training run whose newest checkpoint is used, ...
+    checkpoint_file: ... or a checkpoint, or folder of checkpoints.
+    mode: 'sample' from the prior, 'interpolate' between two MIDI files in
+      `num_outputs` steps, or 'reconstruct' a MIDI file from its latent.
+    num_outputs: Number of loops.
+    temperature: Of the softmax each step is sampled from.
+    seed: The same seed gives the same bytes.
+    input_midi_1: MIDI file to start from or to reconstruct.
+    input_midi_2: MIDI file to end at.
+    hparams: Changes to the config that the checkpoint was trained with.
+    output_dir: Folder to write to.
+    name: What the files' names begin with; default: the mode.
+
+  Raises:
+    common.UserError: if the input is wrong.
+  """
+  if num_outputs < 1 or not temperature > 0:
+    raise common.UserError(
+        '--num_outputs and --temperature must be more than 0.')
+  inputs = {'sample': [], 'interpolate': [input_midi_1, input_midi_2],
+            'reconstruct': [input_midi_1]}[mode]
+  if None in inputs:
+    raise common.UserError(
+        f'--mode={mode} needs ' + ' and '.join(
+            f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
+  config = common.get_config(config_name, hparams)
+  checkpoint = find_checkpoint(config_name, run_dir, checkpoint_file)
+  if inputs and type(config.data_converter).__name__ != 'DrumsConverter':
+    raise common.UserError(f'--mode={mode} knows only configs of drum slices.')
+  model = load_model(config, checkpoint, min(num_outputs, MAX_BATCH_SIZE), seed)
+  length = config.hparams.max_seq_len
+  if mode == 'sample':
+    sequences = model.sample(num_outputs, length, temperature)
+  else:
+    mu = encode(model, inputs, config.data_converter)
+    z = (np.array([slerp(mu[0], mu[1], t)
+                   for t in np.linspace(0, 1, num_outputs)])
+         if mode == 'interpolate' else np.repeat(mu, num_outputs, axis=0))
+    sequences = model.decode(z, length, temperature)
+  paths = render.write_loops(sequences, os.path.expanduser(output_dir),
+                             name or mode)
+  print(f'{len(sequences)} loops from {checkpoint}: '
+        f'{paths["midi"][0]} ... {paths["picture"]}')
+  return paths
+
+
+def define_flags():
+  flags.DEFINE_string('config', DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
+  flags.DEFINE_string('run_dir', None, 'Training run to sample from.')
+  flags.DEFINE_string('checkpoint_file', None,
+                      'Checkpoint, or folder of them, instead of --run_dir.')
+  flags.DEFINE_enum('mode', 'sample', ['sample', 'interpolate', 'reconstruct'],
+                    'What to make.')
+  flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
+  flags.DEFINE_float('temperature', 0.5, 'Randomness of each step.')
+  flags.DEFINE_integer('seed', 0, 'The same seed gives the same bytes.')
+  flags.DEFINE_string('input_midi_1', None,
+                      'MIDI file to interpolate from, or to reconstruct.')
+  flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
+  flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
+
+
+def main():
+  FLAGS = flags.FLAGS
+  sample(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
+         FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
+         FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir)
+
+
+if __name__ == '__main__':
+  common.run(main, define_flags)
