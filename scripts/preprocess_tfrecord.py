@@ -1,0 +1,41 @@
+"""Splits a TFRecord of NoteSequences into 4-bar examples, each one once.
+
+    python3 scripts/preprocess_tfrecord.py --config=hierdec-drums_4bar \
+        --input_tfrecord=dataset/drummer.tfrecord \
+        --output_tfrecord=dataset/examples.tfrecord --output_shards=1
+
+This is Magenta's own step, patched (see magenta_patches). Training does not
+need it, since scripts/train.py converts what it reads; it filters, removes
+loops that several files share, and shows what a model is trained on. It runs
+on Apache Beam where that is installed, and gives the same examples without.
+"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import common
+from absl import flags
+
+
+def define_flags():
+  common.music_vae()
+  # Magenta's own flags: --input_tfrecord, --output_tfrecord, --config, ...
+  from magenta.models.music_vae import preprocess_tfrecord
+  flags.mark_flags_as_required(['input_tfrecord', 'output_tfrecord', 'config'])
+
+
+def main():
+  FLAGS = flags.FLAGS
+  common.get_config(FLAGS.config)
+  from magenta.models.music_vae import preprocess_tfrecord
+  import tensorflow as tf
+  if not tf.io.gfile.glob(FLAGS.input_tfrecord):
+    raise common.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
+                           'make one with scripts/make_tfrecord.py.')
+  os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
+  preprocess_tfrecord.main(None)
+  print(f'Wrote {FLAGS.output_tfrecord}-*-of-{FLAGS.output_shards:05d}.')
+
+
+if __name__ == '__main__':
+  common.run(main, define_flags)
