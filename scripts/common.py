@@ -12,12 +12,18 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+# A notebook that samples must leave room on the GPU for a script that trains.
+os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
 warnings.filterwarnings('ignore', module='pydub|tf_keras|magenta|tensorflow')
 warnings.filterwarnings('ignore', category=SyntaxWarning)  # In pydub.
 
 
 class UserError(Exception):
   """One clear sentence that says what is wrong and what to do."""
+
+  def _render_traceback_(self):
+    """What IPython shows in a notebook instead of a traceback."""
+    return [str(self)]
 
 
 def music_vae():

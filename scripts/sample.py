@@ -37,6 +37,13 @@ def find_checkpoint(config_name, run_dir=None, checkpoint_file=None):
   return evaluate.find_checkpoint(run_dir, checkpoint_file)
 
 
+def all_checkpoints(run_dir):
+  """Returns a run's complete checkpoints, oldest first, the best one last."""
+  from magenta.models.music_vae import checkpoints
+  return [prefix for folder in ('train', 'best') for prefix in reversed(list(
+      checkpoints.all_complete(os.path.join(run_dir, folder))))]
+
+
 def load_model(config, checkpoint, batch_size, seed):
   """Returns Magenta's TrainedModel, whose samples `seed` decides."""
   from magenta.models.music_vae import TrainedModel
