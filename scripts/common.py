@@ -40,13 +40,17 @@ def music_vae():
   if states != {'applied'}:
     raise UserError('Magenta is not patched; run '
                     '`python -m magenta_patches apply` first.')
+  from absl import logging
   from magenta.models.music_vae import configs
   import tensorflow as tf
   from tensorflow.python.util import deprecation
   # As Magenta's console commands do by tf.disable_v2_behavior(): each decoder's
   # loop then has random numbers of its own, and graphs start faster.
   tf.compat.v1.disable_control_flow_v2()
-  deprecation._PRINT_DEPRECATION_WARNINGS = False  # About upstream's TF1 code.
+  # Upstream's TF1 code logs and is warned about by the page.
+  deprecation._PRINT_DEPRECATION_WARNINGS = False
+  logging.set_verbosity(logging.ERROR)
+  tf.get_logger().setLevel('ERROR')
   return configs
 
 
@@ -100,7 +104,6 @@ def run(main, define_flags):
   A user's mistake ends in one sentence and exit status 1.
   """
   from absl import app
-  from absl import logging
   def guarded(fn):
     try:
       return fn()
@@ -117,7 +120,6 @@ def run(main, define_flags):
     if len(argv) > 1:
       raise UserError(f'{argv[1]!r} was not understood; flags look like '
                       '--name=value, and --help lists them.')
-    logging.set_verbosity(logging.ERROR)  # TF1 code logs by the page.
     return main()
   guarded(define_flags)
   app.run(lambda argv: guarded(lambda: checked_main(argv)))

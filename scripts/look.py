@@ -10,6 +10,7 @@ import common
 import render
 
 MOST_STYLES = 12
+EXAMPLE = 'drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid'
 
 
 def read_info(groove_dir):
@@ -50,8 +51,7 @@ def plot_info(rows):
   return figure
 
 
-def look(groove_dir, example='drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid',
-         bars=4):
+def look(groove_dir, example=EXAMPLE, bars=4):
   """Shows the data set, and the first bars of a performance, in a notebook."""
   from IPython import display
   import note_seq
@@ -59,12 +59,12 @@ def look(groove_dir, example='drummer1/eval_session/1_funk-groove1_138_beat_4-4.
   hours = sum(float(r['duration']) for r in rows) / 3600
   drummers = len({r['drummer'] for r in rows})
   print(f'{len(rows)} performances by {drummers} drummers, {hours:.1f} hours.')
-  display.display(plot_info(rows))
+  render.show_figure(plot_info(rows))
   sequence = note_seq.midi_file_to_note_sequence(
       os.path.join(groove_dir, example))
   seconds = bars * 4 * 60 / sequence.tempos[0].qpm
   sequence = note_seq.extract_subsequence(sequence, 0, seconds)
-  display.display(render.plot_loops([sequence], [example]))
+  render.show_figure(render.plot_loops([sequence], [example]))
   try:
     display.display(display.Audio(
         render.synthesize(sequence), rate=render.SAMPLE_RATE))

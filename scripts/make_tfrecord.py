@@ -66,7 +66,6 @@ def make_tfrecord(input_dir, output_file, recursive=False):
   splits = read_splits(input_dir)
   os.makedirs(os.path.dirname(output_file) or '.', exist_ok=True)
   writers, counts, corrupt = {}, collections.Counter(), []
-  tf.get_logger().setLevel('ERROR')  # What upstream warns of is summed up.
   try:
     for path in tqdm(paths, desc='Converting MIDI', unit='file'):
       sequence = upstream.convert_midi(

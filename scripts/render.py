@@ -105,6 +105,15 @@ def write_loops(sequences, output_dir, name):
   return paths
 
 
+def show_figure(figure):
+  """Shows a matplotlib figure in a notebook."""
+  import io
+  from IPython import display
+  png = io.BytesIO()
+  figure.savefig(png, dpi=100)
+  display.display(display.Image(png.getvalue()))
+
+
 def show(paths):
   """Shows what `write_loops` wrote in a notebook: the picture, the players."""
   from IPython import display

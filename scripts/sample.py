@@ -80,7 +80,8 @@ def first_slice(midi_path, converter):
     sequence = note_seq.midi_file_to_note_sequence(midi_path)
   except note_seq.MIDIConversionError as e:
     raise common.UserError(f'{midi_path} is not a valid MIDI file.') from e
-  sequence = note_seq.split_note_sequence_on_time_changes(sequence)[0]
+  sequence = note_seq.sequences_lib.split_note_sequence_on_time_changes(
+      sequence)[0]
   steps_per_bar = render.STEPS_PER_BAR
   quantized = note_seq.quantize_note_sequence(
       sequence, converter._steps_per_quarter)

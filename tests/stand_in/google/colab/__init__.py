@@ -1,0 +1,1 @@
+"""Stands in for Colab's own package, which is not on PyPI."""
