@@ -69,7 +69,8 @@ def get_config(name, hparams=''):
   try:
     config.hparams.parse(hparams)
   except (ValueError, KeyError) as e:
-    raise UserError(f'--hparams={hparams} was not understood: {e}') from e
+    raise UserError(f'--hparams={hparams} was not understood ({e}); the '
+                    'README says where they are listed.') from e
   return config
 
 
@@ -78,15 +79,14 @@ def sentence(error):
   import tensorflow as tf
   if isinstance(error, UserError):
     return str(error)
-  if isinstance(error, tf.errors.ResourceExhaustedError) or (
-      isinstance(error, OSError) and error.errno in (
-          errno.ENOSPC, errno.EDQUOT)):
-    text = str(error)
-    if 'OOM' in text:
-      return ('There is not enough memory; use a smaller batch '
-              '(--hparams=batch_size=64) or a smaller config.')
+  first_line = str(error).split('\n')[0]
+  if (isinstance(error, OSError) and error.errno in (
+      errno.ENOSPC, errno.EDQUOT)) or 'No space left' in str(error):
     return ('The disk is full; free some space and run the same command again, '
-            f'nothing that was finished is lost ({text.splitlines()[0]}).')
+            f'nothing that was finished is lost ({first_line}).')
+  if isinstance(error, tf.errors.ResourceExhaustedError):
+    return ('There is not enough memory; use a smaller batch '
+            f'(--hparams=batch_size=64) or a smaller config ({first_line}).')
   if isinstance(error, tf.errors.DataLossError):
     return (f'A data file is damaged or truncated ({error.message}); make it '
             'again with scripts/make_tfrecord.py.')

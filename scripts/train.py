@@ -183,9 +183,14 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
   """Runs the steps from `start` to `num_steps`; saves by time and at the end."""
   import tensorflow.compat.v1 as tf
 
-  def save(i):
+  def terminate(*_):
+    raise KeyboardInterrupt
+  signal.signal(signal.SIGTERM, terminate)
+
+  def save():
+    i = int(sess.run(step))
     prefix = saver.save(sess, os.path.join(train_dir, 'model.ckpt'),
-                        global_step=step, write_meta_graph=False)
+                        global_step=i, write_meta_graph=False)
     if validation:
       scores, is_best = validation.check(prefix)
       writer.add_summary(tf.Summary(value=[
@@ -194,59 +199,51 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
       bar.write(f'Step {i}: validation loss {scores["loss"]:.2f}'
                 + (', the best so far.' if is_best else '.'))
     writer.flush()
+    return i
 
-  def terminate(*_):
-    raise KeyboardInterrupt
-  signal.signal(signal.SIGTERM, terminate)
+  def run_with_summary(i):
+    began = time.time()
+    _, summary = sess.run([train_op, summary_op])
+    values = {v.tag: v.simple_value
+              for v in tf.Summary.FromString(summary).value}
+    if not np.isfinite(values['loss']):
+      raise common.UserError(
+          f'The loss is no longer a number at step {i}; the checkpoints before '
+          'are kept, go on from them with a smaller '
+          '--hparams=learning_rate=0.0003.')
+    writer.add_summary(summary, i + 1)
+    writer.add_summary(tf.Summary(value=[tf.Summary.Value(
+        tag='global_step/sec', simple_value=1 / (time.time() - began))]), i + 1)
+    bar.set_postfix(loss=f'{values["loss"]:.1f}',
+                    kl_bits=f'{values["losses/kl_bits"]:.1f}')
 
-  bar = tqdm(initial=start, total=num_steps, desc='Training', unit='step')
-  i, saved, last_save = start, start, time.time()
-  try:
-    while i < num_steps:
-      if i % SUMMARY_STEPS == 0 or i == start:
-        began = time.time()
-        _, summary = sess.run([train_op, summary_op])
-        values = {v.tag: v.simple_value
-                  for v in tf.Summary.FromString(summary).value}
-        if not np.isfinite(values['loss']):
-          raise common.UserError(
-              f'The loss is no longer a number at step {i}; the checkpoints '
-              'before are kept, go on from them with a smaller '
-              '--hparams=learning_rate=0.0003.')
-        writer.add_summary(summary, i + 1)
-        writer.add_summary(tf.Summary(value=[tf.Summary.Value(
-            tag='global_step/sec',
-            simple_value=1 / (time.time() - began))]), i + 1)
-        bar.set_postfix(loss=f'{values["loss"]:.1f}',
-                        kl_bits=f'{values["losses/kl_bits"]:.1f}')
-      else:
-        sess.run(train_op)
-      i += 1
-      bar.update()
-      if time.time() - last_save >= CHECKPOINT_SECONDS:
-        save(i)
-        saved, last_save = i, time.time()
-  except tf.errors.OutOfRangeError as e:
-    raise common.UserError(
-        'There are fewer examples than one batch; use more data or a smaller '
-        'batch (--hparams=batch_size=16).') from e
-  except KeyboardInterrupt:
-    # The step that was interrupted may or may not have been finished.
-    i = int(sess.run(step))
-    if i > saved:
-      save(i)
-      saved = i
-    bar.close()
-    print(f'Stopped at step {i} and saved; the same command goes on from here.')
-    raise
-  finally:
-    writer.close()
-  if i > saved:
-    writer.reopen()
-    save(i)
-    writer.close()
-  bar.close()
-  print(f'Trained to step {i}: {train_dir}')
+  saved, last_save = start, time.time()
+  with tqdm(initial=start, total=num_steps, desc='Training',
+            unit='step') as bar:
+    try:
+      for i in range(start, num_steps):
+        if i % SUMMARY_STEPS == 0 or i == start:
+          run_with_summary(i)
+        else:
+          sess.run(train_op)
+        bar.update()
+        if time.time() - last_save >= CHECKPOINT_SECONDS:
+          saved, last_save = save(), time.time()
+      if saved < num_steps:
+        saved = save()
+    except tf.errors.OutOfRangeError as e:
+      raise common.UserError(
+          'There are fewer examples than one batch; use more data or a smaller '
+          'batch (--hparams=batch_size=16).') from e
+    except KeyboardInterrupt:
+      if int(sess.run(step)) > saved:
+        saved = save()
+      bar.close()
+      print(f'Stopped at step {saved} and saved; the same command goes on from '
+            'here.')
+      raise
+  writer.close()
+  print(f'Trained to step {saved}: {train_dir}')
 
 
 def evaluate_once(config, run_dir, examples_path, tfds_name):

@@ -64,9 +64,9 @@ def repair(directory):
   prefixes = list(all_complete(directory))[::-1]
   state = os.path.join(directory, 'checkpoint')
   if prefixes:
-    tf.train.update_checkpoint_state(
-        directory, prefixes[-1],
-        [os.path.basename(p) for p in prefixes])
+    # Relative names, so that the folder may be moved.
+    names = [os.path.basename(p) for p in prefixes]
+    tf.train.update_checkpoint_state(directory, names[-1], names)
     return prefixes[-1]
   if os.path.exists(state):
     os.remove(state)

@@ -1,0 +1,161 @@
+"""Shared by the tests: scripts as subprocesses, data, other environments.
+
+The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
+that scripts/quickstart.py writes. Three environments of their own are made in
+the project's folder and kept: Colab's, stock Magenta's and one with Beam.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / 'scripts'
+sys.path.insert(0, str(SCRIPTS))
+import common
+import quickstart
+
+# A flat model, whose graph is built in a second, and the same for every test.
+FLAT = ('--config=flat-drums_4bar',
+        '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
+TINY = 'hierdec-drums_4bar_tiny'
+
+
+def run(*command, cwd=ROOT, env=(), timeout=900):
+  """Runs a command without a GPU and returns its CompletedProcess."""
+  return subprocess.run(
+      [str(c) for c in command], cwd=cwd, capture_output=True, text=True,
+      timeout=timeout, env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1',
+                            **dict(env)})
+
+
+def script(name, *flags, python=sys.executable, **kwargs):
+  """Runs one of the project's scripts."""
+  return run(python, SCRIPTS / name, *flags, **kwargs)
+
+
+def check_sentence(result, *words):
+  """Asserts that a script ended in one sentence that has these words in it."""
+  assert result.returncode == 1, result.stderr
+  assert 'Traceback' not in result.stderr + result.stdout
+  last = result.stderr.strip().splitlines()[-1]
+  assert last.endswith('.'), last
+  for word in words:
+    assert word in last, last
+
+
+@pytest.fixture(scope='session')
+def groove_zip():
+  path = os.environ.get('GROOVE_ZIP')
+  if not path:
+    pytest.skip('GROOVE_ZIP does not name the Groove MIDI Dataset; this test '
+                'checks its known counts')
+  return path
+
+
+@pytest.fixture(scope='session')
+def dataset(tmp_path_factory):
+  """A folder with drummer.tfrecord, drummer-validation.tfrecord and MIDI."""
+  folder = tmp_path_factory.mktemp('dataset')
+  if os.environ.get('GROOVE_ZIP'):
+    assert script('download_groove.py',
+                  f'--output_dir={folder}').returncode == 0
+    midi = folder / 'groove'
+  else:
+    print('GROOVE_ZIP is not set: using drum loops of our own.')
+    midi = folder / 'own'
+    common.music_vae()
+    quickstart.write_own_loops(midi, count=12)
+    files = sorted(p.name for p in midi.iterdir())
+    (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(
+        f'{name},{split}\n' for name, split in zip(
+            files, ['train'] * 8 + ['validation'] * 2 + ['test'] * 2)))
+  result = script('make_tfrecord.py', f'--input_dir={midi}/',
+                  f'--output_file={folder}/drummer.tfrecord', '--recursive')
+  assert result.returncode == 0, result.stderr
+  return folder
+
+
+@pytest.fixture(scope='session')
+def trained(dataset, tmp_path_factory):
+  """The run directory of the flat model, trained for 12 steps."""
+  run_dir = tmp_path_factory.mktemp('run')
+  result = script('train.py', *FLAT, f'--run_dir={run_dir}', '--num_steps=12',
+                  f'--examples_path={dataset}/drummer.tfrecord')
+  assert result.returncode == 0, result.stderr
+  return run_dir
+
+
+def find_python(version):
+  """Returns a Python of this version ('3.7'), or None."""
+  found = shutil.which(f'python{version}')
+  candidates = ([found] if found else []) + sorted(map(str, pathlib.Path(
+      '~/.pyenv/versions').expanduser().glob(f'{version}.*/bin/python')))
+  for python in candidates:  # pyenv's shims exist even for what is not there.
+    probe = run(python, '-c', 'import sys; print(sys.version.split()[0])')
+    if probe.stdout.startswith(version + '.'):
+      return python
+  return None
+
+
+def make_environment(name, python, *requirements):
+  """Returns the Python of the environment `name`, which uv makes if need be.
+
+  Skips the test, aloud, where the Python or the network is missing.
+  """
+  folder = ROOT / f'.venv-{name}'
+  done = folder / 'complete'
+  if done.exists():
+    return folder / 'bin' / 'python'
+  if python is None:
+    pytest.skip(f'the Python for the environment {name} is not installed here')
+  shutil.rmtree(folder, ignore_errors=True)
+  run(sys.executable, '-m', 'pip', 'install', '-q', 'uv')
+  uv = [sys.executable, '-m', 'uv']
+  for command in ([*uv, 'venv', '--seed', '-p', python, folder],
+                  [*uv, 'pip', 'install', '-p', folder / 'bin' / 'python',
+                   *requirements]):
+    result = run(*command)
+    if result.returncode:
+      pytest.skip(f'the environment {name} could not be made: '
+                  f'{result.stderr.strip()[-500:]}')
+  done.touch()
+  return folder / 'bin' / 'python'
+
+
+@pytest.fixture(scope='session')
+def colab_python():
+  """Python 3.13 with the versions of Colab's GPU image, and this project.
+
+  tests/colab-freeze.txt has the lines of Colab's published `pip freeze` (of
+  2026-08-19) that have to do with this project, and what those need.
+  """
+  python = make_environment('colab', find_python('3.13'), '-r',
+                            ROOT / 'tests' / 'colab-freeze.txt')
+  result = script('install.py', python=python)
+  assert result.returncode == 0, result.stdout + result.stderr
+  return python
+
+
+@pytest.fixture(scope='session')
+def stock_python(tmp_path_factory):
+  """Python 3.7 with untouched Magenta 2.1.4 and its pinned dependencies."""
+  no_rtmidi = tmp_path_factory.mktemp('uv') / 'overrides.txt'
+  # Only Magenta's MIDI interface uses it, and it needs ALSA's headers.
+  no_rtmidi.write_text("python-rtmidi; sys_platform == 'none'\n")
+  return make_environment('stock', find_python('3.7'), '--overrides', no_rtmidi,
+                          'magenta==2.1.4')
+
+
+@pytest.fixture(scope='session')
+def beam_python():
+  """This Python's version with Apache Beam, and this project."""
+  python = make_environment(
+      'beam', sys.executable, '-r', ROOT / 'requirements.txt',
+      'apache-beam[tfrecord]')
+  result = script('install.py', python=python)
+  assert result.returncode == 0, result.stdout + result.stderr
+  return python

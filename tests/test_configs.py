@@ -1,0 +1,96 @@
+"""The 4-bar configs: what they are, and their sizes."""
+import conftest
+import common
+import numpy as np
+import pytest
+
+# Trainable parameters, as the README's table has them.
+PARAMETERS = {
+    'hierdec-drums_4bar': 11_984_896,
+    'hierdec-drums_4bar_small': 11_984_896,
+    'hierdec-drums_4bar_large': 44_940_288,
+    'hierdec-drums_4bar_paper': 176_911_872,
+    'hier-drums_4bar': 11_984_896,
+    'flat-drums_4bar': 40_213_504,
+    'cat-drums_4bar_big': 137_582_080,
+    'hierdec-drums_4bar_tiny': 111_392,
+}
+
+
+def test_all_are_tested_and_in_the_readme():
+  common.music_vae()
+  from magenta.models.music_vae import drums_4bar
+  assert set(PARAMETERS) == set(drums_4bar.SIZES)
+  readme = (conftest.ROOT / 'README.md').read_text()
+  for name, count in PARAMETERS.items():
+    assert f'`{name}`' in readme
+    assert f'{count:,}' in readme
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_parameters(name):
+  import tensorflow.compat.v1 as tf
+  config = common.get_config(name, 'batch_size=2')
+  with tf.Graph().as_default():
+    config.model.build(config.hparams, config.data_converter.output_depth,
+                       is_training=False)
+    config.model.encode(tf.zeros([2, 64, 10]), tf.constant([64, 64]))
+    config.model.sample(2, 64, tf.zeros([2, config.hparams.z_size]),
+                        temperature=1.)
+    count = sum(int(np.prod(v.shape)) for v in tf.trainable_variables())
+  assert count == PARAMETERS[name]
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_hyperparameters_and_data(name):
+  config = common.get_config(name)
+  hparams = config.hparams
+  assert (hparams.batch_size, hparams.max_seq_len, hparams.max_beta,
+          hparams.sampling_schedule, hparams.sampling_rate) == (
+              512, 64, 0.2, 'inverse_sigmoid', 1000)
+  assert hparams.free_bits == (256 if name.endswith('_paper') else 48)
+  assert config.data_converter.max_tensors_per_notesequence is None
+  assert (config.data_converter.input_depth,
+          config.data_converter.output_depth) == (10, 512)
+
+
+def test_roland_map_is_the_default_configs():
+  from magenta.models.music_vae import data
+  assert (common.get_config('hierdec-drums_4bar').data_converter._pitch_classes
+          == data.ROLAND_DRUM_PITCH_CLASSES)
+  assert (common.get_config('hierdec-drums_4bar_small').data_converter
+          ._pitch_classes == data.REDUCED_DRUM_PITCH_CLASSES)
+
+
+def test_magenta_js_can_load_hier_drums():
+  """Magenta.js wants 2 encoder levels of one layer, and these names."""
+  import tensorflow.compat.v1 as tf
+  config = common.get_config('hier-drums_4bar', 'batch_size=2')
+  with tf.Graph().as_default():
+    config.model.build(config.hparams, 512, is_training=False)
+    config.model.encode(tf.zeros([2, 64, 10]), tf.constant([64, 64]))
+    config.model.sample(2, 64, tf.zeros([2, 256]), temperature=1.)
+    names = {v.op.name for v in tf.trainable_variables()}
+  cells = {f'encoder/hierarchical_level_{level}/cell_0/bidirectional_rnn/{way}/'
+           'multi_rnn_cell/cell_0/lstm_cell/kernel'
+           for level in (0, 1) for way in ('fw', 'bw')}
+  assert {n for n in names if n.startswith('encoder/hier')
+          and n.endswith('kernel')} == cells
+  assert {'decoder/hierarchical_level_0/initial_state/kernel',
+          'core_decoder/decoder/z_to_initial_state/kernel',
+          'core_decoder/decoder/output_projection/kernel'} <= names
+
+
+def test_upstream_configs_are_still_there():
+  for name in ('groovae_4bar', 'cat-drums_2bar_small', 'hier-trio_16bar'):
+    assert common.get_config(name)
+
+
+@pytest.mark.parametrize('flags,words', [
+    (['--config=nonsense'], ['nonsense', 'hierdec-drums_4bar', 'groovae_4bar']),
+    (['--hparams=nonsense=1'], ['--hparams']),
+    (['nonsense'], ['nonsense', '--help']),
+])
+def test_unknown_names(tmp_path, flags, words):
+  conftest.check_sentence(conftest.script(
+      'train.py', f'--run_dir={tmp_path}', '--examples_path=x', *flags), *words)

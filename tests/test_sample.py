@@ -1,0 +1,155 @@
+"""Sampling, interpolation and reconstruction, by bytes and by numbers."""
+import os
+
+import conftest
+import common
+import numpy as np
+import pytest
+import render
+import sample
+
+
+def make(output_dir, run_dir, *flags, **kwargs):
+  return conftest.script(
+      'sample.py', *conftest.FLAT, f'--run_dir={run_dir}',
+      f'--output_dir={output_dir}', *flags, **kwargs)
+
+
+def onsets(audio, rate):
+  """Counts the rises of the loudness by 10 ms frames."""
+  frames = audio[:len(audio) // (rate // 100) * (rate // 100)].reshape(
+      -1, rate // 100)
+  loudness = np.sqrt((frames ** 2).mean(axis=1))
+  return int(((loudness[1:] > 2 * loudness[:-1]) &
+              (loudness[1:] > 0.02)).sum())
+
+
+def test_same_seed_same_bytes(trained, tmp_path):
+  import soundfile
+  for folder, seed in (('a', 3), ('b', 3), ('c', 4)):
+    result = make(tmp_path / folder, trained, f'--seed={seed}',
+                  '--temperature=1.0', '--num_outputs=2')
+    assert result.returncode == 0, result.stderr
+  names = ['sample-1.mid', 'sample-1.wav', 'sample-2.mid', 'sample-2.wav',
+           'sample.png']
+  assert sorted(os.listdir(tmp_path / 'a')) == names
+  for name in names:
+    a, b, c = ((tmp_path / f / name).read_bytes() for f in 'abc')
+    assert a == b != c, name
+  audio, rate = soundfile.read(tmp_path / 'a' / 'sample-1.wav')
+  assert rate == 44100
+  assert np.sqrt((audio ** 2).mean()) > 0.01 and np.abs(audio).max() <= 1
+  assert onsets(audio, rate) >= 4
+
+
+@pytest.fixture
+def two_loops(dataset):
+  """Two MIDI files of the data."""
+  paths = sorted(dataset.rglob('*4-4.mid')) or sorted(dataset.rglob('*.mid'))
+  return str(paths[0]), str(paths[-1])
+
+
+def test_interpolate_and_reconstruct(trained, two_loops, tmp_path):
+  a, b = two_loops
+  result = make(tmp_path, trained, '--mode=interpolate', '--num_outputs=3',
+                f'--input_midi_1={a}', f'--input_midi_2={b}')
+  assert result.returncode == 0, result.stderr
+  assert len(list(tmp_path.glob('interpolate-*.mid'))) == 3
+  result = make(tmp_path, trained, '--mode=reconstruct', '--num_outputs=1',
+                f'--input_midi_1={a}')
+  assert result.returncode == 0, result.stderr
+  assert (tmp_path / 'reconstruct-1.mid').exists()
+
+
+def test_slerp_is_upstreams():
+  p0, p1 = np.random.RandomState(0).randn(2, 16)
+  omega = np.arccos(p0 @ p1 / np.linalg.norm(p0) / np.linalg.norm(p1))
+  for t in (0, 0.3, 1):
+    np.testing.assert_allclose(
+        sample.slerp(p0, p1, t),
+        np.sin((1 - t) * omega) / np.sin(omega) * p0 +
+        np.sin(t * omega) / np.sin(omega) * p1)
+  np.testing.assert_allclose(sample.slerp(p0, p0, 0.5), p0)
+
+
+def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
+  """A loop that the converter decodes is encoded as it was."""
+  common.music_vae()
+  import note_seq
+  from magenta.models.music_vae import packed_slices
+  import tensorflow as tf
+  converter = common.get_config(conftest.TINY).data_converter
+  slices = packed_slices.load_slices(
+      converter, str(dataset / 'drummer-test.tfrecord'))
+  slices = slices[(slices[:, :16] > 0).any(axis=1)][::50]
+  inputs, outputs, _, _ = (t.numpy() for t in packed_slices.unpack(
+      slices, converter))
+  for i, sequence in enumerate(converter.from_tensors(outputs)):
+    path = str(tmp_path / 'loop.mid')
+    note_seq.sequence_proto_to_midi_file(sequence, path)
+    np.testing.assert_array_equal(
+        sample.first_slice(path, converter), inputs[i])
+    np.testing.assert_array_equal(
+        render.drum_grid(sequence, 64) > 0, inputs[i, :, :9].T)
+
+
+def test_wrong_midi(trained, tmp_path):
+  import note_seq
+  bad = tmp_path / 'bad.mid'
+  bad.write_bytes(b'not MIDI')
+  piano = note_seq.NoteSequence()
+  piano.notes.add(pitch=60, velocity=80, end_time=1)
+  waltz = note_seq.NoteSequence()
+  waltz.time_signatures.add(numerator=3, denominator=4)
+  waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
+  for name, sequence in (('piano', piano), ('waltz', waltz)):
+    note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
+  for path, word in ((bad, 'valid MIDI'), ('missing.mid', 'missing.mid'),
+                     (tmp_path / 'piano.mid', 'no drums'),
+                     (tmp_path / 'waltz.mid', '4/4')):
+    conftest.check_sentence(
+        make(tmp_path, trained, '--mode=reconstruct',
+             f'--input_midi_1={path}'), word)
+  conftest.check_sentence(make(tmp_path, trained, '--mode=interpolate'),
+                          '--input_midi_1 and --input_midi_2')
+
+
+@pytest.mark.parametrize('flags,word', [
+    (['--run_dir=missing'], 'missing'),
+    (['--checkpoint_file=missing'], 'missing'),
+    (['--run_dir=a', '--checkpoint_file=b'], 'either'),
+    (['--config=flat-drums_4bar'], 'no weights'),
+    (['--run_dir=a', '--temperature=0'], '--temperature'),
+])
+def test_wrong_flags(tmp_path, flags, word):
+  conftest.check_sentence(conftest.script(
+      'sample.py', f'--output_dir={tmp_path}', *flags), word)
+
+
+def test_without_fluidsynth(trained, tmp_path):
+  """MIDI and the picture still come, and one sentence says how to get sound."""
+  (tmp_path / 'fluidsynth.py').write_text('raise ImportError("no library")\n')
+  result = make(tmp_path / 'out', trained, '--num_outputs=1',
+                env={'PYTHONPATH': str(tmp_path)})
+  assert result.returncode == 0, result.stderr
+  assert sorted(os.listdir(tmp_path / 'out')) == ['sample-1.mid', 'sample.png']
+  assert render.NO_SOUND in result.stdout
+
+
+def test_trained_model_in_a_users_own_code(trained, tmp_path):
+  """Unmodified user code, as in Magenta's own Colab notebook."""
+  code = '''
+import sys
+from magenta.models.music_vae import configs
+from magenta.models.music_vae.trained_model import TrainedModel
+import note_seq
+config = configs.CONFIG_MAP['flat-drums_4bar']
+config.hparams.parse('enc_rnn_size=[16],dec_rnn_size=[16],z_size=8')
+model = TrainedModel(config, batch_size=2, checkpoint_dir_or_path=sys.argv[1])
+for i, ns in enumerate(model.sample(n=2, length=64, temperature=0.5)):
+  note_seq.sequence_proto_to_midi_file(ns, '%s/%d.mid' % (sys.argv[2], i))
+'''
+  result = conftest.run(conftest.sys.executable, '-c', code,
+                        trained / 'train', tmp_path)
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert sorted(os.listdir(tmp_path)) == ['0.mid', '1.mid']

@@ -1,0 +1,311 @@
+"""Training, resuming, evaluating, and what can go wrong on the way."""
+import glob
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import common
+import numpy as np
+import pytest
+
+TAGS = {'loss', 'losses/r_loss', 'losses/kl_loss', 'losses/kl_bits',
+        'losses/kl_beta', 'learning_rate', 'global_norm_1',
+        'sampling_probability', 'global_step/sec'}
+
+
+def train(run_dir, dataset, *flags, **kwargs):
+  return conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={run_dir}',
+      f'--examples_path={dataset}/drummer.tfrecord', *flags, **kwargs)
+
+
+def checkpoint_steps(run_dir):
+  return sorted(int(p.stem.split('-')[1])
+                for p in pathlib.Path(run_dir, 'train').glob('*.index'))
+
+
+def summary_tags(folder):
+  import tensorflow.compat.v1 as tf
+  return {value.tag for path in glob.glob(f'{folder}/events*')
+          for event in tf.train.summary_iterator(path)
+          for value in event.summary.value}
+
+
+def test_run_directory(trained):
+  assert checkpoint_steps(trained) == [12]
+  assert TAGS <= summary_tags(trained / 'train')
+  best = json.loads((trained / 'best' / 'best.json').read_text())
+  assert best['checkpoint'] == 'model.ckpt-12'
+  # Without Adam's two slots a third is left.
+  size = {part: sum(p.stat().st_size for p in (trained / part).glob('*.data*'))
+          for part in ('train', 'best')}
+  assert size['train'] / 3.1 < size['best'] < size['train'] / 2.9
+
+
+def test_same_seed_same_checkpoint(trained, dataset, tmp_path):
+  assert train(tmp_path, dataset, '--num_steps=12').returncode == 0
+  name = 'train/model.ckpt-12.data-00000-of-00001'
+  assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_resume_keeps_a_bounded_number(trained, dataset, tmp_path):
+  shutil.copytree(trained, tmp_path / 'run')
+  for steps in (13, 14, 15):
+    result = train(tmp_path / 'run', dataset, f'--num_steps={steps}',
+                   '--checkpoints_to_keep=2')
+    assert result.returncode == 0, result.stderr
+    assert f'model.ckpt-{steps - 1}' in result.stdout
+  assert checkpoint_steps(tmp_path / 'run') == [14, 15]
+  result = train(tmp_path / 'run', dataset, '--num_steps=15')
+  assert result.returncode == 0 and 'larger --num_steps' in result.stdout
+
+
+def break_newest(train_dir, how):
+  """Copies the newest checkpoint as step 99, broken, and points to it."""
+  for path in train_dir.glob('model.ckpt-12.*'):
+    data = path.read_bytes()
+    copy = path.with_name(path.name.replace('-12.', '-99.'))
+    if '.index' in path.name:
+      copy.write_bytes(data[:100] if how == 'index' else data)
+    elif how == 'missing':
+      continue
+    else:
+      damaged = bytearray(data[:len(data) // 2] if how == 'half' else data)
+      damaged[len(damaged) // 3] ^= 255 * (how == 'flipped')
+      copy.write_bytes(damaged)
+  (train_dir / 'checkpoint').write_text(
+      'model_checkpoint_path: "/moved/away/model.ckpt-99"\n'
+      'all_model_checkpoint_paths: "/moved/away/model.ckpt-99"\n')
+
+
+@pytest.mark.parametrize('how', ['half', 'flipped', 'missing', 'index'])
+def test_broken_checkpoints_are_skipped(trained, tmp_path, how, capsys):
+  from magenta.models.music_vae import checkpoints
+  import tensorflow as tf
+  shutil.copytree(trained / 'train', tmp_path / 'train')
+  break_newest(tmp_path / 'train', how)
+  newest = checkpoints.newest_complete(str(tmp_path / 'train'))
+  assert newest == str(tmp_path / 'train' / 'model.ckpt-12')
+  assert 'Skipping the broken checkpoint' in capsys.readouterr().err
+  assert checkpoints.repair(str(tmp_path / 'train')) == newest
+  assert tf.train.latest_checkpoint(str(tmp_path / 'train')) == newest
+
+
+def test_resume_and_sampling_with_a_broken_checkpoint(
+    trained, dataset, tmp_path):
+  shutil.copytree(trained, tmp_path / 'run')
+  break_newest(tmp_path / 'run' / 'train', 'half')
+  result = conftest.script('sample.py', *conftest.FLAT, '--num_outputs=1',
+                           f'--run_dir={tmp_path}/run',
+                           f'--output_dir={tmp_path}/out')
+  assert result.returncode == 0, result.stderr
+  assert 'model.ckpt-99' in result.stderr and 'model.ckpt-12' in result.stdout
+  conftest.check_sentence(conftest.script(
+      'sample.py', *conftest.FLAT, f'--output_dir={tmp_path}/out',
+      f'--checkpoint_file={tmp_path}/run/train/model.ckpt-99'), 'half written')
+  result = train(tmp_path / 'run', dataset, '--num_steps=13')
+  assert result.returncode == 0, result.stderr
+  assert 'model.ckpt-99' in result.stderr
+  assert 'Resumed from' in result.stdout and 'ckpt-12' in result.stdout
+  assert 13 in checkpoint_steps(tmp_path / 'run')
+
+
+def start_training(run_dir, dataset, **env):
+  """Starts an endless training; returns once it has made some steps."""
+  process = subprocess.Popen(
+      [sys.executable, conftest.SCRIPTS / 'train.py', *conftest.FLAT,
+       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
+       '--num_steps=1000000'], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+      text=True, env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1', **env})
+  seen = ''
+  while not ('loss=' in seen and 'step/s' in seen[seen.index('loss='):]):
+    letter = process.stderr.read(1)
+    assert letter, seen
+    seen += letter
+  return process
+
+
+def test_ctrl_c_saves(dataset, tmp_path):
+  process = start_training(tmp_path, dataset)
+  process.send_signal(signal.SIGINT)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 130
+  assert 'Traceback' not in err
+  step, = checkpoint_steps(tmp_path)
+  assert f'Stopped at step {step} and saved' in out
+  result = train(tmp_path, dataset, f'--num_steps={step + 2}')
+  assert f'model.ckpt-{step}' in result.stdout
+
+
+def test_kill_9_during_training_and_while_a_checkpoint_is_written(
+    trained, dataset, tmp_path):
+  """Killed a few times at random; each time it goes on from what was whole."""
+  run_dir = tmp_path / 'run'
+  shutil.copytree(trained, run_dir)
+  every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
+  every_step.write_text(
+      'import sys\nsys.path.insert(0, %r)\n'
+      'import train\ntrain.CHECKPOINT_SECONDS = 0\n'
+      'train.Validation = None\n'
+      'train.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
+  # train.py run as a script is another module than `train`, so run it as one.
+  code = ('import sitecustomize, train, common; '
+          'common.run(train.main, train.define_flags)')
+  steps = [12]
+  for delay in (0.0, 0.013, 0.027):
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, *conftest.FLAT, f'--run_dir={run_dir}',
+         f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000'],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1',
+             'PYTHONPATH': f'{tmp_path}:{conftest.SCRIPTS}'})
+    deadline = time.time() + 120
+    while (max(checkpoint_steps(run_dir), default=0) <= steps[-1] + 2 and
+           time.time() < deadline):
+      time.sleep(0.01)
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    steps.append(max(checkpoint_steps(run_dir)))
+    assert steps[-1] > steps[-2]
+  result = train(run_dir, dataset, f'--num_steps={steps[-1] + 3}')
+  assert result.returncode == 0, result.stderr
+  assert 'Resumed from' in result.stdout
+  assert max(checkpoint_steps(run_dir)) == steps[-1] + 3
+  assert not list((run_dir / 'train').glob('*tempstate*'))
+
+
+def test_full_disk_loses_nothing(trained, dataset, tmp_path):
+  """On a real file system with room for one and a half checkpoints."""
+  disk, saved = tmp_path / 'disk', tmp_path / 'saved'
+  disk.mkdir()
+  size = sum(p.stat().st_size for p in trained.rglob('*') if p.is_file())
+  checkpoint = sum(p.stat().st_size for p in (trained / 'train').glob('model*'))
+  in_namespace = f"""
+mount -t tmpfs -o size={(size + checkpoint // 2) // 1024}k tmpfs {disk} || exit 77
+cp -r {trained} {disk}/run
+"$@"
+status=$?
+cp -r {disk}/run {saved}
+exit $status"""
+  result = conftest.run(
+      'unshare', '-rm', 'bash', '-c', in_namespace, 'bash',
+      sys.executable, conftest.SCRIPTS / 'train.py', *conftest.FLAT,
+      f'--run_dir={disk}/run', '--num_steps=13',
+      f'--examples_path={dataset}/drummer.tfrecord')
+  if not saved.exists():
+    pytest.skip(f'no small disk can be mounted here: {result.stderr}')
+  conftest.check_sentence(result, 'disk is full')
+  for path in (trained / 'train').glob('model*'):
+    assert (saved / 'train' / path.name).read_bytes() == path.read_bytes()
+  assert train(saved, dataset, '--num_steps=13').returncode == 0
+  assert max(checkpoint_steps(saved)) == 13
+
+
+def test_evaluate_and_eval_mode_agree(trained, dataset, tmp_path):
+  flags = (*conftest.FLAT, f'--run_dir={trained}',
+           f'--examples_path={dataset}/drummer-validation.tfrecord')
+  result = conftest.script('evaluate.py', *flags,
+                           f'--output_file={tmp_path}/scores.json')
+  assert result.returncode == 0, result.stderr
+  scores = json.loads((tmp_path / 'scores.json').read_text())
+  if (dataset / 'groove').exists():
+    assert scores['examples'] == 1836  # Each example once, in batches of 64.
+  assert 0 < scores['reconstruction_loss'] < 64 * np.log(512) * 1.05
+  assert 0 <= scores['sampled_accuracy'] <= 1
+  result = conftest.script('train.py', *flags, '--mode=eval')
+  assert result.returncode == 0, result.stderr
+  printed = json.loads(result.stdout[result.stdout.index('{'):])
+  for name in ('reconstruction_loss', 'kl_bits', 'sampled_accuracy'):
+    assert printed[name] == scores[name]
+  assert {'loss', 'losses/r_loss', 'metrics/accuracy'} <= summary_tags(
+      trained / 'eval')
+
+
+@pytest.mark.parametrize('name', ['groove/full-midionly',
+                                  'groove/4bar-midionly'])
+def test_tfds(groove_zip, tmp_path, name):
+  """Prepared from the local zip; 4bar (20 minutes to prepare) in part."""
+  env = {'TFDS_DATA_DIR': str(tmp_path)}
+  if '4bar' in name:
+    result = conftest.run(sys.executable, '-c', '''
+import sys; sys.path.insert(0, sys.argv[1])
+import common; common.music_vae()
+from magenta.models.music_vae.packed_slices import tfds
+tfds.builder(sys.argv[2]).download_and_prepare(
+    download_config=tfds.download.DownloadConfig(
+        manual_dir=sys.argv[3], max_examples_per_split=100))
+''', conftest.SCRIPTS, name, pathlib.Path(groove_zip).parent, env=env)
+    assert result.returncode == 0, result.stderr[-3000:]
+  result = conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run', '--num_steps=2',
+      f'--tfds_name={name}', env=env)
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert (tmp_path / 'run/best/best.json').exists()
+  caches = {p.name.split('.')[0]: len(np.load(p))
+            for p in tmp_path.rglob('*.slices.npy')}
+  if '4bar' in name:
+    assert set(caches) == {'train', 'validation'} and min(caches.values()) > 16
+  else:
+    assert caches == {'train': 13251, 'validation': 1836}
+
+
+def test_groovae_still_trains(groove_zip, dataset, tmp_path):
+  """An upstream config with a converter of its own, by upstream's own path."""
+  result = conftest.script(
+      'train.py', '--config=groovae_4bar', f'--run_dir={tmp_path}',
+      '--hparams=enc_rnn_size=[8],dec_rnn_size=[8],z_size=4,batch_size=8',
+      f'--examples_path={dataset}/drummer-test.tfrecord', '--num_steps=2')
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert checkpoint_steps(tmp_path) == [2]
+
+
+@pytest.mark.parametrize('script', ['train.py', 'music_vae_train'])
+def test_fewer_examples_than_a_batch(dataset, tmp_path, script):
+  flags = (conftest.FLAT[0], '--hparams=batch_size=20000',
+           f'--run_dir={tmp_path}', '--num_steps=1',
+           f'--examples_path={dataset}/drummer-test.tfrecord')
+  if script == 'train.py':
+    conftest.check_sentence(conftest.script(script, *flags), 'batch')
+  else:
+    result = conftest.run(pathlib.Path(sys.executable).parent / script, *flags)
+    assert result.returncode and 'but a batch takes 20000' in result.stderr
+
+
+@pytest.mark.parametrize('flags,words', [
+    (['--examples_path=missing.tfrecord'], ['missing.tfrecord']),
+    (['--examples_path=x', '--tfds_name=y'], ['either']),
+    ([], ['either']),
+])
+def test_missing_data(tmp_path, flags, words):
+  conftest.check_sentence(conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}', *flags), *words)
+
+
+def test_truncated_tfrecord(dataset, tmp_path):
+  data = (dataset / 'drummer-test.tfrecord').read_bytes()
+  (tmp_path / 'x.tfrecord').write_bytes(data[:len(data) // 2])
+  conftest.check_sentence(conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run',
+      f'--examples_path={tmp_path}/x.tfrecord'), 'truncated')
+
+
+def test_no_gpu_is_said(trained, dataset):
+  result = train(trained, dataset, '--num_steps=1')
+  assert 'No GPU was found' in result.stdout
+
+
+def test_checkpoint_of_another_config(trained, tmp_path):
+  for name, flags in (('sample.py', [f'--output_dir={tmp_path}']),
+                      ('train.py', ['--mode=eval', '--examples_path=' + str(
+                          next(trained.parent.parent.rglob(
+                              'drummer-test.tfrecord')))])):
+    conftest.check_sentence(conftest.script(
+        name, f'--config={conftest.TINY}', f'--run_dir={trained}', *flags),
+                            'does not fit')
