@@ -4,6 +4,7 @@ The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
 that scripts/quickstart.py writes. Three environments of their own are made in
 the project's folder and kept: Colab's, stock Magenta's and one with Beam.
 """
+import fcntl
 import os
 import pathlib
 import shutil
@@ -89,6 +90,17 @@ def trained(dataset, tmp_path_factory):
   return run_dir
 
 
+@pytest.fixture(scope='session')
+def trained_tiny(dataset, tmp_path_factory):
+  """The run directory of the tiny hierarchical model after 5 steps."""
+  run_dir = tmp_path_factory.mktemp('tiny')
+  result = script('train.py', f'--config={TINY}', '--hparams=batch_size=16',
+                  f'--run_dir={run_dir}', '--num_steps=5',
+                  f'--examples_path={dataset}/drummer.tfrecord')
+  assert result.returncode == 0, result.stderr[-3000:]
+  return run_dir
+
+
 def find_python(version):
   """Returns a Python of this version ('3.7'), or None."""
   found = shutil.which(f'python{version}')
@@ -108,21 +120,24 @@ def make_environment(name, python, *requirements):
   """
   folder = ROOT / f'.venv-{name}'
   done = folder / 'complete'
-  if done.exists():
-    return folder / 'bin' / 'python'
-  if python is None:
-    pytest.skip(f'the Python for the environment {name} is not installed here')
-  shutil.rmtree(folder, ignore_errors=True)
-  run(sys.executable, '-m', 'pip', 'install', '-q', 'uv')
   uv = [sys.executable, '-m', 'uv']
-  for command in ([*uv, 'venv', '--seed', '-p', python, folder],
-                  [*uv, 'pip', 'install', '-p', folder / 'bin' / 'python',
-                   *requirements]):
-    result = run(*command)
-    if result.returncode:
-      pytest.skip(f'the environment {name} could not be made: '
-                  f'{result.stderr.strip()[-500:]}')
-  done.touch()
+  with open(ROOT / f'.venv-{name}.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in two processes.
+    if not done.exists():
+      if python is None:
+        pytest.skip(f'the Python for the environment {name} is not here')
+      shutil.rmtree(folder, ignore_errors=True)
+      for command in ([*uv, 'venv', '--seed', '-p', python, folder],
+                      [*uv, 'pip', 'install', '-p', folder / 'bin' / 'python',
+                       *requirements]):
+        result = run(*command)
+        if result.returncode:
+          pytest.skip(f'the environment {name} could not be made: '
+                      f'{result.stderr.strip()[-500:]}')
+      done.touch()
+    if name != 'stock':
+      result = script('install.py', python=folder / 'bin' / 'python')
+      assert result.returncode == 0, result.stdout + result.stderr
   return folder / 'bin' / 'python'
 
 
@@ -133,11 +148,8 @@ def colab_python():
   tests/colab-freeze.txt has the lines of Colab's published `pip freeze` (of
   2026-08-19) that have to do with this project, and what those need.
   """
-  python = make_environment('colab', find_python('3.13'), '-r',
-                            ROOT / 'tests' / 'colab-freeze.txt')
-  result = script('install.py', python=python)
-  assert result.returncode == 0, result.stdout + result.stderr
-  return python
+  return make_environment('colab', find_python('3.13'), '-r',
+                          ROOT / 'tests' / 'colab-freeze.txt')
 
 
 @pytest.fixture(scope='session')
@@ -153,9 +165,6 @@ def stock_python(tmp_path_factory):
 @pytest.fixture(scope='session')
 def beam_python():
   """This Python's version with Apache Beam, and this project."""
-  python = make_environment(
+  return make_environment(
       'beam', sys.executable, '-r', ROOT / 'requirements.txt',
       'apache-beam[tfrecord]')
-  result = script('install.py', python=python)
-  assert result.returncode == 0, result.stdout + result.stderr
-  return python

@@ -104,12 +104,14 @@ def test_wrong_midi(trained, tmp_path):
   waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
   for name, sequence in (('piano', piano), ('waltz', waltz)):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
-  for path, word in ((bad, 'valid MIDI'), ('missing.mid', 'missing.mid'),
-                     (tmp_path / 'piano.mid', 'no drums'),
-                     (tmp_path / 'waltz.mid', '4/4')):
-    conftest.check_sentence(
-        make(tmp_path, trained, '--mode=reconstruct',
-             f'--input_midi_1={path}'), word)
+  converter = common.get_config(conftest.TINY).data_converter
+  for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
+                     ('piano', 'no drums'), ('waltz', '4/4')):
+    with pytest.raises(common.UserError, match=word):
+      sample.first_slice(str(tmp_path / f'{name}.mid'), converter)
+  conftest.check_sentence(
+      make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
+      'valid MIDI')
   conftest.check_sentence(make(tmp_path, trained, '--mode=interpolate'),
                           '--input_midi_1 and --input_midi_2')
 
