@@ -3,7 +3,7 @@
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 # uv makes the other environments (Colab's, stock Magenta's), xdist uses 2 cores.
-.venv/bin/python -m uv --version > /dev/null 2>&1 ||
+.venv/bin/python -c 'import uv, xdist' 2> /dev/null ||
   .venv/bin/python -m pip install -q uv pytest-xdist
 exec .venv/bin/python -m pytest -n 2 --dist loadfile -ra --durations=10 \
   "${@:-tests}"
