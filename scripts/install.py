@@ -6,6 +6,7 @@ Nothing that is installed already is changed, so that it can be run on Colab's
 image. FluidSynth's library, which makes the sound, comes from apt where this
 runs as root on Debian or Ubuntu (as on Colab).
 """
+import argparse
 import ctypes.util
 import importlib.metadata
 import os
@@ -35,6 +36,17 @@ def is_installed(name):
   except importlib.metadata.PackageNotFoundError:
     return False
   return True
+
+
+def warn_of_untested_versions():
+  """Names what is installed in a version that requirements.txt excludes."""
+  from pip._vendor.packaging.requirements import Requirement
+  for name, line in requirements().items():
+    requirement = Requirement(line)
+    if is_installed(name) and not requirement.specifier.contains(
+        importlib.metadata.version(name), prereleases=True):
+      print(f'{name} {importlib.metadata.version(name)} is installed and left '
+            f'as it is, but only {requirement.specifier} was tested.')
 
 
 def pip_install(*args):
@@ -79,6 +91,7 @@ def install_fluidsynth():
 
 
 def main():
+  argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
   if not OLDEST <= sys.version_info[:2] <= NEWEST:
     sys.exit(f'install.py: Python {sys.version.split()[0]} was not tested; use '
              '3.11, 3.12 or 3.13, for example PYTHON=python3.13 bash '
@@ -94,6 +107,7 @@ def main():
     sys.exit(f'install.py: magenta {importlib.metadata.version("magenta")} is '
              f'installed, but the patches are for {MAGENTA}; use a fresh '
              'environment.')
+  warn_of_untested_versions()
   install_fluidsynth()
   result = subprocess.run(
       [sys.executable, '-m', 'magenta_patches', 'apply'], cwd=ROOT)

@@ -53,7 +53,9 @@ def plot_info(rows):
 
 def look(groove_dir, example=EXAMPLE, bars=4):
   """Shows the data set, and the first bars of a performance, in a notebook."""
+  common.music_vae()
   from IPython import display
+  from magenta.models.music_vae import data
   import note_seq
   rows = read_info(groove_dir)
   hours = sum(float(r['duration']) for r in rows) / 3600
@@ -65,6 +67,11 @@ def look(groove_dir, example=EXAMPLE, bars=4):
   seconds = bars * 4 * 60 / sequence.tempos[0].qpm
   sequence = note_seq.extract_subsequence(sequence, 0, seconds)
   render.show_figure(render.plot_loops([sequence], [example]))
+  # General MIDI SoundFonts lack some of the TD-11's pads (the hi-hat's edge).
+  pads = {pitch: group[0] for group in data.ROLAND_DRUM_PITCH_CLASSES
+          for pitch in group}
+  for note in sequence.notes:
+    note.pitch = pads.get(note.pitch, note.pitch)
   try:
     display.display(display.Audio(
         render.synthesize(sequence), rate=render.SAMPLE_RATE))
