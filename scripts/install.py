@@ -11,11 +11,12 @@ import ctypes.util
 import importlib.metadata
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
+
+from pip._vendor.packaging.requirements import Requirement
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAGENTA = 'magenta==2.1.4'
@@ -24,10 +25,11 @@ FLUIDSYNTH_PACKAGES = ('libfluidsynth3', 'libfluidsynth2')
 
 
 def requirements():
-  """Returns {name: requirement} from requirements.txt."""
+  """Returns what requirements.txt asks of this Python, parsed."""
   lines = (ROOT / 'requirements.txt').read_text().splitlines()
-  return {re.match(r'[\w.-]+', line)[0]: line
-          for line in lines if line and not line.startswith('#')}
+  parsed = [Requirement(line)
+            for line in lines if line and not line.startswith('#')]
+  return [r for r in parsed if r.marker is None or r.marker.evaluate()]
 
 
 def is_installed(name):
@@ -40,9 +42,8 @@ def is_installed(name):
 
 def warn_of_untested_versions():
   """Names what is installed in a version that requirements.txt excludes."""
-  from pip._vendor.packaging.requirements import Requirement
-  for name, line in requirements().items():
-    requirement = Requirement(line)
+  for requirement in requirements():
+    name = requirement.name
     if is_installed(name) and not requirement.specifier.contains(
         importlib.metadata.version(name), prereleases=True):
       print(f'{name} {importlib.metadata.version(name)} is installed and left '
@@ -96,8 +97,7 @@ def main():
     sys.exit(f'install.py: Python {sys.version.split()[0]} was not tested; use '
              '3.11, 3.12 or 3.13, for example PYTHON=python3.13 bash '
              'scripts/run.sh.')
-  missing = [line for name, line in requirements().items()
-             if not is_installed(name)]
+  missing = [str(r) for r in requirements() if not is_installed(r.name)]
   if missing:
     print(f'Installing {", ".join(missing)} ...', flush=True)
     pip_install(*missing)
