@@ -17,9 +17,11 @@ import sample
 import train
 from absl import flags
 
-STEPS = 60
-BATCH_SIZE = 16
-LEARNING_RATE = 0.002
+# Layers small enough to learn something on a CPU in two minutes.
+STEPS = 300
+LAYERS = 'enc_rnn_size=[128],dec_rnn_size=[128],z_size=64'
+TRAINING = ('batch_size=64,learning_rate=0.003,sampling_schedule=constant,'
+            'sampling_rate=0')
 OWN_LOOPS = 48
 
 # Beats for write_own_loops: for each drum's pitch, 16 steps of a bar.
@@ -88,15 +90,14 @@ def main():
   run_dir = common.ROOT / 'runs' / 'quickstart'
   trained = checkpoints.repair(str(run_dir / 'train'))
   if not trained or checkpoints.step_of(trained) < STEPS:
-    print('There are no trained weights in weights/ yet, so a model is trained '
-          f'for {STEPS} steps first; that is enough to hear drums, not enough '
-          'to hear a drummer.')
+    print('There are no trained weights in weights/ yet, so a small model is '
+          f'trained for {STEPS} steps first; that is enough to hear drums, not '
+          'enough to hear a drummer.')
     examples = get_data(common.ROOT / 'dataset', flags.FLAGS.zip)
-    config = common.get_config(
-        name, f'batch_size={BATCH_SIZE},learning_rate={LEARNING_RATE}')
+    config = common.get_config(name, f'{LAYERS},{TRAINING}')
     train.train(config._replace(train_examples_path=str(examples)),
                 str(run_dir), STEPS, checkpoints_to_keep=1)
-  sample.sample(name, run_dir=str(run_dir), temperature=1.,
+  sample.sample(name, run_dir=str(run_dir), hparams=LAYERS,
                 output_dir=str(common.ROOT / 'outputs'))
 
 
