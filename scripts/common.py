@@ -69,8 +69,11 @@ def get_config(name, hparams=''):
   try:
     config.hparams.parse(hparams)
   except (ValueError, KeyError) as e:
-    raise UserError(f'--hparams={hparams} was not understood ({e}); the '
-                    'README says where they are listed.') from e
+    raise UserError(f'--hparams={hparams} was not understood ({e}); it '
+                    'takes name=value pairs of the hyperparameters '
+                    f'{", ".join(sorted(config.hparams.values()))}.') from e
+  if config.hparams.batch_size < 1:
+    raise UserError('--hparams=batch_size must be at least 1.')
   return config
 
 

@@ -38,6 +38,7 @@ class Evaluator:
     """
     import copy
     import tensorflow.compat.v1 as tf
+    import tensorflow_probability as tfp
     from magenta.models.music_vae import packed_slices
     if not packed_slices.can_pack(config):
       raise common.UserError(
@@ -63,9 +64,9 @@ class Evaluator:
       z = posterior.sample()
       loss, _, decoded = model.decoder.reconstruction_loss(
           tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths, z)
-      mu, sigma = posterior.loc, posterior.scale.diag
-      kl = 0.5 * tf.reduce_sum(
-          mu ** 2 + sigma ** 2 - 2 * tf.log(sigma) - 1, axis=1)
+      kl = tfp.distributions.kl_divergence(
+          posterior, tfp.distributions.MultivariateNormalDiag(
+              tf.zeros([hparams.z_size]), tf.ones([hparams.z_size])))
       def is_true(one_hot_or_logits):
         return tf.reduce_mean(tf.to_float(tf.equal(
             tf.argmax(one_hot_or_logits, -1, output_type=tf.int32),

@@ -1,9 +1,6 @@
 """Turns drum NoteSequences into MIDI files, WAV files and a picture."""
 import os
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
 import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.

@@ -252,11 +252,12 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import packed_slices
   prefix = evaluate.find_checkpoint(run_dir)
+  evaluator = evaluate.Evaluator(config)
   slices = packed_slices.load_slices(
       config.data_converter, examples_path, tfds_name, 'validation')
   if not len(slices):
     raise common.UserError('There is no 4-bar slice of drums in these data.')
-  scores = evaluate.Evaluator(config).evaluate(prefix, slices, progress=True)
+  scores = evaluator.evaluate(prefix, slices, progress=True)
   with tf.Graph().as_default():
     writer = tf.summary.FileWriter(
         os.path.join(os.path.expanduser(run_dir), 'eval'))

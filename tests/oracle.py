@@ -32,7 +32,7 @@ def get_config(name):
 
 
 def build(config, batch):
-  """Builds the model's teacher-forced graph; returns feed, mu and the loss."""
+  """Builds the teacher-forced graph; returns its inputs, mu, loss, logits."""
   import tensorflow.compat.v1 as tf
   hparams = config.hparams
   hparams.batch_size = batch
@@ -42,10 +42,9 @@ def build(config, batch):
   targets = tf.placeholder(tf.float32, [batch, 64, 512])
   lengths = tf.fill([batch], 64)
   mu = config.model.encode(inputs, lengths).loc
-  loss = config.model.decoder.reconstruction_loss(
-      tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
-      mu)[0]
-  return inputs, targets, mu, loss
+  loss, _, results = config.model.decoder.reconstruction_loss(
+      tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths, mu)
+  return inputs, targets, mu, loss, results.rnn_output
 
 
 def score(name, checkpoint, slices_path, out):
@@ -59,13 +58,14 @@ def score(name, checkpoint, slices_path, out):
   # So cold that the most likely class is sampled.
   decoded = np.argmax(model.decode_to_tensors(mu, 64, 1e-6), axis=-1)
   with tf.Graph().as_default():
-    inputs, targets, graph_mu, loss = build(get_config(name), len(slices))
+    inputs, targets, graph_mu, loss, logits = build(
+        get_config(name), len(slices))
     with tf.Session() as sess:
       tf.train.Saver().restore(sess, checkpoint)
-      loss, graph_mu = sess.run(
-          [loss, graph_mu], {inputs: rolls, targets: np.eye(512)[slices]})
+      loss, graph_mu, logits = sess.run(
+          [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
   np.savez(out, mu=mu, sigma=sigma, decoded=decoded, loss=loss,
-           graph_mu=graph_mu)
+           graph_mu=graph_mu, logits=logits)
 
 
 def make(name, checkpoint):

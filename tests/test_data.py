@@ -1,8 +1,6 @@
 """From the zip to the tensors that training reads."""
 import functools
 import http.server
-import os
-import pathlib
 import threading
 import zipfile
 
@@ -261,7 +259,6 @@ def test_preprocess_has_no_cap_and_agrees_with_beam(
 
 
 def test_preprocess_takes_drums_only(dataset, tmp_path):
-  import note_seq
   import tensorflow as tf
   piano = sequences(dataset / 'drummer-test.tfrecord')[0]
   piano.notes.add(pitch=60, velocity=80, start_time=0, end_time=1)

@@ -77,7 +77,6 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
   common.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
-  import tensorflow as tf
   converter = common.get_config(conftest.TINY).data_converter
   slices = packed_slices.load_slices(
       converter, str(dataset / 'drummer-test.tfrecord'))

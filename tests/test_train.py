@@ -10,7 +10,6 @@ import sys
 import time
 
 import conftest
-import common
 import numpy as np
 import pytest
 
@@ -280,12 +279,22 @@ def test_fewer_examples_than_a_batch(dataset, tmp_path, script):
 
 @pytest.mark.parametrize('flags,words', [
     (['--examples_path=missing.tfrecord'], ['missing.tfrecord']),
+    (['--tfds_name=nonsense'], ['nonsense', 'groove/full-midionly']),
+    (['--tfds_name=groove/nonsense'], ['groove/full-midionly']),
+    (['--examples_path=x', '--hparams=batch_size=0'], ['batch_size']),
     (['--examples_path=x', '--tfds_name=y'], ['either']),
     ([], ['either']),
 ])
 def test_missing_data(tmp_path, flags, words):
   conftest.check_sentence(conftest.script(
       'train.py', *conftest.FLAT, f'--run_dir={tmp_path}', *flags), *words)
+
+
+def test_eval_mode_of_another_kind_of_config(trained, dataset):
+  conftest.check_sentence(conftest.script(
+      'train.py', '--config=groovae_4bar', f'--run_dir={trained}',
+      '--mode=eval', f'--examples_path={dataset}/drummer-test.tfrecord'),
+                          'drum slices')
 
 
 def test_truncated_tfrecord(dataset, tmp_path):

@@ -51,8 +51,18 @@ def prepared_tfds(name):
 
   A local copy of the Groove MIDI Dataset's zip, named by the environment
   variable GROOVE_ZIP, is used instead of the network.
+
+  Raises:
+    FileNotFoundError: if TFDS has no data set of MIDI of this name.
   """
-  builder = tfds.builder(name)
+  try:
+    builder = tfds.builder(name)
+  except ValueError:  # TFDS's DatasetNotFoundError is one.
+    builder = None
+  if builder is None or 'midi' not in builder.info.features:
+    raise FileNotFoundError(
+        f'TensorFlow Datasets has no MIDI named {name}; for drums there are '
+        'groove/full-midionly and groove/4bar-midionly.')
   zip_path = os.environ.get('GROOVE_ZIP')
   builder.download_and_prepare(download_config=tfds.download.DownloadConfig(
       manual_dir=os.path.dirname(os.path.abspath(zip_path))
