@@ -28,7 +28,7 @@ MUSIC_VAE = 'magenta/models/music_vae'
 
 # Modules of ours that `apply` copies from `magenta_patches/added/` into
 # `magenta/models/music_vae/`, because the edits below import them.
-ADDED = ('checkpoints.py', 'drums_4bar.py', 'local_beam.py',
+ADDED = ('checkpoints.py', 'drums_4bar.py', 'fast_lstm.py', 'local_beam.py',
          'packed_slices.py')
 
 PATCHES = (
@@ -43,6 +43,30 @@ PATCHES = (
             'import os\n'
             "os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')\n"
             'import magenta.common.beam_search\n'),)),
+    Patch(
+        'magenta/contrib/rnn.py',
+        'ae85bacb79339d5b952d425c846fc0190262f097645e4be285883ceda76e3deb',
+        (Edit(
+            'tf_slim takes a second to import (it needs scikit-learn) ...',
+            'import tf_slim\n',
+            ''),
+         Edit(
+             '... and is rarely needed.',
+             '    normalized = tf_slim.layer_norm(',
+             '    import tf_slim\n'
+             '    normalized = tf_slim.layer_norm('),)),
+    Patch(
+        f'{MUSIC_VAE}/base_model.py',
+        'c098615073016afedae1d581d51160640830597c9f88e027655d2c518f73332c',
+        (Edit(
+            'As in contrib/rnn.py: only evaluation ...',
+            'import tf_slim\n',
+            ''),
+         Edit(
+             '... needs tf_slim.',
+             '    metrics_to_values, metrics_to_updates = (\n',
+             '    import tf_slim\n'
+             '    metrics_to_values, metrics_to_updates = (\n'),)),
     Patch(
         f'{MUSIC_VAE}/configs.py',
         '3a3920f330cc04ce5677ab905f3a06452f1bd68b81c766c7c86f26b891a4dcce',
@@ -148,7 +172,126 @@ PATCHES = (
             'did not make sampling and scheduled sampling repeatable.',
             '        maximum_iterations=max_length,\n',
             '        maximum_iterations=max_length,\n'
-            '        parallel_iterations=1,\n'),)),
+            '        parallel_iterations=1,\n'),
+         Edit(
+             'The fast path (see fast_lstm.py): its functions ...',
+             'from magenta.models.music_vae import base_model\n',
+             'from magenta.models.music_vae import base_model\n'
+             'from magenta.models.music_vae import fast_lstm\n'),
+         Edit(
+             '... need the sizes of an encoder ...',
+             '    self._is_training = is_training\n'
+             '    self._name_or_scope = name_or_scope\n'
+             '    if hparams.use_cudnn:\n',
+             '    self._is_training = is_training\n'
+             '    self._name_or_scope = name_or_scope\n'
+             '    self._hparams = hparams\n'
+             '    if hparams.use_cudnn:\n'),
+         Edit(
+             '... for one BlockLSTM a layer and direction ...',
+             '    cells_fw, cells_bw = self._cells\n'
+             '\n'
+             '    _, states_fw, states_bw',
+             '    if fast_lstm.can_encode(self._hparams):\n'
+             '      return fast_lstm.encode(\n'
+             '          sequence, sequence_length, self._hparams, '
+             'self._is_training,\n'
+             '          self._name_or_scope)\n'
+             '    cells_fw, cells_bw = self._cells\n'
+             '\n'
+             '    _, states_fw, states_bw'),
+         Edit(
+             "... and all segments of a hierarchical encoder's level at once, "
+             'since each is encoded for itself.',
+             '      split_lengths = tf.unstack(sequence_length, axis=1)\n'
+             '      embeddings = [\n'
+             '          h_encoder.encode(s, l) for s, l in zip(split_seqs, '
+             'split_lengths)]\n'
+             '      sequence = tf.stack(embeddings, axis=1)\n',
+             '      embeddings = h_encoder.encode(\n'
+             '          tf.concat(split_seqs, axis=0),\n'
+             '          tf.reshape(tf.transpose(sequence_length), [-1]))\n'
+             '      sequence = tf.stack(tf.split(embeddings, num_splits), '
+             'axis=1)\n'),
+         Edit(
+             'The same for decoders: sizes, ...',
+             '    self._is_training = is_training\n'
+             '\n'
+             "    tf.logging.info('\\nDecoder Cells:\\n'\n",
+             '    self._is_training = is_training\n'
+             '    self.hparams = hparams\n'
+             '\n'
+             "    tf.logging.info('\\nDecoder Cells:\\n'\n"),
+         Edit(
+             '... the loss of a categorical decoder, ...',
+             '  def sample(self, n, max_length=None, z=None, c_input=None, '
+             'temperature=None,\n',
+             '  def reconstruction_loss(self, x_input, x_target, x_length, '
+             'z=None,\n'
+             '                          c_input=None):\n'
+             '    if fast_lstm.can_decode(self, c_input):\n'
+             '      return fast_lstm.reconstruction_loss(\n'
+             '          self, x_input, x_target, x_length, z)\n'
+             '    return super(CategoricalLstmDecoder, '
+             'self).reconstruction_loss(\n'
+             '        x_input, x_target, x_length, z, c_input)\n'
+             '\n'
+             '  def sample(self, n, max_length=None, z=None, c_input=None, '
+             'temperature=None,\n'),
+         Edit(
+             '... its samples, ...',
+             '    end_token = end_fn\n',
+             '    if (fast_lstm.can_decode(self, c_input) and\n'
+             '        fast_lstm.can_sample(self, end_fn)):\n'
+             '      return fast_lstm.sample(\n'
+             '          self, n, max_length, z, temperature, start_inputs)\n'
+             '    end_token = end_fn\n'),
+         Edit(
+             '... the loss of a hierarchical decoder ...',
+             '    if self._hierarchical_encoder and c_input is not None:\n'
+             '      raise ValueError(\n'
+             "          'Re-encoder mode unsupported when conditioning on "
+             "controls.')\n"
+             '\n'
+             '    batch_size = int(x_input.shape[0])\n',
+             '    if fast_lstm.can_decode_hierarchy(self, c_input):\n'
+             '      return fast_lstm.hierarchical_reconstruction_loss(\n'
+             '          self, x_input, x_target, x_length, z)\n'
+             '    if self._hierarchical_encoder and c_input is not None:\n'
+             '      raise ValueError(\n'
+             "          'Re-encoder mode unsupported when conditioning on "
+             "controls.')\n"
+             '\n'
+             '    batch_size = int(x_input.shape[0])\n'),
+         Edit(
+             '... and its samples.',
+             '    z = tf.zeros([n, 0]) if z is None else z\n'
+             '\n'
+             '    if self._hierarchical_encoder',
+             '    if (fast_lstm.can_decode_hierarchy(self, c_input) and\n'
+             "        list(core_sampler_kwargs) == ['temperature'] and\n"
+             '        fast_lstm.can_sample(self._core_decoder, None)):\n'
+             '      return fast_lstm.hierarchical_sample(\n'
+             '          self, n, max_length, z, **core_sampler_kwargs)\n'
+             '    z = tf.zeros([n, 0]) if z is None else z\n'
+             '\n'
+             '    if self._hierarchical_encoder'),
+         Edit(
+             "The conductor's dropout stayed on in evaluation and sampling.",
+             '            residual=hparams.residual_decoder)\n'
+             '        # Subtract 1',
+             '            residual=hparams.residual_decoder,\n'
+             '            is_training=is_training)\n'
+             '        # Subtract 1'),
+         Edit(
+             'What the fast path reads of a hierarchical decoder.',
+             '    self.hparams = hparams\n'
+             '    self._output_depth = output_depth\n'
+             '    self._total_length = hparams.max_seq_len\n',
+             '    self.hparams = hparams\n'
+             '    self._is_training = is_training\n'
+             '    self._output_depth = output_depth\n'
+             '    self._total_length = hparams.max_seq_len\n'),)),
     Patch(
         f'{MUSIC_VAE}/preprocess_tfrecord.py',
         '08ee872f7caf526e64f577f50008a5d18194b52c0e6d160511deebd043abc37d',
@@ -223,9 +366,18 @@ PATCHES = (
         'note_seq/notebook_utils.py',
         '7ad1603151c635f6335cca102dadaf8b279a9f510e57422f0688b3699edd491f',
         (Edit(
-            'Bokeh 3 calls the size of a figure `width` ...',
-            '  fig.plot_width = 500\n',
-            '  fig.width = 500\n'),
+            'Bokeh takes half a second to import ...',
+            'import bokeh\nimport bokeh.plotting\n',
+            ''),
+         Edit(
+             '... and only this function needs it.',
+             '  fig = bokeh.plotting.figure(\n',
+             '  import bokeh.plotting\n'
+             '  fig = bokeh.plotting.figure(\n'),
+         Edit(
+             'Bokeh 3 calls the size of a figure `width` ...',
+             '  fig.plot_width = 500\n',
+             '  fig.width = 500\n'),
          Edit(
              '... and `height`.',
              '  fig.plot_height = 200\n',

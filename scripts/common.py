@@ -3,6 +3,7 @@
 Import this before TensorFlow.
 """
 import errno
+import gc
 import os
 import pathlib
 import sys
@@ -51,6 +52,9 @@ def music_vae():
   deprecation._PRINT_DEPRECATION_WARNINGS = False
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
+  # All these modules stay: else the garbage collector looks through them again
+  # and again while a graph is built.
+  gc.freeze()
   return configs
 
 

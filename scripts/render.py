@@ -2,9 +2,11 @@
 import os
 
 import numpy as np
+from tqdm import tqdm
 
 SAMPLE_RATE = 44100  # Hz.
 STEPS_PER_BAR = 16
+MAX_PICTURED = 32  # Loops in one picture; more would be too tall to look at.
 LANES = ('kick', 'snare', 'closed hi-hat', 'open hi-hat', 'low tom', 'mid tom',
          'high tom', 'crash', 'ride')
 INK = '#0072b2'  # Of the Okabe-Ito palette, which colour-blind eyes can tell.
@@ -78,6 +80,8 @@ def plot_loops(sequences, titles, steps=64):
 def write_loops(sequences, output_dir, name):
   """Writes NAME-1.mid, NAME-1.wav, ... and NAME.png into `output_dir`.
 
+  The picture shows the first MAX_PICTURED loops.
+
   Returns:
     {'midi': paths, 'wav': paths (none without FluidSynth), 'picture': path}.
   """
@@ -91,9 +95,11 @@ def write_loops(sequences, output_dir, name):
     base = os.path.join(output_dir, f'{name}-{i + 1}')
     note_seq.sequence_proto_to_midi_file(sequence, base + '.mid')
     paths['midi'].append(base + '.mid')
-  plot_loops(sequences, titles).savefig(paths['picture'], dpi=100)
+  plot_loops(sequences[:MAX_PICTURED], titles).savefig(paths['picture'], dpi=100)
   try:
-    for midi, sequence in zip(paths['midi'], sequences):
+    for midi, sequence in zip(
+        tqdm(paths['midi'], desc='Rendering', unit='loop', leave=False),
+        sequences):
       wav = midi[:-len('.mid')] + '.wav'
       soundfile.write(wav, synthesize(sequence), SAMPLE_RATE, 'PCM_16')
       paths['wav'].append(wav)

@@ -18,7 +18,7 @@ import render
 from absl import flags
 import numpy as np
 
-MAX_BATCH_SIZE = 64
+MAX_BATCH_SIZE = 1024
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
 
 

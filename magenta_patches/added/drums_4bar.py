@@ -69,7 +69,7 @@ def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
               free_bits=free_bits,
               max_beta=0.2,
               sampling_schedule='inverse_sigmoid',
-              sampling_rate=1000)),
+              sampling_rate=1000.)),
       note_sequence_augmenter=None,
       data_converter=data.DrumsConverter(
           max_bars=100,  # Truncate long drum sequences before slicing.

@@ -6,10 +6,14 @@ integers, from which both the decoder's one-hot targets and the encoder's
 piano roll follow. They are kept beside the TFRecord they came from, in a file
 whose name is a hash of the TFRecord's content and the converter's settings.
 """
+import copy
 import hashlib
 import json
+import multiprocessing
 import os
+import signal
 import sys
+import warnings
 
 import note_seq
 import numpy as np
@@ -83,10 +87,53 @@ def can_pack(config):
 
 def pack(note_sequence, converter):
   """Returns the slices of a NoteSequence: uint16, [slices, steps], sorted."""
+  converter = copy.copy(converter)
+  converter._roll_input = False  # The rolls follow from the classes.
   outputs = converter.to_tensors(note_sequence).outputs
   if not outputs:
     return np.zeros([0, converter._slice_steps], np.uint16)
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
+
+
+_work = None  # What `_pack_one` works on, in a worker process.
+
+
+def _start_worker(work):
+  global _work
+  _work = work
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent's Ctrl-C ends us.
+
+
+def _pack_one(i):
+  reads, converter = _work
+  return pack(reads[i](), converter)
+
+
+def pack_all(reads, converter):
+  """Packs many NoteSequences, on all cores, with a progress bar.
+
+  Args:
+    reads: A list of functions, each of which returns a NoteSequence.
+    converter: A DrumsConverter.
+
+  Returns:
+    uint16, [slices, steps], in the order of `reads`.
+  """
+  cores = min(os.cpu_count(), len(reads))
+  empty = np.zeros([0, converter._slice_steps], np.uint16)
+  def progress(results):
+    return np.concatenate([empty] + list(tqdm(
+        results, total=len(reads), desc='Converting to slices', unit='file')))
+  # Only a forked worker need not import TensorFlow for longer than it works;
+  # on macOS forking is not safe, and Windows has none.
+  if cores < 2 or not sys.platform.startswith('linux'):
+    return progress(pack(read(), converter) for read in reads)
+  with warnings.catch_warnings():
+    # Python 3.12 warns of locks that a thread may hold; ours only run Python.
+    warnings.simplefilter('ignore', DeprecationWarning)
+    with multiprocessing.get_context('fork').Pool(
+        cores, _start_worker, ((reads, converter),)) as pool:
+      return progress(pool.imap(_pack_one, range(len(reads)), chunksize=4))
 
 
 def converter_settings(converter):
@@ -122,10 +169,7 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
       return np.load(path)
     except (OSError, ValueError):
       print(f'Making the damaged cache {path} again.', file=sys.stderr)
-  slices = np.concatenate(
-      [np.zeros([0, converter._slice_steps], np.uint16)] +
-      [pack(read(), converter) for read in tqdm(
-          read_note_sequences(), desc='Converting to slices', unit='file')])
+  slices = pack_all(read_note_sequences(), converter)
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
     with open(temporary, 'wb') as f:
@@ -197,6 +241,15 @@ def unpack(slices, converter):
           tf.fill([batch], steps))
 
 
+def batches(slices, converter, batch_size, is_training, seed=None):
+  """Returns a tf.data.Dataset of `unpack`ed batches of slices."""
+  dataset = tf.data.Dataset.from_tensor_slices(slices)
+  if is_training:
+    dataset = dataset.shuffle(len(slices), seed=seed).repeat()
+  return dataset.batch(batch_size, drop_remainder=True).map(
+      lambda s: unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
+
+
 def get_dataset(config, is_training, seed=None):
   """Does what `data.get_dataset` does for configs that `can_pack` accepts.
 
@@ -217,8 +270,4 @@ def get_dataset(config, is_training, seed=None):
         f'There are {len(slices)} examples, but a batch takes {batch_size}; '
         f'use more data or a smaller batch (--hparams=batch_size='
         f'{max(1, min(64, len(slices)))}).')
-  dataset = tf.data.Dataset.from_tensor_slices(slices)
-  if is_training:
-    dataset = dataset.shuffle(len(slices), seed=seed).repeat()
-  return dataset.batch(batch_size, drop_remainder=True).map(
-      lambda s: unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
+  return batches(slices, converter, batch_size, is_training, seed)

@@ -1,0 +1,236 @@
+"""The fast path against upstream's own code, in one process.
+
+Upstream's is the lstm_models that magenta_patches keeps as a backup.
+"""
+import benchmark
+import common
+import numpy as np
+import pytest
+
+common.music_vae()
+import tensorflow.compat.v1 as tf
+from magenta.models.music_vae import lstm_models
+from magenta.models.music_vae import packed_slices
+
+BATCH = 6
+TEACHER = ',sampling_schedule=constant,sampling_rate=0'
+# Sizes that differ, so that no two can be mistaken for each other.
+SIZES = {
+    'flat-drums_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8',
+    'hierdec-drums_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8',
+    'hier-drums_4bar': 'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8'}
+RUNS = 150  # Of a graph with random numbers in it.
+STANDARD_ERRORS = 4  # That two means over RUNS may lie apart.
+
+
+@pytest.fixture(scope='session')
+def stock():
+  module = benchmark.stock_lstm_models()
+  assert not hasattr(module, 'fast_lstm')
+  return module
+
+
+def make_config(module, name, hparams):
+  return benchmark.make_config(
+      module, name, f'batch_size={BATCH},{SIZES[name]}{hparams}')
+
+
+def load_weights(sess, variables):
+  """Gives equally named variables equal values, large enough to matter."""
+  rng = np.random.RandomState(0)
+  for v in sorted(variables, key=lambda v: v.name):
+    v.load(rng.normal(0, .3, v.shape.as_list()), sess)
+
+
+def slices():
+  return np.random.RandomState(0).choice(
+      [0, 0, 0, 1, 2, 4, 5, 260, 511], [BATCH, 64])
+
+
+def run(module, name, hparams=TEACHER, is_training=True, lengths=None, runs=1):
+  """Returns all that a decoder's loss gives, and the gradients, `runs` times.
+
+  The latent is the posterior's mean, plus its deviation times a fixed noise.
+  """
+  config = make_config(module, name, hparams)
+  with tf.Graph().as_default():
+    tf.set_random_seed(3)
+    model = config.model
+    model.build(config.hparams, 512, is_training)
+    inputs, outputs, _, _ = packed_slices.unpack(
+        slices(), config.data_converter)
+    targets = tf.to_float(outputs)
+    lengths = tf.constant([64] * BATCH if lengths is None else lengths)
+    posterior = model.encode(inputs, lengths)
+    noise = np.random.RandomState(1).normal(size=[BATCH, 8])
+    z = posterior.loc + posterior.scale.diag * tf.constant(noise, tf.float32)
+    losses, metrics, results = model.decoder.reconstruction_loss(
+        tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths, z)
+    variables = tf.trainable_variables()
+    with tf.Session() as sess:
+      sess.run([tf.global_variables_initializer(),
+                tf.local_variables_initializer()])
+      load_weights(sess, variables)
+      if runs > 1:
+        return np.array([sess.run(losses) for _ in range(runs)])
+      gradients = tf.gradients(
+          tf.reduce_mean(losses) + tf.reduce_mean(z ** 2), variables)
+      fetched = sess.run({
+          'losses': losses, 'mu': posterior.loc,
+          'gradients': dict(zip([v.name for v in variables], gradients)),
+          'results': results._asdict()})
+      if not is_training:
+        sess.run([update for _, update in metrics.values()])
+        fetched['metrics'] = sess.run({k: m[0] for k, m in metrics.items()})
+  return fetched
+
+
+def check_same(ours, upstream):
+  """Asserts equal losses, encodings and gradients, to 1e-4 of the largest."""
+  np.testing.assert_allclose(ours['losses'], upstream['losses'], rtol=1e-4)
+  np.testing.assert_allclose(ours['mu'], upstream['mu'], rtol=1e-4, atol=1e-6)
+  assert ours['gradients'].keys() == upstream['gradients'].keys()
+  for name, gradient in upstream['gradients'].items():
+    largest = np.abs(gradient).max()
+    assert largest > 0
+    np.testing.assert_allclose(ours['gradients'][name], gradient, rtol=1e-4,
+                               atol=1e-4 * largest, err_msg=name)
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_training_with_teacher_forcing(stock, name):
+  ours, upstream = (run(module, name) for module in (lstm_models, stock))
+  check_same(ours, upstream)
+  ours, upstream = ours['results'], upstream['results']
+  for key in ('rnn_input', 'rnn_output', 'samples', 'final_sequence_lengths'):
+    assert ours[key].shape == upstream[key].shape, key
+    np.testing.assert_allclose(ours[key], upstream[key], rtol=1e-4, atol=1e-4,
+                               err_msg=key)
+  for a, b in zip(tf.nest.flatten(ours['final_state']),
+                  tf.nest.flatten(upstream['final_state'])):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_evaluation(stock, name):
+  ours, upstream = (run(module, name, is_training=False)
+                    for module in (lstm_models, stock))
+  check_same(ours, upstream)
+  assert ours['metrics'].keys() == upstream['metrics'].keys()
+  # The means over segments are taken before or after their last update.
+  for key, value in upstream['metrics'].items():
+    if key.startswith('segment') or name.startswith('flat'):
+      np.testing.assert_allclose(ours['metrics'][key], value, rtol=1e-5,
+                                 err_msg=key)
+
+
+@pytest.mark.parametrize('name,lengths', [
+    ('flat-drums_4bar', [64, 10, 0, 33, 1, 63]),
+    ('hierdec-drums_4bar', [64, 0, 64, 64, 0, 64])])
+def test_lengths(stock, name, lengths):
+  ours, upstream = (run(module, name, lengths=lengths)
+                    for module in (lstm_models, stock))
+  check_same(ours, upstream)
+  assert [loss == 0 for loss in ours['losses']] == [n == 0 for n in lengths]
+
+
+def test_residual_configs_are_left_to_upstream(stock):
+  hparams = TEACHER + ',residual_encoder=True,residual_decoder=True'
+  ours, upstream = (run(module, 'flat-drums_4bar', hparams)
+                    for module in (lstm_models, stock))
+  check_same(ours, upstream)
+
+
+def test_groovae_has_the_fast_encoder(stock, monkeypatch):
+  from magenta.models.music_vae import fast_lstm
+  calls = []
+  encode = fast_lstm.encode
+  monkeypatch.setattr(fast_lstm, 'encode',
+                      lambda *a: calls.append(a) or encode(*a))
+  hparams = common.get_config(
+      'groovae_4bar', 'enc_rnn_size=[24,16]').hparams
+  sequences = np.random.RandomState(0).rand(BATCH, 64, 27)
+  states = []
+  for module in (lstm_models, stock):
+    with tf.Graph().as_default(), tf.Session() as sess:
+      encoder = module.BidirectionalLstmEncoder()
+      encoder.build(hparams, is_training=False)
+      encoded = encoder.encode(tf.constant(sequences, tf.float32),
+                               tf.constant([64, 64, 32, 16, 64, 1]))
+      load_weights(sess, tf.trainable_variables())
+      states.append(sess.run(encoded))
+  assert len(calls) == 1
+  np.testing.assert_allclose(*states, rtol=1e-4, atol=1e-6)
+
+
+def check_same_mean(ours, upstream, certain):
+  """Asserts that losses [runs, examples] have equal means, not `certain`'s."""
+  error = np.sqrt((ours.var(axis=0) + upstream.var(axis=0)) / RUNS)
+  apart = np.abs(ours.mean(axis=0) - upstream.mean(axis=0)) / error
+  assert apart.max() < STANDARD_ERRORS, apart
+  moved = np.abs(upstream.mean(axis=0) - certain) / error
+  assert moved.max() > 2 * STANDARD_ERRORS, moved  # Else this shows little.
+  spread = ours.std(axis=0) / upstream.std(axis=0)
+  assert 0.7 < spread.min() and spread.max() < 1.4, spread
+
+
+@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hierdec-drums_4bar'])
+@pytest.mark.parametrize('hparams', [
+    ',sampling_schedule=constant,sampling_rate=0.5',
+    TEACHER + ',dropout_keep_prob=0.6',
+    ',sampling_schedule=constant,sampling_rate=0.5,dropout_keep_prob=0.6'])
+def test_scheduled_sampling_and_dropout(stock, name, hparams):
+  ours, upstream = (run(module, name, hparams, runs=RUNS)
+                    for module in (lstm_models, stock))
+  certain = run(lstm_models, name)['losses']
+  check_same_mean(ours, upstream, certain)
+
+
+def test_sampled_steps():
+  sampled = run(lstm_models, 'hierdec-drums_4bar',
+                ',sampling_schedule=constant,sampling_rate=0.5')[
+                    'results']['samples']
+  first = np.arange(64) % 4 == 0
+  assert sampled.shape == (BATCH, 64)
+  assert not sampled[:, first].any()
+  # 288 tosses of a coin: five standard deviations.
+  assert abs(sampled[:, ~first].mean() - 0.5) < 5 * 0.5 / np.sqrt(288)
+
+
+def sample(module, name, temperature, runs=1):
+  """Returns sampled classes, [runs, BATCH, 64], and the full results."""
+  config = make_config(module, name, TEACHER)
+  with tf.Graph().as_default(), tf.Session() as sess:
+    tf.set_random_seed(5)
+    config.model.build(config.hparams, 512, is_training=False)
+    z = tf.constant(np.random.RandomState(2).normal(size=[BATCH, 8]),
+                    tf.float32)
+    samples, results = config.model.sample(
+        BATCH, max_length=tf.constant(64), z=z,
+        temperature=tf.constant(temperature))
+    load_weights(sess, tf.trainable_variables())
+    drawn = [sess.run(samples) for _ in range(runs)]
+    results = sess.run(results._asdict())
+  assert all(np.all(d.sum(axis=-1) == 1) for d in drawn)
+  return np.argmax(drawn, axis=-1), results
+
+
+@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hierdec-drums_4bar'])
+def test_sampling(stock, name):
+  (ours, our_results), (upstream, results) = (
+      sample(module, name, 1e-6) for module in (lstm_models, stock))
+  np.testing.assert_array_equal(ours, upstream)  # The most likely classes.
+  for key in ('rnn_input', 'rnn_output', 'samples', 'final_sequence_lengths'):
+    assert our_results[key].shape == results[key].shape, key
+    np.testing.assert_allclose(our_results[key], results[key], rtol=1e-4,
+                               atol=1e-4, err_msg=key)
+  ours, upstream = (sample(module, name, 1., runs=RUNS)[0]
+                    for module in (lstm_models, stock))
+  # How often each drum plays, over RUNS loops from each latent.
+  bits = [(x[..., None] >> np.arange(9)) & 1 for x in (ours, upstream)]
+  rates = [b.mean(axis=2) for b in bits]  # [runs, latents, drums]
+  error = np.sqrt(sum(r.var(axis=0) / RUNS for r in rates))
+  apart = np.abs(rates[0].mean(axis=0) - rates[1].mean(axis=0)) / error
+  # The largest of 54 differences between equal means.
+  assert apart.max() < STANDARD_ERRORS, apart
+  assert len(np.unique(ours.reshape(-1, 64), axis=0)) == RUNS * BATCH
