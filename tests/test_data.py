@@ -188,6 +188,25 @@ def test_packed_dataset_is_upstreams(dataset):
   assert keys(packed) == keys(upstream)
 
 
+def test_all_cores_pack_what_one_does(dataset, monkeypatch):
+  common.music_vae()
+  from magenta.models.music_vae import packed_slices
+  converter = common.get_config(conftest.TINY).data_converter
+  reads = [lambda s=s: s for s in sequences(
+      dataset / 'drummer-validation.tfrecord')]
+  assert len(reads) > 1
+  packed = []
+  for cores in (2, 1):
+    monkeypatch.setattr('os.cpu_count', lambda: cores)
+    packed.append(packed_slices.pack_all(reads, converter))
+  np.testing.assert_array_equal(*packed)
+  # As upstream's converter has them, which also makes the encoder's rolls.
+  outputs = [np.argmax(converter.to_tensors(read()).outputs, axis=-1)
+             for read in reads]
+  np.testing.assert_array_equal(
+      packed[0], np.concatenate([np.unique(o, axis=0) for o in outputs]))
+
+
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   common.music_vae()
   from magenta.models.music_vae import packed_slices

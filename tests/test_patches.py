@@ -65,7 +65,7 @@ def test_unknown_file_is_refused_untouched(checkout, name):
 def test_edited_patched_file_is_refused(checkout):
   patcher.apply(checkout)
   path = checkout / patches.PATCHES[1].path
-  path.write_text(path.read_text().replace('Config(', 'Konfig(', 1))
+  path.write_text('# mine\n' + path.read_text())
   before = contents(checkout)
   conftest.check_sentence(cli('apply', '--target', checkout), str(path))
   assert contents(checkout) == before

@@ -92,6 +92,17 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
         render.drum_grid(sequence, 64) > 0, inputs[i, :, :9].T)
 
 
+def test_picture_of_many_loops(tmp_path):
+  """1,024 grids would be taller than a PNG from matplotlib can be."""
+  import matplotlib.image
+  import note_seq
+  loop = note_seq.NoteSequence(total_time=8)
+  paths = render.write_loops([loop] * 1024, tmp_path, 'many')
+  assert len(paths['midi']) == 1024
+  height, width, _ = matplotlib.image.imread(paths['picture']).shape
+  assert width == 1000 and height == 230 * render.MAX_PICTURED
+
+
 def test_wrong_midi(trained, tmp_path):
   import note_seq
   bad = tmp_path / 'bad.mid'
