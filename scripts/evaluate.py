@@ -1,9 +1,11 @@
-"""Evaluates a checkpoint in one pass over a data set.
+"""Says in numbers how good a checkpoint is, beside a floor and baselines.
 
     python3 scripts/evaluate.py --config=hierdec-drums_4bar --run_dir=run \
-        --examples_path=dataset/drummer-test.tfrecord
+        --examples_path=dataset/drummer.tfrecord --split=test
 
-Prints four numbers and writes them as JSON; each counts every example once.
+As in training, --examples_path names the train split, with which samples are
+compared; the split that is evaluated lies beside it (drummer-test.tfrecord).
+Prints tables; with --output_dir, also writes evaluation.json and a figure.
 """
 import json
 import os
@@ -11,15 +13,49 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
+import groove_metrics
+import make_tfrecord
+import render
 from absl import flags
 import numpy as np
 from tqdm import tqdm
 
 BATCH_SIZE = 64
+SAMPLES = 1000
+TEMPERATURES = (0.5, 0.8, 1.0)
+PAIRS = 128  # Of test loops between which is interpolated ...
+POINTS = 8  # ... by so many latents, ends included.
+# Nearly the most likely loop of a latent: what differs between two loops is
+# then due to their latents.
+GREEDY = 0.01
+
+RECONSTRUCTION = {
+    'reconstruction_loss': 'Nats a loop: what the decoder still has to be told '
+                           'of a loop, given its latent and the true steps '
+                           'before.',
+    'kl_bits': 'Bits that the latent says about a loop.',
+    'loss': 'What training minimizes: the nats, and the latent\'s cost above '
+            'the free bits.',
+    'teacher_forced_accuracy': 'Steps (all nine drums at once) whose most '
+                               'likely class is right, given the true steps '
+                               'before.',
+    'sampled_accuracy': 'Steps that are right when the loop is sampled '
+                        '(temperature 1) from its latent alone.',
+}
+SAMPLE_COLUMNS = {
+    'frechet_distance': 'Frechet distance of groove features to the split: '
+                        'where drums fall, density, repetition.',
+    'hits_per_step': 'Drum hits a step.',
+    'silent_share': 'Steps at which no drum plays.',
+    'bar_similarity': 'Hits that neighbouring bars share (Jaccard).',
+    'unique_share': 'Different loops, as a share of all.',
+    'nearest_hits': 'Hits that differ from the nearest training loop.',
+    'copied_share': 'Loops that are training loops as they are.',
+}
 
 
 class Evaluator:
-  """The graph that scores slices under a model's checkpoints.
+  """The graph that scores, encodes and decodes slices with a model.
 
   As upstream's `MusicVAE.eval`, but with teacher forcing even where training
   uses scheduled sampling, for every example alone, and with a fixed seed.
@@ -30,7 +66,7 @@ class Evaluator:
 
     Args:
       config: A config of drum slices (see `packed_slices.can_pack`).
-      sample: Whether to measure sampled accuracy too.
+      sample: Whether to measure sampled accuracy, and to decode.
       seed: For the latents drawn from the encoder, and for sampling.
 
     Raises:
@@ -61,54 +97,249 @@ class Evaluator:
       targets = tf.to_float(outputs)
       lengths.set_shape([BATCH_SIZE])
       posterior = model.encode(inputs, lengths)
-      z = posterior.sample()
+      self._mu = posterior.loc
+      self._z = posterior.sample()
       loss, _, decoded = model.decoder.reconstruction_loss(
-          tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths, z)
+          tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
+          self._z)
       kl = tfp.distributions.kl_divergence(
           posterior, tfp.distributions.MultivariateNormalDiag(
               tf.zeros([hparams.z_size]), tf.ones([hparams.z_size])))
-      def is_true(one_hot_or_logits):
-        return tf.reduce_mean(tf.to_float(tf.equal(
-            tf.argmax(one_hot_or_logits, -1, output_type=tf.int32),
-            self._slices)), axis=1)
       self._scores = {
           'reconstruction_loss': loss,
           'kl_bits': kl / np.log(2),
-          'teacher_forced_accuracy': is_true(decoded.rnn_output)}
+          'teacher_forced_accuracy': tf.reduce_mean(tf.to_float(tf.equal(
+              tf.argmax(decoded.rnn_output, -1, output_type=tf.int32),
+              self._slices)), axis=1)}
+      self._sampled = None
       if sample:
-        sampled, _ = model.sample(
-            BATCH_SIZE, max_length=steps, z=z, temperature=1.)
-        self._scores['sampled_accuracy'] = is_true(sampled)
+        self._temperature = tf.placeholder_with_default(1., [])
+        samples, _ = model.sample(BATCH_SIZE, max_length=steps, z=self._z,
+                                  temperature=self._temperature)
+        self._sampled = tf.argmax(samples, -1, output_type=tf.int32)
       self._saver = tf.train.Saver()
+      self._sess = tf.Session()
 
-  def evaluate(self, checkpoint, slices, progress=False):
-    """Returns the means over `slices` ([examples, steps]) as a dict.
+  def load(self, checkpoint):
+    """Restores a checkpoint, which the other methods then use."""
+    with self._graph.as_default():
+      restore(self._saver, self._sess, checkpoint)
 
-    reconstruction_loss: nats a sequence, given the true earlier steps.
-    kl_bits: what the latent says about the sequence.
-    loss: what training minimizes, with the KL cost at its full weight.
-    teacher_forced_accuracy: steps whose most likely class is the true one.
-    sampled_accuracy: steps that are the true ones when the whole loop is
-      sampled (temperature 1) from its latent alone.
+  def _run(self, fetches, feed, values, progress=None, others=()):
+    """Feeds `values` in batches; returns what comes, put together again."""
+    parts = []
+    for i in tqdm(range(0, len(values), BATCH_SIZE), desc=progress,
+                  unit='batch', disable=progress is None):
+      batch = values[i:i + BATCH_SIZE]
+      missing = [(0, BATCH_SIZE - len(batch))] + [(0, 0)] * (batch.ndim - 1)
+      result = self._sess.run(
+          fetches, {feed: np.pad(batch, missing), **dict(others)})
+      parts.append({k: v[:len(batch)] for k, v in result.items()})
+    return {k: np.concatenate([p[k] for p in parts]) for k in fetches}
+
+  def score(self, slices, progress=None):
+    """Returns the means of RECONSTRUCTION's numbers over [loops, steps].
+
+    With `sample`, also precision, recall and F1 of each drum's hits in the
+    sampled loops.
     """
-    import tensorflow.compat.v1 as tf
-    scores = {name: [] for name in self._scores}
-    with tf.Session(graph=self._graph) as sess:
-      restore(self._saver, sess, checkpoint)
-      for i in tqdm(range(0, len(slices), BATCH_SIZE), desc='Evaluating',
-                    unit='batch', disable=not progress):
-        batch = slices[i:i + BATCH_SIZE]
-        padded = np.pad(batch, [(0, BATCH_SIZE - len(batch)), (0, 0)])
-        for name, value in sess.run(
-            self._scores, {self._slices: padded}).items():
-          scores[name].append(value[:len(batch)])
-    scores = {name: np.concatenate(v).astype(float)
-              for name, v in scores.items()}
+    fetches = dict(self._scores)
+    if self._sampled is not None:
+      fetches['sampled'] = self._sampled
+    scores = self._run(fetches, self._slices, slices, progress)
+    sampled = scores.pop('sampled', None)
     hparams = self._config.hparams
-    kl_cost = np.log(2) * np.maximum(scores['kl_bits'] - hparams.free_bits, 0)
-    scores['loss'] = scores['reconstruction_loss'] + hparams.max_beta * kl_cost
-    return {'examples': len(slices),
-            **{name: float(np.mean(v)) for name, v in scores.items()}}
+    scores['loss'] = scores['reconstruction_loss'] + hparams.max_beta * (
+        np.log(2) * np.maximum(scores['kl_bits'] - hparams.free_bits, 0))
+    if sampled is not None:
+      scores['sampled_accuracy'] = sampled == slices
+    means = {'examples': len(slices)}
+    means.update((k, float(scores[k].mean(dtype=float)))
+                 for k in RECONSTRUCTION if k in scores)
+    if sampled is not None:
+      means['drums'] = {
+          name: dict(zip(('precision', 'recall', 'f1'), map(float, column)))
+          for name, column in zip(
+              render.LANES, groove_metrics.drum_scores(slices, sampled).T)}
+    return means
+
+  def encode(self, slices, progress=None):
+    """Returns the means of the latents of [loops, steps]: [loops, z_size]."""
+    return self._run({'mu': self._mu}, self._slices, slices, progress)['mu']
+
+  def decode(self, z, temperature, progress=None):
+    """Returns loops, [loops, steps], sampled from latents [loops, z_size]."""
+    return self._run({'sampled': self._sampled}, self._z,
+                     np.asarray(z, np.float32), progress,
+                     {self._temperature: temperature})['sampled']
+
+
+def evaluate_samples(evaluator, z_size, train, reference, seed=0):
+  """Compares loops from the prior, a floor and baselines with `reference`.
+
+  Args:
+    evaluator: An Evaluator with a checkpoint loaded.
+    z_size: Size of the latent.
+    train: The train split's loops, [loops, steps].
+    reference: The evaluated split's loops.
+    seed: For what is drawn.
+
+  Returns:
+    {what the loops are: SAMPLE_COLUMNS' numbers}, and the samples by
+    temperature.
+  """
+  rng = np.random.RandomState(seed)
+  distance = groove_metrics.Distance(train, reference)
+  def describe(loops):
+    return groove_metrics.describe(loops, train, distance)
+  rows = {'the split itself': describe(reference),
+          'floor: training loops': describe(
+              train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
+  samples = {}
+  z = rng.standard_normal((SAMPLES, z_size))
+  for t in TEMPERATURES:
+    samples[t] = evaluator.decode(z, t, f'Sampling at {t}')
+    rows[f'samples, temperature {t}'] = describe(samples[t])
+  rows['baseline: bars of different loops'] = describe(
+      groove_metrics.mixed_bars(train, SAMPLES, rng))
+  rows['baseline: each hit for itself'] = describe(
+      groove_metrics.marginal_loops(train, SAMPLES, rng))
+  return rows, samples
+
+
+def evaluate_interpolation(evaluator, reference, seed=0):
+  """Compares slerp between loops' latents with mixing the loops' steps.
+
+  Returns:
+    {'slerp' or 'mixing': {'hits_changed': mean hits that differ between
+    neighbouring points, [POINTS - 1]; 'bar_similarity': of the inner points}}.
+  """
+  rng = np.random.RandomState(seed)
+  a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
+  mu = evaluator.encode(np.concatenate([a, b]))
+  shares = np.linspace(0, 1, POINTS)
+  z = np.concatenate([[slerp(p, q, t) for p, q in zip(mu[:PAIRS], mu[PAIRS:])]
+                      for t in shares])
+  paths = {
+      'slerp': np.split(
+          evaluator.decode(z, GREEDY, 'Interpolating'), POINTS),
+      'mixing': [groove_metrics.mix(a, b, t, rng) for t in shares]}
+  return {
+      name: {'hits_changed': [float(groove_metrics.hamming(p, q).mean())
+                              for p, q in zip(path, path[1:])],
+             'bar_similarity': float(groove_metrics.bar_similarity(
+                 np.concatenate(path[1:-1])).mean())}
+      for name, path in paths.items()}
+
+
+def slerp(p0, p1, t):
+  """Spherical interpolation of two latents, as upstream does it."""
+  omega = np.arccos(np.clip(np.dot(
+      p0 / np.linalg.norm(p0), p1 / np.linalg.norm(p1)), -1, 1))
+  if np.sin(omega) < 1e-6:  # The same direction: there is no arc to follow.
+    return (1 - t) * p0 + t * p1
+  return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
+
+
+def table(rows, columns):
+  """Returns lines of a Markdown table of {name: {column: number}}."""
+  def cell(value):
+    return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
+  return ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|',
+          *(f'| {name} | ' + ' | '.join(cell(row[c]) for c in columns) + ' |'
+            for name, row in rows.items())]
+
+
+def report(result):
+  """Returns the text that `main` prints: each number and what it says."""
+  lines = [f'{result["checkpoint"]}: {result["reconstruction"]["examples"]} '
+           f'loops of the {result["split"]} split.', '', '## Reconstruction', '']
+  lines += [f'{name} {result["reconstruction"][name]:.3f}: {meaning}'
+            for name, meaning in RECONSTRUCTION.items()]
+  lines += ['', "Each drum's hits in the loops sampled from their latents:", '']
+  lines += table(result['reconstruction']['drums'],
+                 ('precision', 'recall', 'f1'))
+  lines += ['', f'## {SAMPLES} samples from the prior', '']
+  lines += table(result['samples'], tuple(SAMPLE_COLUMNS)) + ['']
+  lines += [f'{name}: {meaning}' for name, meaning in SAMPLE_COLUMNS.items()]
+  lines += ['', f'## Interpolation between {PAIRS} pairs of loops, {POINTS} '
+            'points', '']
+  for name, values in result['interpolation'].items():
+    lines.append(
+        f'{name}: ' + ', '.join(f'{v:.1f}' for v in values['hits_changed'])
+        + ' hits change from point to point; bars share '
+        f'{values["bar_similarity"]:.2f} of their hits in between.')
+  return '\n'.join(lines)
+
+
+def plot(result, samples, reference):
+  """Returns a matplotlib figure of an evaluation."""
+  from matplotlib.figure import Figure
+  figure = Figure(figsize=(12, 7), layout='constrained')
+  axes = figure.subplots(2, 3)
+  frequencies = [groove_metrics.hits(loops).mean(axis=(0, 1)).T
+                 for loops in (reference, samples)]
+  titles = (f'{result["split"]} split: how often drums fall',
+            f'samples, temperature {TEMPERATURES[0]}')
+  for axis, frequency, title in zip(axes[0], frequencies, titles):
+    image = axis.imshow(
+        frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
+        vmax=max(f.max() for f in frequencies))
+    axis.set_yticks(range(groove_metrics.DRUMS), render.LANES)
+    axis.set_xticks(range(0, groove_metrics.STEPS_PER_BAR, 4),
+                    [f'beat {b + 1}' for b in range(4)])
+    axis.set_title(title)
+  figure.colorbar(image, ax=axes[0, :2], label='hits a bar')
+  drums = result['reconstruction']['drums']
+  axes[0, 2].barh(list(drums), [d['f1'] for d in drums.values()],
+                  color=render.INK)
+  axes[0, 2].set_xlim(0, 1)
+  axes[0, 2].set_title('F1 of reconstructed hits')
+  rows = {k.split(': ')[-1]: v for k, v in result['samples'].items()}
+  for axis, column, title in (
+      (axes[1, 0], 'frechet_distance', f'Distance to the {result["split"]} split'),
+      (axes[1, 1], 'bar_similarity', 'Similarity of neighbouring bars')):
+    bars = axis.barh(list(rows)[::-1],
+                     [row[column] for row in rows.values()][::-1],
+                     color=render.INK)
+    axis.bar_label(bars, fmt='%.2f', padding=2)
+    axis.margins(x=0.15)
+    axis.set_title(title)
+  for (name, values), style in zip(result['interpolation'].items(), 'os'):
+    axes[1, 2].plot(range(1, POINTS), values['hits_changed'], marker=style,
+                    label=name)
+  axes[1, 2].set_ylim(0)
+  axes[1, 2].set_xlabel('interval')
+  axes[1, 2].legend()
+  axes[1, 2].set_title('Hits changed, point to point')
+  for axis in axes.flat:
+    axis.tick_params(labelsize=8)
+    axis.title.set_fontsize(10)
+  return figure
+
+
+def load_split(config, examples_path, tfds_name, split):
+  """Returns a split's slices, [loops, steps].
+
+  Args:
+    config: A config of drum slices.
+    examples_path: TFRecord of the train split, beside which the others lie.
+    tfds_name: TensorFlow Datasets name, instead of `examples_path`.
+    split: 'train', 'validation' or 'test'.
+
+  Raises:
+    FileNotFoundError: if there is no such split.
+    common.UserError: if it has no slice.
+  """
+  from magenta.models.music_vae import packed_slices
+  path = examples_path and str(make_tfrecord.split_path(
+      os.path.expanduser(examples_path), split))
+  slices = packed_slices.load_slices(
+      config.data_converter, path, tfds_name, split)
+  if not len(slices):
+    raise common.UserError(
+        f'There is no 4-bar slice of drums in the {split} split.')
+  return slices
 
 
 def restore(saver, sess, checkpoint):
@@ -160,40 +391,62 @@ def find_checkpoint(run_dir=None, checkpoint_file=None):
     raise common.UserError(str(e)) from e
 
 
+def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
+             split='validation', output_dir=None):
+  """Evaluates a checkpoint and prints the report; returns all numbers.
+
+  Args:
+    config: The checkpoint's config.
+    checkpoint: Its prefix.
+    examples_path: TFRecord of the train split, or ...
+    tfds_name: ... TensorFlow Datasets name.
+    split: The split with which to compare.
+    output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
+  """
+  evaluator = Evaluator(config)
+  reference, train = (load_split(config, examples_path, tfds_name, s)
+                      for s in (split, 'train'))
+  evaluator.load(checkpoint)
+  result = {'checkpoint': checkpoint, 'split': split,
+            'reconstruction': evaluator.score(reference, 'Reconstructing')}
+  result['samples'], samples = evaluate_samples(
+      evaluator, config.hparams.z_size, train, reference)
+  result['interpolation'] = evaluate_interpolation(evaluator, reference)
+  print(report(result))
+  if output_dir:
+    output_dir = os.path.expanduser(output_dir)
+    os.makedirs(output_dir, exist_ok=True)
+    with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
+      json.dump(result, f, indent=2)
+      f.write('\n')
+    plot(result, samples[TEMPERATURES[0]], reference).savefig(
+        os.path.join(output_dir, 'evaluation.png'), dpi=100)
+  return result
+
+
 def define_flags():
   flags.DEFINE_string('config', 'hierdec-drums_4bar', 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to evaluate.')
   flags.DEFINE_string('checkpoint_file', None,
                       'Checkpoint to evaluate, instead of --run_dir.')
-  flags.DEFINE_string('examples_path', None, 'TFRecord of NoteSequences.')
+  flags.DEFINE_string('examples_path', None,
+                      'TFRecord of the train split; the others lie beside it.')
   flags.DEFINE_string('tfds_name', None,
                       'TensorFlow Datasets name, instead of --examples_path.')
   flags.DEFINE_enum('split', 'validation', ['train', 'validation', 'test'],
-                    'Which split of --tfds_name.')
-  flags.DEFINE_string('output_file', None, 'Where to write the JSON.')
+                    'The split to evaluate.')
+  flags.DEFINE_string('output_dir', None,
+                      'Where to write evaluation.json and evaluation.png.')
 
 
 def main():
   FLAGS = flags.FLAGS
   config = common.get_config(FLAGS.config, FLAGS.hparams)
-  from magenta.models.music_vae import packed_slices
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise common.UserError('Give either --examples_path or --tfds_name.')
-  checkpoint = find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file)
-  evaluator = Evaluator(config)
-  slices = packed_slices.load_slices(
-      config.data_converter, FLAGS.examples_path, FLAGS.tfds_name, FLAGS.split)
-  if not len(slices):
-    raise common.UserError('There is no 4-bar slice of drums in these data.')
-  result = {'checkpoint': checkpoint, 'config': FLAGS.config,
-            **evaluator.evaluate(checkpoint, slices, progress=True)}
-  text = json.dumps(result, indent=2)
-  print(text)
-  if FLAGS.output_file:
-    os.makedirs(os.path.dirname(FLAGS.output_file) or '.', exist_ok=True)
-    with open(FLAGS.output_file, 'w') as f:
-      f.write(text + '\n')
+  evaluate(config, find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file),
+           FLAGS.examples_path, FLAGS.tfds_name, FLAGS.split, FLAGS.output_dir)
 
 
 if __name__ == '__main__':

@@ -107,15 +107,6 @@ def encode(model, midi_paths, converter):
   return model.encode_tensors(rolls, [len(r) for r in rolls])[1]
 
 
-def slerp(p0, p1, t):
-  """Spherical interpolation of two latents, as upstream does it."""
-  omega = np.arccos(np.clip(np.dot(
-      p0 / np.linalg.norm(p0), p1 / np.linalg.norm(p1)), -1, 1))
-  if np.sin(omega) < 1e-6:  # The same direction: there is no arc to follow.
-    return (1 - t) * p0 + t * p1
-  return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
-
-
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=0.5, seed=0, input_midi_1=None,
            input_midi_2=None, hparams='', output_dir='outputs', name=None):
@@ -158,7 +149,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     sequences = model.sample(num_outputs, length, temperature)
   else:
     mu = encode(model, inputs, config.data_converter)
-    z = (np.array([slerp(mu[0], mu[1], t)
+    z = (np.array([evaluate.slerp(mu[0], mu[1], t)
                    for t in np.linspace(0, 1, num_outputs)])
          if mode == 'interpolate' else np.repeat(mu, num_outputs, axis=0))
     sequences = model.decode(z, length, temperature)

@@ -18,7 +18,6 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
-import make_tfrecord
 from absl import flags
 import numpy as np
 from tqdm import tqdm
@@ -82,7 +81,8 @@ class Validation:
   def check(self, prefix):
     """Scores a checkpoint; returns its loss and whether it is the best yet."""
     from magenta.models.music_vae import checkpoints
-    scores = self._evaluator.evaluate(prefix, self._slices)
+    self._evaluator.load(prefix)
+    scores = self._evaluator.score(self._slices)
     try:
       with open(self._json) as f:
         best = json.load(f)['loss']
@@ -101,20 +101,16 @@ class Validation:
     return scores, True
 
 
-def validation_slices(config, examples_path, tfds_name):
+def validation_slices(config):
   """Returns the validation split's slices, None if there is none."""
   from magenta.models.music_vae import packed_slices
   if not packed_slices.can_pack(config):
     return None
-  if tfds_name:
-    return packed_slices.load_slices(
-        config.data_converter, tfds_name=tfds_name, split='validation')
-  path = make_tfrecord.split_path(os.path.expanduser(examples_path),
-                                  'validation')
-  if not path.is_file():
+  try:
+    return evaluate.load_split(config, config.train_examples_path,
+                               config.tfds_name, 'validation')
+  except (FileNotFoundError, common.UserError):
     return None
-  slices = packed_slices.load_slices(config.data_converter, str(path))
-  return slices if len(slices) else None
 
 
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0):
@@ -146,8 +142,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0):
           'to go on.')
     return
   validation = None
-  slices = validation_slices(
-      config, config.train_examples_path, config.tfds_name)
+  slices = validation_slices(config)
   if slices is None:
     print('There is no validation split beside the examples, so no best '
           'checkpoint is kept.')
@@ -250,14 +245,13 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
   """Evaluates the newest checkpoint and writes summaries to run_dir/eval."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  from magenta.models.music_vae import packed_slices
   prefix = evaluate.find_checkpoint(run_dir)
   evaluator = evaluate.Evaluator(config)
-  slices = packed_slices.load_slices(
-      config.data_converter, examples_path, tfds_name, 'validation')
-  if not len(slices):
-    raise common.UserError('There is no 4-bar slice of drums in these data.')
-  scores = evaluator.evaluate(prefix, slices, progress=True)
+  # As upstream: what --examples_path names, whichever split that is.
+  slices = evaluate.load_split(config, examples_path, tfds_name,
+                               'validation' if tfds_name else 'train')
+  evaluator.load(prefix)
+  scores = evaluator.score(slices, 'Evaluating')
   with tf.Graph().as_default():
     writer = tf.summary.FileWriter(
         os.path.join(os.path.expanduser(run_dir), 'eval'))

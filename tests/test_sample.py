@@ -3,6 +3,7 @@ import os
 
 import conftest
 import common
+import evaluate
 import numpy as np
 import pytest
 import render
@@ -66,10 +67,10 @@ def test_slerp_is_upstreams():
   omega = np.arccos(p0 @ p1 / np.linalg.norm(p0) / np.linalg.norm(p1))
   for t in (0, 0.3, 1):
     np.testing.assert_allclose(
-        sample.slerp(p0, p1, t),
+        evaluate.slerp(p0, p1, t),
         np.sin((1 - t) * omega) / np.sin(omega) * p0 +
         np.sin(t * omega) / np.sin(omega) * p1)
-  np.testing.assert_allclose(sample.slerp(p0, p0, 0.5), p0)
+  np.testing.assert_allclose(evaluate.slerp(p0, p0, 0.5), p0)
 
 
 def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):

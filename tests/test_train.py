@@ -207,18 +207,21 @@ exit $status"""
   assert max(checkpoint_steps(saved)) == 13
 
 
-def test_evaluate_and_eval_mode_agree(trained, dataset, tmp_path):
-  flags = (*conftest.FLAT, f'--run_dir={trained}',
-           f'--examples_path={dataset}/drummer-validation.tfrecord')
-  result = conftest.script('evaluate.py', *flags,
-                           f'--output_file={tmp_path}/scores.json')
+def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
+  flags = (*conftest.FLAT, f'--run_dir={trained}')
+  result = conftest.script(
+      'evaluate.py', *flags, f'--examples_path={dataset}/drummer.tfrecord',
+      f'--output_dir={tmp_path}')
   assert result.returncode == 0, result.stderr
-  scores = json.loads((tmp_path / 'scores.json').read_text())
+  scores = json.loads((tmp_path / 'evaluation.json').read_text())[
+      'reconstruction']
   if (dataset / 'groove').exists():
     assert scores['examples'] == 1836  # Each example once, in batches of 64.
   assert 0 < scores['reconstruction_loss'] < 64 * np.log(512) * 1.05
   assert 0 <= scores['sampled_accuracy'] <= 1
-  result = conftest.script('train.py', *flags, '--mode=eval')
+  result = conftest.script(
+      'train.py', *flags, '--mode=eval',
+      f'--examples_path={dataset}/drummer-validation.tfrecord')
   assert result.returncode == 0, result.stderr
   printed = json.loads(result.stdout[result.stdout.index('{'):])
   for name in ('reconstruction_loss', 'kl_bits', 'sampled_accuracy'):

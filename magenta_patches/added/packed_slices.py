@@ -21,6 +21,11 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 
+# Magenta's nine drums, in the order of its drum maps.
+KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT = 0, 1, 2, 3
+LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = 4, 5, 6, 7, 8
+
+
 class NotEnoughExamples(ValueError):
   """There are fewer examples than one batch."""
 
@@ -241,13 +246,51 @@ def unpack(slices, converter):
           tf.fill([batch], steps))
 
 
-def batches(slices, converter, batch_size, is_training, seed=None):
+def _exchange(slices, one, other):
+  """Returns classes in which the drums (bits) `one` and `other` swap."""
+  bits = tf.bitwise
+  differ = bits.bitwise_and(
+      bits.bitwise_xor(bits.right_shift(slices, one),
+                       bits.right_shift(slices, other)), 1)
+  return bits.bitwise_xor(slices, differ * ((1 << one) | (1 << other)))
+
+
+def augment(slices, probability, steps_per_bar=16):
+  """Returns slices some of which are changed in ways that keep them grooves.
+
+  Each change is made to a slice with `probability`: its bars go round, the
+  closed hi-hat and the ride swap, two toms swap, the crash is left out.
+
+  Args:
+    slices: int32, [batch, steps], of Magenta's nine drums.
+    probability: Between 0 and 1.
+    steps_per_bar: Steps in a bar.
+  """
+  batch, steps = tf.unstack(tf.shape(slices))
+  def sometimes(changed):
+    return tf.where_v2(
+        tf.random.uniform([batch, 1]) < probability, changed, slices)
+  shift = steps_per_bar * tf.random.uniform(
+      [batch, 1], 0, steps // steps_per_bar, tf.int32)
+  slices = sometimes(tf.gather(
+      slices, (tf.range(steps)[tf.newaxis] + shift) % steps, batch_dims=1))
+  slices = sometimes(_exchange(slices, CLOSED_HIHAT, RIDE))
+  slices = sometimes(_exchange(slices, LOW_TOM, MID_TOM))
+  slices = sometimes(_exchange(slices, MID_TOM, HIGH_TOM))
+  return sometimes(tf.bitwise.bitwise_and(slices, ~(1 << CRASH)))
+
+
+def batches(slices, converter, batch_size, is_training, seed=None,
+            augment_probability=0.):
   """Returns a tf.data.Dataset of `unpack`ed batches of slices."""
   dataset = tf.data.Dataset.from_tensor_slices(slices)
   if is_training:
     dataset = dataset.shuffle(len(slices), seed=seed).repeat()
-  return dataset.batch(batch_size, drop_remainder=True).map(
-      lambda s: unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
+  dataset = dataset.batch(batch_size, drop_remainder=True)
+  if is_training and augment_probability:
+    dataset = dataset.map(
+        lambda s: augment(tf.cast(s, tf.int32), augment_probability))
+  return dataset.map(lambda s: unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
 
 
 def get_dataset(config, is_training, seed=None):
@@ -270,4 +313,5 @@ def get_dataset(config, is_training, seed=None):
         f'There are {len(slices)} examples, but a batch takes {batch_size}; '
         f'use more data or a smaller batch (--hparams=batch_size='
         f'{max(1, min(64, len(slices)))}).')
-  return batches(slices, converter, batch_size, is_training, seed)
+  return batches(slices, converter, batch_size, is_training, seed,
+                 config.hparams.get('augment_probability', 0.))

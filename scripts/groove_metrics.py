@@ -1,0 +1,160 @@
+"""What can be measured of sets of drum loops, with NumPy alone.
+
+A set of loops is an integer array [loops, 64]: a class a step, with one bit for
+each of Magenta's nine drums.
+"""
+import numpy as np
+
+BARS = 4
+STEPS_PER_BAR = 16
+DRUMS = 9
+# Which features say where the drums fall, how dense a loop is, how it repeats.
+GROUPS = (slice(0, STEPS_PER_BAR * DRUMS),
+          slice(STEPS_PER_BAR * DRUMS, STEPS_PER_BAR * DRUMS + BARS),
+          slice(STEPS_PER_BAR * DRUMS + BARS, None))
+
+
+def hits(loops):
+  """Returns which drums play: bool, [loops, bars, steps a bar, drums]."""
+  bits = np.asarray(loops)[..., np.newaxis] >> np.arange(DRUMS) & 1
+  return bits.astype(bool).reshape(-1, BARS, STEPS_PER_BAR, DRUMS)
+
+
+def bar_similarity(loops):
+  """Returns the Jaccard similarity of neighbouring bars: [loops, bars - 1].
+
+  Hits that both bars have, as a share of those that either has; 1 where both
+  are silent.
+  """
+  h = hits(loops).reshape(-1, BARS, STEPS_PER_BAR * DRUMS)
+  both = (h[:, 1:] & h[:, :-1]).sum(axis=-1)
+  either = (h[:, 1:] | h[:, :-1]).sum(axis=-1)
+  return np.where(either, both / np.maximum(either, 1), 1.)
+
+
+def features(loops):
+  """Returns groove features: [loops, 16 * 9 + 4 + 3].
+
+  How often each drum falls on each of a bar's steps, hits a step in each bar,
+  similarity of neighbouring bars.
+  """
+  h = hits(loops)
+  return np.concatenate([
+      h.mean(axis=1).reshape(len(h), -1),
+      h.sum(axis=-1).mean(axis=-1),
+      bar_similarity(loops)], axis=1)
+
+
+def frechet_distance(a, b):
+  """Returns the Frechet distance of Gaussians fitted to two sets of features.
+
+  The root of |mean difference|^2 + tr(A + B - 2 (A B)^(1/2)), which Heusel et
+  al. 2017 (arXiv 1706.08500) use for images.
+
+  Args:
+    a: [samples, features].
+    b: [samples, features].
+  """
+  cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+  # tr((A B)^(1/2)) by the eigenvalues of A^(1/2) B A^(1/2), which is symmetric.
+  values, vectors = np.linalg.eigh(cov_a)
+  root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+  cross = np.linalg.eigvalsh(root @ cov_b @ root)
+  squared = (np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2)
+             + np.trace(cov_a) + np.trace(cov_b)
+             - 2 * np.sqrt(np.maximum(cross, 0)).sum())
+  return float(np.sqrt(max(squared, 0)))
+
+
+class Distance:
+  """Frechet distance of loops to a reference set, by scaled groove features.
+
+  Each group of features is divided by one number, so that its variance over
+  the training loops is one in all: where the drums fall, how dense the loops
+  are and how their bars repeat then count alike, and inside a group a drum
+  that is rare counts little.
+  """
+
+  def __init__(self, train, reference):
+    variance = features(train).var(axis=0)
+    self._scale = np.empty_like(variance)
+    for group in GROUPS:
+      self._scale[group] = np.sqrt(variance[group].sum())
+    self._reference = features(reference) / self._scale
+
+  def __call__(self, loops):
+    return frechet_distance(features(loops) / self._scale, self._reference)
+
+
+def marginal_loops(train, count, rng):
+  """Returns loops whose hits are independent, each as frequent as in `train`.
+
+  A baseline that knows where in a bar each drum falls, and nothing else.
+  """
+  frequency = hits(train).mean(axis=(0, 1))
+  drawn = rng.random_sample(
+      (count, BARS, STEPS_PER_BAR, DRUMS)) < frequency
+  return (drawn << np.arange(DRUMS)).sum(axis=-1).reshape(count, -1)
+
+
+def mixed_bars(train, count, rng):
+  """Returns loops of bars from different loops of `train`.
+
+  A baseline whose every bar is a drummer's, but which has no thread.
+  """
+  bars = train.reshape(len(train), BARS, STEPS_PER_BAR)
+  rows = rng.randint(len(train), size=(count, BARS))
+  return bars[rows, np.arange(BARS)].reshape(count, -1)
+
+
+def nearest(loops, train, block=256):
+  """Returns how many hits differ from the nearest loop of `train`: [loops]."""
+  t = hits(train).reshape(len(train), -1).astype(np.float32)
+  h = hits(loops).reshape(len(loops), -1).astype(np.float32)
+  return np.concatenate([
+      np.min(b.sum(axis=1, keepdims=True) + t.sum(axis=1) - 2 * b @ t.T, axis=1)
+      for b in np.split(h, range(block, len(h), block))]).astype(int)
+
+
+def describe(loops, train, distance):
+  """Returns the numbers that say what a set of loops is like.
+
+  frechet_distance: to the reference set; smaller is closer.
+  hits_per_step, silent_share: how dense the loops are.
+  bar_similarity: mean Jaccard similarity of neighbouring bars.
+  unique_share: different loops, as a share of all.
+  nearest_hits: mean number of hits that differ from the nearest training loop.
+  copied_share: loops that are in `train` as they are.
+  """
+  differing = nearest(loops, train)
+  return {
+      'frechet_distance': distance(loops),
+      'hits_per_step': float(hits(loops).sum(axis=-1).mean()),
+      'silent_share': float((loops == 0).mean()),
+      'bar_similarity': float(bar_similarity(loops).mean()),
+      'unique_share': len(np.unique(loops, axis=0)) / len(loops),
+      'nearest_hits': float(differing.mean()),
+      'copied_share': float((differing == 0).mean())}
+
+
+def hamming(a, b):
+  """Returns how many hits differ between loops: [loops]."""
+  return (hits(a) != hits(b)).sum(axis=(1, 2, 3))
+
+
+def mix(a, b, share, rng):
+  """Returns loops each of whose steps is of `b` with probability `share`.
+
+  Interpolation in data space, as MusicVAE's paper compares with.
+  """
+  return np.where(rng.random_sample(a.shape) < share, b, a)
+
+
+def drum_scores(truth, predicted):
+  """Returns precision, recall and F1 of the hits of each drum: [3, drums]."""
+  t, p = hits(truth), hits(predicted)
+  right = (t & p).sum(axis=(0, 1, 2))
+  precision = right / np.maximum(p.sum(axis=(0, 1, 2)), 1)
+  recall = right / np.maximum(t.sum(axis=(0, 1, 2)), 1)
+  f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+  return np.stack([precision, recall, f1])
