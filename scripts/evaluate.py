@@ -97,7 +97,7 @@ class Evaluator:
       targets = tf.to_float(outputs)
       lengths.set_shape([BATCH_SIZE])
       posterior = model.encode(inputs, lengths)
-      self._mu = posterior.loc
+      self._mu, self._sigma = posterior.loc, posterior.stddev()
       self._z = posterior.sample()
       loss, _, decoded = model.decoder.reconstruction_loss(
           tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
@@ -164,8 +164,10 @@ class Evaluator:
     return means
 
   def encode(self, slices, progress=None):
-    """Returns the means of the latents of [loops, steps]: [loops, z_size]."""
-    return self._run({'mu': self._mu}, self._slices, slices, progress)['mu']
+    """Returns the latents' means and deviations: two of [loops, z_size]."""
+    posterior = self._run({'mu': self._mu, 'sigma': self._sigma},
+                          self._slices, slices, progress)
+    return posterior['mu'], posterior['sigma']
 
   def decode(self, z, temperature, progress=None):
     """Returns loops, [loops, steps], sampled from latents [loops, z_size]."""
@@ -216,7 +218,7 @@ def evaluate_interpolation(evaluator, reference, seed=0):
   """
   rng = np.random.RandomState(seed)
   a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
-  mu = evaluator.encode(np.concatenate([a, b]))
+  mu, _ = evaluator.encode(np.concatenate([a, b]))
   shares = np.linspace(0, 1, POINTS)
   z = np.concatenate([[slerp(p, q, t) for p, q in zip(mu[:PAIRS], mu[PAIRS:])]
                       for t in shares])

@@ -1,6 +1,7 @@
 """Samples drum loops from a checkpoint into MIDI, WAV and a picture.
 
     python3 scripts/sample.py --run_dir=run --num_outputs=4
+    python3 scripts/sample.py --style=funk
     python3 scripts/sample.py --run_dir=run --mode=interpolate \
         --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
     python3 scripts/sample.py --run_dir=run --mode=reconstruct \
@@ -15,11 +16,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
 import render
+import styles
 from absl import flags
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
+DEFAULT_TEMPERATURE = 0.5
 
 
 def weights_dir(config_name):
@@ -107,9 +110,19 @@ def encode(model, midi_paths, converter):
   return model.encode_tensors(rolls, [len(r) for r in rolls])[1]
 
 
+def print_styles(config_name, run_dir=None, checkpoint_file=None):
+  """Prints the styles that `sample` takes, and of how many loops they are."""
+  common.music_vae()
+  kept = styles.load(find_checkpoint(config_name, run_dir, checkpoint_file))
+  for name, count in sorted(zip(kept['names'], kept['counts']),
+                            key=lambda pair: -pair[1]):
+    print(f'{name}: {count} training loops')
+
+
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
-           num_outputs=4, temperature=0.5, seed=0, input_midi_1=None,
-           input_midi_2=None, hparams='', output_dir='outputs', name=None):
+           num_outputs=4, temperature=DEFAULT_TEMPERATURE, seed=0,
+           input_midi_1=None, input_midi_2=None, hparams='',
+           output_dir='outputs', name=None, style=None):
   """Makes loops and writes them; returns what `render.write_loops` returns.
 
   Args:
@@ -125,7 +138,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     input_midi_2: MIDI file to end at.
     hparams: Changes to the config that the checkpoint was trained with.
     output_dir: Folder to write to.
-    name: What the files' names begin with; default: the mode.
+    name: What the files' names begin with; default: the style or the mode.
+    style: With mode 'sample', a style of GMD's that the weights know.
 
   Raises:
     common.UserError: if the input is wrong.
@@ -133,6 +147,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   if num_outputs < 1 or not temperature > 0:
     raise common.UserError(
         '--num_outputs and --temperature must be more than 0.')
+  if style and mode != 'sample':
+    raise common.UserError('--style goes with --mode=sample only.')
   inputs = {'sample': [], 'interpolate': [input_midi_1, input_midi_2],
             'reconstruct': [input_midi_1]}[mode]
   if None in inputs:
@@ -143,18 +159,19 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   checkpoint = find_checkpoint(config_name, run_dir, checkpoint_file)
   if inputs and type(config.data_converter).__name__ != 'DrumsConverter':
     raise common.UserError(f'--mode={mode} knows only configs of drum slices.')
+  z = styles.draw(styles.load(checkpoint), style, num_outputs,
+                  np.random.RandomState(seed)) if style else None
   model = load_model(config, checkpoint, min(num_outputs, MAX_BATCH_SIZE), seed)
   length = config.hparams.max_seq_len
-  if mode == 'sample':
-    sequences = model.sample(num_outputs, length, temperature)
-  else:
+  if inputs:
     mu = encode(model, inputs, config.data_converter)
     z = (np.array([evaluate.slerp(mu[0], mu[1], t)
                    for t in np.linspace(0, 1, num_outputs)])
          if mode == 'interpolate' else np.repeat(mu, num_outputs, axis=0))
-    sequences = model.decode(z, length, temperature)
+  sequences = (model.sample(num_outputs, length, temperature) if z is None else
+               model.decode(z, length, temperature))
   paths = render.write_loops(sequences, os.path.expanduser(output_dir),
-                             name or mode)
+                             name or style or mode)
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ... {paths["picture"]}')
   return paths
@@ -169,7 +186,10 @@ def define_flags():
   flags.DEFINE_enum('mode', 'sample', ['sample', 'interpolate', 'reconstruct'],
                     'What to make.')
   flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
-  flags.DEFINE_float('temperature', 0.5, 'Randomness of each step.')
+  flags.DEFINE_float('temperature', DEFAULT_TEMPERATURE,
+                     'Randomness of each step.')
+  flags.DEFINE_string('style', None,
+                      'Style to sample, such as funk; list names them all.')
   flags.DEFINE_integer('seed', 0, 'The same seed gives the same bytes.')
   flags.DEFINE_string('input_midi_1', None,
                       'MIDI file to interpolate from, or to reconstruct.')
@@ -179,9 +199,13 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
+  if FLAGS.style == 'list':
+    print_styles(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file)
+    return
   sample(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
          FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
-         FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir)
+         FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir,
+         style=FLAGS.style)
 
 
 if __name__ == '__main__':

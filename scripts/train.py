@@ -95,9 +95,7 @@ class Validation:
     with open(self._json + '.tmp', 'w') as f:
       json.dump({'checkpoint': name, **scores}, f, indent=2)
     os.replace(self._json + '.tmp', self._json)
-    for path in glob.glob(os.path.join(glob.escape(self._dir), 'model.ckpt-*')):
-      if not os.path.basename(path).startswith(name + '.'):
-        os.remove(path)
+    checkpoints.remove_others(os.path.join(self._dir, name))
     return scores, True
 
 

@@ -6,7 +6,8 @@ import pytest
 
 # Trainable parameters, as the README's table has them.
 PARAMETERS = {
-    'hierdec-drums_4bar': 11_984_896,
+    'hierdec-drums_4bar': 0,
+    'flat-drums_4bar_roland': 0,
     'hierdec-drums_4bar_small': 11_984_896,
     'hierdec-drums_4bar_large': 44_940_288,
     'hierdec-drums_4bar_paper': 176_911_872,
@@ -43,11 +44,16 @@ def test_parameters(name):
 
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_hyperparameters_and_data(name):
+  from magenta.models.music_vae import drums_4bar
   config = common.get_config(name)
   hparams = config.hparams
-  assert (hparams.batch_size, hparams.max_seq_len, hparams.max_beta,
-          hparams.sampling_schedule, hparams.sampling_rate) == (
-              512, 64, 0.2, 'inverse_sigmoid', 1000)
+  assert (hparams.max_seq_len, hparams.max_beta) == (64, 0.2)
+  recipe = (hparams.batch_size, hparams.sampling_schedule,
+            hparams.sampling_rate, hparams.dropout_keep_prob,
+            hparams.warmup_steps, hparams.adam_beta2)
+  assert recipe == (
+      (64, 'constant', 0, 0.8, 300, 0.99) if name in drums_4bar.RECIPE_CONFIGS
+      else (512, 'inverse_sigmoid', 1000, 1, 0, 0.999))  # As upstream trains.
   assert hparams.free_bits == (256 if name.endswith('_paper') else 48)
   assert config.data_converter.max_tensors_per_notesequence is None
   assert (config.data_converter.input_depth,

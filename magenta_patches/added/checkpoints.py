@@ -80,12 +80,24 @@ def save_slim(prefix, new_prefix):
   stock Magenta too.
   """
   reader = tf.train.load_checkpoint(prefix)
-  names = [n for n in reader.get_variable_to_shape_map()
-           if not re.search(r'/Adam(_1)?$|^beta[12]_power$', n)]
-  os.makedirs(os.path.dirname(new_prefix), exist_ok=True)
+  save({n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()
+        if not re.search(r'/Adam(_1)?$|^beta[12]_power$', n)}, new_prefix)
+
+
+def save(tensors, prefix):
+  """Writes a checkpoint of {variable's name: array}."""
+  os.makedirs(os.path.dirname(prefix), exist_ok=True)
   with tf.Graph().as_default(), tf.Session() as sess:
-    variables = [tf.Variable(reader.get_tensor(n), name=n, dtype=(
-        reader.get_variable_to_dtype_map()[n])) for n in names]
+    variables = [tf.Variable(value, name=name, dtype=value.dtype)
+                 for name, value in tensors.items()]
     sess.run(tf.global_variables_initializer())
     tf.train.Saver(variables, max_to_keep=None).save(
-        sess, new_prefix, write_meta_graph=False)
+        sess, prefix, write_meta_graph=False)
+
+
+def remove_others(prefix):
+  """Removes all checkpoints beside this one."""
+  pattern = os.path.join(glob.escape(os.path.dirname(prefix)), 'model.ckpt-*')
+  for path in glob.glob(pattern):
+    if not path.startswith(prefix + '.'):
+      os.remove(path)

@@ -1,0 +1,171 @@
+"""Where each style's loops lie in the latent space, for sample.py --style.
+
+GMD names each performance's style (in its file's name). A style is kept as a
+Gaussian, the mean and standard deviation of each latent dimension over the
+encoded training loops of that style; sample.py --style draws latents from it.
+"""
+import collections
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import common
+import groove_metrics
+import numpy as np
+
+STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
+MIN_LOOPS = 32  # A style of fewer is left out: too few for a Gaussian.
+PER_STYLE = 50  # Loops a style in the evaluation.
+RIDGE = 0.1  # Added to the classifier's covariance, as a share of its diagonal.
+
+
+def style_of(filename):
+  """Returns GMD's style of a performance: 'funk' of .../1_funk-groove1_138_...
+
+  None if the name is not one of GMD's.
+  """
+  match = re.match(r'\d+_([a-z]+)(?:-[a-z0-9]+)?_\d+_(?:beat|fill)_',
+                   os.path.basename(filename))
+  return match and match[1]
+
+
+def slices_by_style(examples_path, converter):
+  """Returns {style: [loops, steps]} of a TFRecord of GMD's NoteSequences.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    common.UserError: if no NoteSequence names a style.
+  """
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import packed_slices
+  if not os.path.exists(examples_path):
+    raise FileNotFoundError(f'There is no {examples_path}; make it with '
+                            'scripts/make_tfrecord.py.')
+  styles, reads = [], []
+  for record in tf.python_io.tf_record_iterator(examples_path):
+    sequence = note_seq.NoteSequence.FromString(record)
+    styles.append(style_of(sequence.filename))
+    reads.append(sequence)
+  if not any(styles):
+    raise common.UserError(
+        f'{examples_path} does not say of which style its loops are; the '
+        'Groove MIDI Dataset does, in the names of its files.')
+  found = collections.defaultdict(list)
+  for style, sequence in zip(styles, reads):
+    if style:
+      found[style].append(packed_slices.pack(sequence, converter))
+  return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
+
+
+def fit(evaluator, by_style):
+  """Returns arrays to keep: names, counts, means, deviations.
+
+  Args:
+    evaluator: An evaluate.Evaluator with a checkpoint loaded.
+    by_style: {style: [loops, steps]}.
+
+  Returns:
+    {'names': [styles], 'counts': loops, [styles], 'mean' and 'deviation':
+    float16, [styles, z_size]}.
+  """
+  kept = {s: loops for s, loops in by_style.items() if len(loops) >= MIN_LOOPS}
+  counts = [len(loops) for loops in kept.values()]
+  ends = np.cumsum(counts)[:-1]
+  mu, variance = (np.split(part ** power, ends) for part, power in zip(
+      evaluator.encode(np.concatenate(list(kept.values())), 'Encoding'),
+      (1, 2)))
+  return {'names': np.array(list(kept)), 'counts': np.array(counts),
+          'mean': np.float16([m.mean(axis=0) for m in mu]),
+          'deviation': np.float16([np.sqrt(m.var(axis=0) + v.mean(axis=0))
+                                   for m, v in zip(mu, variance)])}
+
+
+def load(checkpoint):
+  """Returns what `fit` kept beside a checkpoint, as a dict of arrays.
+
+  Raises:
+    common.UserError: if there is nothing.
+  """
+  path = os.path.join(os.path.dirname(checkpoint), STYLES_FILE)
+  try:
+    with np.load(path) as kept:
+      return dict(kept)
+  except (OSError, ValueError) as e:
+    raise common.UserError(
+        f'There is no {path}, which says where the styles lie; '
+        'scripts/export.py makes it.') from e
+
+
+def draw(kept, style, count, rng):
+  """Returns latents of a style: [count, z_size].
+
+  Raises:
+    common.UserError: if there is no such style.
+  """
+  names = list(kept['names'])
+  if style not in names:
+    raise common.UserError(f'There is no style {style!r}; --style=list names '
+                           f'those there are: {", ".join(names)}.')
+  i = names.index(style)
+  mean, deviation = kept['mean'][i], kept['deviation'][i]
+  return mean + deviation * rng.standard_normal((count, len(mean)))
+
+
+class Classifier:
+  """Names the style of loops by their groove features.
+
+  Linear discriminant analysis (one covariance for all styles), all styles
+  being equally likely before a loop is heard.
+  """
+
+  def __init__(self, by_style):
+    self.names = list(by_style)
+    parts = [groove_metrics.features(loops) for loops in by_style.values()]
+    means = np.array([p.mean(axis=0) for p in parts])
+    within = np.concatenate([p - m for p, m in zip(parts, means)])
+    covariance = within.T @ within / len(within)
+    covariance += RIDGE * np.diag(covariance.diagonal() + 1e-4)
+    self._weights = np.linalg.solve(covariance, means.T)
+    self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
+
+  def __call__(self, loops):
+    """Returns the index in `names` of each loop's style: [loops]."""
+    return np.argmax(
+        groove_metrics.features(loops) @ self._weights + self._bias, axis=1)
+
+
+def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
+  """Returns how often a classifier names the style that was asked for.
+
+  Args:
+    evaluator: An evaluate.Evaluator with a checkpoint loaded.
+    kept: What `fit` returned.
+    train: {style: [loops, steps]}, with which the classifier is trained.
+    reference: The same of another split.
+    temperature: Of the samples.
+    seed: For what is drawn.
+
+  Returns:
+    {'real', 'styled', 'unstyled': share that is named right, each style
+    counting the same; 'chance'; 'by_style': {style: share of styled}}.
+  """
+  rng = np.random.RandomState(seed)
+  names = list(kept['names'])
+  classifier = Classifier({s: train[s] for s in names})
+  z_size = kept['mean'].shape[1]
+  def right(loops, i):
+    return float(np.mean(classifier(loops) == i))
+  def decode(z):
+    return evaluator.decode(z, temperature)
+  by_style = {s: right(decode(draw(kept, s, PER_STYLE, rng)), i)
+              for i, s in enumerate(names)}
+  unstyled = decode(rng.standard_normal((PER_STYLE * len(names), z_size)))
+  return {
+      'real': float(np.mean([right(reference[s], i) for i, s in enumerate(names)
+                             if s in reference])),
+      'styled': float(np.mean(list(by_style.values()))),
+      'unstyled': float(np.mean(classifier(unstyled) == np.repeat(
+          np.arange(len(names)), PER_STYLE))),
+      'chance': 1 / len(names), 'by_style': by_style}
