@@ -16,13 +16,14 @@ import common
 import groove_metrics
 import make_tfrecord
 import render
+import styles
 from absl import flags
 import numpy as np
 from tqdm import tqdm
 
 BATCH_SIZE = 64
 SAMPLES = 1000
-TEMPERATURES = (0.5, 0.8, 1.0)
+TEMPERATURES = (0.5, 0.8, 1.0)  # The first is what is sampled by default.
 PAIRS = 128  # Of test loops between which is interpolated ...
 POINTS = 8  # ... by so many latents, ends included.
 # Nearly the most likely loop of a latent: what differs between two loops is
@@ -271,6 +272,14 @@ def report(result):
         f'{name}: ' + ', '.join(f'{v:.1f}' for v in values['hits_changed'])
         + ' hits change from point to point; bars share '
         f'{values["bar_similarity"]:.2f} of their hits in between.')
+  if 'styles' in result:
+    s = result['styles']
+    lines += ['', '## Styles', '',
+              'A classifier of groove features, trained on training loops, '
+              f'names the style of {s["real"]:.0%} of the {result["split"]} '
+              f"split's loops, of {s['styled']:.0%} of loops sampled with that "
+              f'style, and of {s["unstyled"]:.0%} of loops sampled without '
+              f'({s["chance"]:.0%} is chance).']
   return '\n'.join(lines)
 
 
@@ -320,6 +329,11 @@ def plot(result, samples, reference):
   return figure
 
 
+def split_path(examples_path, split):
+  """Returns where a split lies, given where the train split does."""
+  return str(make_tfrecord.split_path(os.path.expanduser(examples_path), split))
+
+
 def load_split(config, examples_path, tfds_name, split):
   """Returns a split's slices, [loops, steps].
 
@@ -334,10 +348,9 @@ def load_split(config, examples_path, tfds_name, split):
     common.UserError: if it has no slice.
   """
   from magenta.models.music_vae import packed_slices
-  path = examples_path and str(make_tfrecord.split_path(
-      os.path.expanduser(examples_path), split))
   slices = packed_slices.load_slices(
-      config.data_converter, path, tfds_name, split)
+      config.data_converter, examples_path and split_path(examples_path, split),
+      tfds_name, split)
   if not len(slices):
     raise common.UserError(
         f'There is no 4-bar slice of drums in the {split} split.')
@@ -414,6 +427,13 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   result['samples'], samples = evaluate_samples(
       evaluator, config.hparams.z_size, train, reference)
   result['interpolation'] = evaluate_interpolation(evaluator, reference)
+  if examples_path and os.path.exists(os.path.join(
+      os.path.dirname(checkpoint), styles.STYLES_FILE)):
+    result['styles'] = styles.evaluate_styles(
+        evaluator, styles.load(checkpoint), *(styles.slices_by_style(
+            split_path(examples_path, s), config.data_converter)
+                                              for s in ('train', split)),
+        TEMPERATURES[0])
   print(report(result))
   if output_dir:
     output_dir = os.path.expanduser(output_dir)

@@ -22,7 +22,7 @@ import numpy as np
 
 MAX_BATCH_SIZE = 1024
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
-DEFAULT_TEMPERATURE = 0.5
+DEFAULT_TEMPERATURE = evaluate.TEMPERATURES[0]
 
 
 def weights_dir(config_name):

@@ -25,7 +25,7 @@ def style_of(filename):
 
   None if the name is not one of GMD's.
   """
-  match = re.match(r'\d+_([a-z]+)(?:-[a-z0-9]+)?_\d+_(?:beat|fill)_',
+  match = re.match(r'\d+_([a-z]+)[a-z0-9-]*_\d+_(?:beat|fill)_',
                    os.path.basename(filename))
   return match and match[1]
 
@@ -54,8 +54,9 @@ def slices_by_style(examples_path, converter):
         'Groove MIDI Dataset does, in the names of its files.')
   found = collections.defaultdict(list)
   for style, sequence in zip(styles, reads):
-    if style:
-      found[style].append(packed_slices.pack(sequence, converter))
+    slices = packed_slices.pack(sequence, converter)
+    if style and len(slices):
+      found[style].append(slices)
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 
 

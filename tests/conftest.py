@@ -1,7 +1,7 @@
 """Shared by the tests: scripts as subprocesses, data, other environments.
 
 The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
-that scripts/quickstart.py writes. Three environments of their own are made in
+of own_loops.py. Three environments of their own are made in
 the project's folder and kept: Colab's, stock Magenta's and one with Beam.
 """
 import fcntl
@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
 import common
-import quickstart
+import own_loops
 
 # A flat model, whose graph is built in a second, and the same for every test.
 FLAT = ('--config=flat-drums_4bar',
@@ -69,7 +69,7 @@ def dataset(tmp_path_factory):
     print('GROOVE_ZIP is not set: using drum loops of our own.')
     midi = folder / 'own'
     common.music_vae()
-    quickstart.write_own_loops(midi, count=12)
+    own_loops.write_own_loops(midi)
     files = sorted(p.name for p in midi.iterdir())
     (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(
         f'{name},{split}\n' for name, split in zip(

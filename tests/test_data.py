@@ -129,7 +129,7 @@ def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path
 def test_corrupt_midi_is_skipped_counted_and_named(tmp_path):
   midi = tmp_path / 'midi'
   common.music_vae()
-  conftest.quickstart.write_own_loops(midi, count=2)
+  conftest.own_loops.write_own_loops(midi, count=2)
   (midi / 'bad.mid').write_bytes(b'MThd, not really')
   (midi / 'empty.MID').write_bytes(b'')
   result = conftest.script('make_tfrecord.py', f'--input_dir={midi}',

@@ -1,0 +1,144 @@
+"""Exported weights: the same decoder, a latent like the prior, styles."""
+import os
+
+import conftest
+import common
+import export
+import numpy as np
+import pytest
+import styles
+
+
+def toy(flat):
+  """Returns random variables around a latent of 3, and latents, of a model."""
+  rng = np.random.RandomState(0)
+  decoder = {'decoder/z_to_initial_state': 3,
+             'decoder/multi_rnn_cell/cell_0/lstm_cell': 7 + 3 + 2,
+             'decoder/output_projection': 2} if flat else {
+                 'decoder/hierarchical_level_0/initial_state': 3}
+  layers = {'encoder/mu': (4, 3), 'encoder/sigma': (4, 3), **{
+      name: (rows, 7 if 'output' in name else 5)
+      for name, rows in decoder.items()}}
+  tensors = {'global_step': np.int64(7)}
+  for name, (rows, columns) in layers.items():
+    tensors[f'{name}/kernel'] = rng.randn(rows, columns)
+    tensors[f'{name}/bias'] = rng.randn(columns)
+  encoded = rng.randn(5000, 4)
+  mu = dense(tensors, 'encoder/mu', encoded)
+  # Noise that hardly depends on the loop, as trained models have it.
+  tensors['encoder/sigma/kernel'] *= 0.01
+  return tensors, encoded, mu, softplus(dense(tensors, 'encoder/sigma', encoded))
+
+
+def softplus(x):
+  return np.log1p(np.exp(x))
+
+
+def dense(tensors, layer, x, rows=slice(None)):
+  return x @ tensors[f'{layer}/kernel'][rows] + tensors[f'{layer}/bias']
+
+
+@pytest.mark.parametrize('flat', [False, True])
+def test_standardized_latents_decode_to_the_same(flat):
+  tensors, encoded, mu, sigma = toy(flat)
+  before = {name: value.copy() for name, value in tensors.items()}
+  new = export.standardize(tensors, mu, sigma)
+  for name, value in before.items():
+    np.testing.assert_array_equal(tensors[name], value)  # Not changed.
+  new_mu = dense(new, 'encoder/mu', encoded)
+  new_sigma = softplus(dense(new, 'encoder/sigma', encoded))
+  np.testing.assert_allclose(new_mu.mean(axis=0), 0, atol=1e-4)
+  np.testing.assert_allclose(
+      np.cov(new_mu, rowvar=False) + np.diag((new_sigma ** 2).mean(axis=0)),
+      np.eye(3), atol=1e-2)
+  layers = [('decoder/hierarchical_level_0/initial_state', slice(0, 3))]
+  if flat:
+    layers = [('decoder/z_to_initial_state', slice(0, 3)),
+              ('decoder/multi_rnn_cell/cell_0/lstm_cell', slice(7, 10))]
+  for layer, rows in layers:
+    np.testing.assert_allclose(dense(new, layer, new_mu, rows),
+                               dense(tensors, layer, mu, rows), atol=1e-3)
+  assert new['global_step'] == 7
+
+
+@pytest.fixture(scope='module')
+def exported(trained_tiny, dataset, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('weights')
+  if not (dataset / 'groove').exists():
+    pytest.skip('GROOVE_ZIP does not name the Groove MIDI Dataset, whose '
+                'styles are exported')
+  for _ in range(2):  # The second time in place of the first.
+    result = conftest.script(
+        'export.py', f'--config={conftest.TINY}', f'--run_dir={trained_tiny}',
+        f'--examples_path={dataset}/drummer.tfrecord', f'--output_dir={folder}')
+    assert result.returncode == 0, result.stderr[-3000:]
+  return folder
+
+
+def test_exported_run(exported, dataset):
+  """Moments, through the graph, over the data that they were taken from."""
+  import evaluate
+  assert sorted(os.listdir(exported)) == [
+      'checkpoint', 'model.ckpt-5.data-00000-of-00001', 'model.ckpt-5.index',
+      'styles.npz']
+  config = common.get_config(conftest.TINY)
+  evaluator = evaluate.Evaluator(config)
+  evaluator.load(evaluate.find_checkpoint(checkpoint_file=str(exported)))
+  mu, sigma = evaluator.encode(evaluate.load_split(
+      config, str(dataset / 'drummer.tfrecord'), None, 'train'))
+  np.testing.assert_allclose(mu.mean(axis=0), 0, atol=0.02)
+  np.testing.assert_allclose(
+      np.cov(mu, rowvar=False) + np.diag((sigma ** 2).mean(axis=0)), np.eye(16),
+      atol=0.05)
+
+
+def test_styles_of_a_run(exported, tmp_path):
+  flags = (f'--config={conftest.TINY}', f'--checkpoint_file={exported}',
+           f'--output_dir={tmp_path}')
+  result = conftest.script('sample.py', *flags, '--style=list')
+  assert result.returncode == 0, result.stderr
+  listed = dict(line.split(': ') for line in result.stdout.splitlines()
+                if line.endswith(' training loops'))
+  assert len(listed) == 17 and listed['rock'] == '3843 training loops'
+  result = conftest.script('sample.py', *flags, '--style=funk',
+                           '--num_outputs=2')
+  assert result.returncode == 0, result.stderr
+  assert sorted(p.name for p in tmp_path.glob('*.mid')) == [
+      'funk-1.mid', 'funk-2.mid']
+  conftest.check_sentence(
+      conftest.script('sample.py', *flags, '--style=polka'), 'polka', 'funk')
+
+
+def test_without_styles_or_best(trained, dataset, tmp_path):
+  flags = (*conftest.FLAT, f'--run_dir={trained}')
+  conftest.check_sentence(conftest.script('sample.py', *flags, '--style=funk'),
+                          'scripts/export.py')
+  conftest.check_sentence(
+      conftest.script('sample.py', *flags, '--style=funk', '--mode=reconstruct',
+                      '--input_midi_1=x'), '--style')
+  conftest.check_sentence(conftest.script(
+      'export.py', f'--config={conftest.TINY}', f'--run_dir={tmp_path}',
+      f'--examples_path={dataset}/drummer.tfrecord',
+      f'--output_dir={tmp_path}/out'), 'best')
+
+
+def test_style_names():
+  for name, style in (
+      ('drummer1/session1/9_latin-brazilian-baiao_94_beat_4-4.mid', 'latin'),
+      ('1_funk_80_fill_4-4.mid', 'funk'), ('loop.mid', None)):
+    assert styles.style_of(name) == style
+
+
+def test_classifier_knows_real_styles(groove_zip, dataset):
+  """Far better than chance on performances that it has not seen."""
+  converter = common.get_config(conftest.TINY).data_converter
+  train, test = (styles.slices_by_style(str(dataset / f'{name}.tfrecord'),
+                                        converter)
+                 for name in ('drummer', 'drummer-test'))
+  assert sum(map(len, train.values())) == 13251
+  train = {s: loops for s, loops in train.items()
+           if len(loops) >= styles.MIN_LOOPS}
+  classifier = styles.Classifier(train)
+  rates = [np.mean(classifier(test[s]) == i)
+           for i, s in enumerate(classifier.names) if s in test]
+  assert len(rates) >= 10 and np.mean(rates) > 3 / len(train)
