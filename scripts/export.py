@@ -3,9 +3,10 @@
     python3 scripts/export.py --config=hierdec-drums_4bar --run_dir=run \
         --examples_path=dataset/drummer.tfrecord --output_dir=weights/mine
 
-Takes run_dir/best, leaves out the optimizer's state, standardizes the latent
-space and keeps where each style lies in it (styles.npz). What comes is a
-checkpoint like any other, for stock Magenta too.
+Takes run_dir/best (the newest checkpoint, if there is no best), leaves out the
+optimizer's state, standardizes the latent space and keeps where each style lies
+in it (styles.npz). What comes is a checkpoint like any other, for stock Magenta
+too.
 """
 import os
 import sys
@@ -90,12 +91,13 @@ def export(config, run_dir, examples_path, output_dir):
     The new checkpoint's prefix.
 
   Raises:
-    common.UserError: if the run has no best checkpoint.
+    common.UserError: if the run has no checkpoint.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  prefix = evaluate.find_checkpoint(
-      checkpoint_file=os.path.join(run_dir, 'best'))
+  best = os.path.join(run_dir, 'best')
+  prefix = (evaluate.find_checkpoint(checkpoint_file=best)
+            if os.path.isdir(best) else evaluate.find_checkpoint(run_dir))
   evaluator = evaluate.Evaluator(config, sample=False)
   evaluator.load(prefix)
   slices = evaluate.load_split(config, examples_path, None, 'train')
@@ -108,8 +110,12 @@ def export(config, run_dir, examples_path, output_dir):
   checkpoints.save(tensors, new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
-  kept = styles.fit(evaluator, styles.slices_by_style(
-      examples_path, config.data_converter))
+  by_style = styles.slices_by_style(examples_path, config.data_converter)
+  if max(map(len, by_style.values()), default=0) < styles.MIN_LOOPS:
+    print(f'{new_prefix}, without styles: the names of the files in '
+          f'{examples_path} do not say them as those of GMD do.')
+    return new_prefix
+  kept = styles.fit(evaluator, by_style)
   np.savez_compressed(os.path.join(output_dir, styles.STYLES_FILE), **kept)
   print(f'{new_prefix}, and the styles ' + ', '.join(
       f'{s} ({n})' for s, n in zip(kept['names'], kept['counts'])) + '.')

@@ -117,10 +117,16 @@ def show_figure(figure):
   display.display(display.Image(png.getvalue()))
 
 
+def show_image(path):
+  """Shows a picture in a notebook."""
+  from IPython import display
+  display.display(display.Image(filename=path))
+
+
 def show(paths):
   """Shows what `write_loops` wrote in a notebook: the picture, the players."""
   from IPython import display
-  display.display(display.Image(filename=paths['picture']))
+  show_image(paths['picture'])
   for i, midi in enumerate(paths['midi']):
     print(os.path.basename(midi))
     if paths['wav']:

@@ -41,7 +41,14 @@ def find_checkpoint(config_name, run_dir=None, checkpoint_file=None):
 
 
 def all_checkpoints(run_dir):
-  """Returns a run's complete checkpoints, oldest first, the best one last."""
+  """Returns a run's complete checkpoints, oldest first, the best one last.
+
+  Raises:
+    common.UserError: if there is no run.
+  """
+  if not run_dir:
+    raise common.UserError('Name a run, whose checkpoints can be compared.')
+  common.music_vae()
   from magenta.models.music_vae import checkpoints
   return [prefix for folder in ('train', 'best') for prefix in reversed(list(
       checkpoints.all_complete(os.path.join(run_dir, folder))))]

@@ -33,29 +33,17 @@ def style_of(filename):
 def slices_by_style(examples_path, converter):
   """Returns {style: [loops, steps]} of a TFRecord of GMD's NoteSequences.
 
-  Raises:
-    FileNotFoundError: if there is no such file.
-    common.UserError: if no NoteSequence names a style.
+  NoteSequences whose names say no style are passed over.
   """
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  if not os.path.exists(examples_path):
-    raise FileNotFoundError(f'There is no {examples_path}; make it with '
-                            'scripts/make_tfrecord.py.')
-  styles, reads = [], []
+  found = collections.defaultdict(list)
   for record in tf.python_io.tf_record_iterator(examples_path):
     sequence = note_seq.NoteSequence.FromString(record)
-    styles.append(style_of(sequence.filename))
-    reads.append(sequence)
-  if not any(styles):
-    raise common.UserError(
-        f'{examples_path} does not say of which style its loops are; the '
-        'Groove MIDI Dataset does, in the names of its files.')
-  found = collections.defaultdict(list)
-  for style, sequence in zip(styles, reads):
-    slices = packed_slices.pack(sequence, converter)
-    if style and len(slices):
+    style = style_of(sequence.filename)
+    slices = packed_slices.pack(sequence, converter) if style else ()
+    if len(slices):
       found[style].append(slices)
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 
@@ -65,7 +53,7 @@ def fit(evaluator, by_style):
 
   Args:
     evaluator: An evaluate.Evaluator with a checkpoint loaded.
-    by_style: {style: [loops, steps]}.
+    by_style: {style: [loops, steps]}, at least one of MIN_LOOPS.
 
   Returns:
     {'names': [styles], 'counts': loops, [styles], 'mean' and 'deviation':

@@ -68,12 +68,14 @@ def test_executed_cells(executed):
   assert results['5'][1:] == (2, 1) and '13.6 hours' in results['5'][0]
   assert '897 NoteSequences (train split)' in results['6'][0]
   assert 'Trained to step 8' in results['7'][0]
-  assert results['8'][1:] == (1, 2)
-  assert results['9'][1:] == (2, 2)  # The newest checkpoint and the best one.
-  assert results['10'][1:] == (1, 3)
-  assert results['11'][1:] == (1, 1)
-  assert '"examples": 1768' in results['12'][0]
-  assert ('Downloading drum_loops.zip' in results['13'][0]) == on_colab
-  for kind, count in (('mid', 8), ('wav', 8), ('png', 5)):
+  assert 'model.ckpt-8' in results['8'][0] and 'rock (3843)' in results['8'][0]
+  assert results['9'][1:] == (1, 2)
+  assert results['10'][1:] == (2, 2)  # The newest checkpoint and the best one.
+  assert results['11'][1:] == (1, 3)
+  assert results['12'][1:] == (1, 1)
+  assert '1768 loops of the test split' in results['13'][0]
+  assert results['13'][1:] == (1, 0)
+  assert ('Downloading drum_loops.zip' in results['14'][0]) == on_colab
+  for kind, count in (('mid', 8), ('wav', 8), ('png', 6), ('json', 1)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found
