@@ -3,6 +3,7 @@
     python oracle.py score CONFIG CHECKPOINT SLICES.npy OUT.npz
     python oracle.py make CONFIG CHECKPOINT
     python oracle.py train CONFIG -- flags of music_vae_train
+    python oracle.py generate CONFIG -- flags of music_vae_generate
 
 Stock Magenta stays untouched: it is only told of our configs.
 """
@@ -88,5 +89,13 @@ def train(name, *argv):
   music_vae_train.console_entry_point()
 
 
+def generate(name, *argv):
+  from magenta.models.music_vae import music_vae_generate
+  get_config(name)
+  sys.argv = ['music_vae_generate', '--config=' + name] + list(argv[1:])
+  music_vae_generate.console_entry_point()
+
+
 if __name__ == '__main__':
-  {'score': score, 'make': make, 'train': train}[sys.argv[1]](*sys.argv[2:])
+  {'score': score, 'make': make, 'train': train, 'generate': generate}[
+      sys.argv[1]](*sys.argv[2:])

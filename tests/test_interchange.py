@@ -58,6 +58,27 @@ def test_trained_here_loads_in_stock(trained_tiny, slices_path, stock_python,
   check_same(ours, slim)  # Without Adam's slots.
 
 
+def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
+  """Equal numbers, and MIDI from stock Magenta's own command."""
+  import note_seq
+  import sample
+  name = sample.DEFAULT_CONFIG
+  checkpoint = sample.find_checkpoint(name)
+  ours, stock = (score(python, name, checkpoint, slices_path, tmp_path)
+                 for python in (conftest.sys.executable, stock_python))
+  check_same(ours, stock)
+  # Nearly greedy, so only a near tie may fall otherwise.
+  assert (ours['decoded'] == stock['decoded']).mean() > 0.99
+  oracle(stock_python, 'generate', name, '--', f'--output_dir={tmp_path}/out',
+         f'--checkpoint_file={checkpoint}', '--num_outputs=2',
+         '--temperature=0.5')
+  made = list((tmp_path / 'out').glob('*.mid'))
+  assert len(made) == 2
+  for path in made:
+    notes = note_seq.midi_file_to_note_sequence(str(path)).notes
+    assert len(notes) > 8 and all(note.is_drum for note in notes)
+
+
 def test_made_by_stock_loads_here(slices_path, stock_python, tmp_path):
   checkpoint = tmp_path / 'model.ckpt-0'
   oracle(stock_python, 'make', conftest.TINY, checkpoint)

@@ -50,7 +50,6 @@ SIZES = {
 # others are trained as upstream trains. weights/ says how it was found.
 RECIPE = dict(batch_size=64, warmup_steps=300, adam_beta2=0.99,
               adam_epsilon=1e-6, dropout_keep_prob=0.8, augment_probability=0.1,
-              decay_rate=0.9997,
               sampling_schedule='constant', sampling_rate=0.)
 RECIPE_CONFIGS = ('hierdec-drums_4bar', 'flat-drums_4bar_roland')
 

@@ -1,0 +1,93 @@
+"""The committed weights: what their card says of them."""
+import json
+
+import conftest
+import common
+import numpy as np
+import pytest
+
+NAME = 'hierdec-drums_4bar'
+FOLDER = conftest.ROOT / 'weights' / NAME
+MAX_BYTES = 25 * 2 ** 20
+
+
+@pytest.fixture(scope='module')
+def checkpoint():
+  import sample
+  common.music_vae()
+  return sample.find_checkpoint(NAME)
+
+
+def test_small_and_only_weights(checkpoint):
+  assert sum(p.stat().st_size for p in FOLDER.iterdir()) < MAX_BYTES
+  import tensorflow as tf
+  names = [name for name, _ in tf.train.list_variables(checkpoint)]
+  assert not [n for n in names if 'Adam' in n or 'power' in n]
+
+
+def test_card_has_the_evaluations_numbers():
+  card = (FOLDER / 'README.md').read_text()
+  result = json.loads((FOLDER / 'evaluation.json').read_text())
+  assert result['split'] == 'test'
+  numbers = [result['reconstruction'][k] for k in (
+      'reconstruction_loss', 'kl_bits', 'teacher_forced_accuracy',
+      'sampled_accuracy')]
+  for row in result['samples'].values():
+    numbers += [row[k] for k in ('frechet_distance', 'hits_per_step',
+                                 'silent_share', 'bar_similarity')]
+  for number in numbers:
+    assert f'{number:.3f}' in card, number
+  for word in ('CC BY 4.0', 'Google', 'train split', 'seed', 'not good at'):
+    assert word in card
+
+
+@pytest.fixture(scope='module')
+def result(groove_zip, dataset, checkpoint):
+  import evaluate
+  return evaluate.evaluate(
+      common.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
+      split='test')
+
+
+def test_evaluation_again_gives_the_cards_numbers(result):
+  kept = json.loads((FOLDER / 'evaluation.json').read_text())
+  assert result['samples'].keys() == kept['samples'].keys()
+  for part in ('reconstruction', 'samples', 'interpolation', 'styles'):
+    check_close(result[part], kept[part], part)
+
+
+def check_close(result, kept, path):
+  """Equal but for the last bits, which may change a few sampled steps."""
+  if isinstance(kept, dict):
+    for key, value in kept.items():
+      check_close(result[key], value, f'{path}/{key}')
+  elif isinstance(kept, list):
+    np.testing.assert_allclose(result, kept, rtol=0.1, err_msg=path)
+  else:
+    assert result == pytest.approx(kept, rel=0.05, abs=0.02), path
+
+
+def test_bounds(result):
+  """Beside the test split's own loops, training loops and the baselines."""
+  samples = result['samples']
+  drummers, floor = samples['the split itself'], samples[
+      'floor: training loops']
+  ours = samples['samples, temperature 0.5']
+  assert ours['frechet_distance'] < 1.3 * floor['frechet_distance']
+  assert ours['hits_per_step'] == pytest.approx(
+      drummers['hits_per_step'], rel=0.1)
+  assert ours['bar_similarity'] == pytest.approx(
+      drummers['bar_similarity'], abs=0.08)
+  assert ours['unique_share'] >= 0.99 and ours['copied_share'] == 0
+  for name, row in samples.items():
+    if 'baseline' in name:
+      assert row['frechet_distance'] > 1.3 * ours['frechet_distance']
+  # Along slerp no step is as abrupt as the largest when loops are mixed, and
+  # what lies between repeats its bars as drummers do.
+  slerp, mixing = (result['interpolation'][k] for k in ('slerp', 'mixing'))
+  assert max(slerp['hits_changed']) < max(mixing['hits_changed'])
+  assert slerp['bar_similarity'] > mixing['bar_similarity']
+
+
+def test_styled_loops_have_the_style(result):
+  assert result['styles']['styled'] > 2 * result['styles']['unstyled']
