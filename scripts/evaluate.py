@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 BATCH_SIZE = 64
 SAMPLES = 1000
-TEMPERATURES = (0.5, 0.8, 1.0)  # The first is what is sampled by default.
+DEFAULT_TEMPERATURE = 0.6  # What sample.py and the notebook use.
+TEMPERATURES = (0.5, DEFAULT_TEMPERATURE, 0.8, 1.0)
 PAIRS = 128  # Of test loops between which is interpolated ...
 POINTS = 8  # ... by so many latents, ends included.
 # Nearly the most likely loop of a latent: what differs between two loops is
@@ -291,7 +292,7 @@ def plot(result, samples, reference):
   frequencies = [groove_metrics.hits(loops).mean(axis=(0, 1)).T
                  for loops in (reference, samples)]
   titles = (f'{result["split"]} split: how often drums fall',
-            f'samples, temperature {TEMPERATURES[0]}')
+            f'samples, temperature {DEFAULT_TEMPERATURE}')
   for axis, frequency, title in zip(axes[0], frequencies, titles):
     image = axis.imshow(
         frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
@@ -433,7 +434,7 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
         evaluator, styles.load(checkpoint), *(styles.slices_by_style(
             split_path(examples_path, s), config.data_converter)
                                               for s in ('train', split)),
-        TEMPERATURES[0])
+        DEFAULT_TEMPERATURE)
   print(report(result))
   if output_dir:
     output_dir = os.path.expanduser(output_dir)
@@ -441,7 +442,7 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
       json.dump(result, f, indent=2)
       f.write('\n')
-    plot(result, samples[TEMPERATURES[0]], reference).savefig(
+    plot(result, samples[DEFAULT_TEMPERATURE], reference).savefig(
         os.path.join(output_dir, 'evaluation.png'), dpi=100)
   return result
 

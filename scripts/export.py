@@ -4,9 +4,9 @@
         --examples_path=dataset/drummer.tfrecord --output_dir=weights/mine
 
 Takes run_dir/best (the newest checkpoint, if there is no best), leaves out the
-optimizer's state, standardizes the latent space and keeps where each style lies
-in it (styles.npz). What comes is a checkpoint like any other, for stock Magenta
-too.
+optimizer's state, makes the latent space fit the prior that is sampled from, and
+keeps where each style lies in it (styles.npz). What comes is a checkpoint like
+any other, for stock Magenta too.
 """
 import os
 import sys
@@ -18,56 +18,37 @@ import styles
 from absl import flags
 import numpy as np
 
+CALIBRATION_LOOPS = 2000  # Sampled to see how dense samples are.
+MAX_SHIFT = 0.5  # In standard deviations of the prior.
+
 
 def inverse_softplus(x):
   return np.log(np.expm1(np.maximum(x, 1e-6)))
 
 
-def standardize(tensors, mu, sigma):
-  """Returns a model's variables with a latent of mean 0 and covariance 1.
+def change_latent(tensors, mean, matrix):
+  """Returns a model's variables in other coordinates u of its latent z.
 
-  The free bits let the training loops' latents stray from the prior N(0, I)
-  that samples are drawn from. A linear change of the latent's coordinates,
-  z = mean + u A with A'A = covariance, makes the first two moments fit (Ghosh
-  et al. 2020, arXiv 1903.12436, fit the prior to the latents instead). It is
-  folded into the layers before and after the latent, so that decoding is the
-  same function as before. Of all such A, this is the one in whose coordinates
-  the noise of the encoder, on average, is independent as the encoder has it;
-  what is left of its dependence in single loops is lost, and the encoder's
-  deviations are fitted by least squares.
+  z = mean + u matrix. It is folded into the layers before and after the latent,
+  so that decoding is the same function as before.
 
   Args:
-    tensors: {variable: array} of a MusicVAE with a BidirectionalLstmEncoder.
-    mu: The training loops' posterior means, [loops, z_size].
-    sigma: Their deviations, [loops, z_size].
+    tensors: {variable: array} of a MusicVAE whose latent goes to LSTM cells.
+    mean: [z_size].
+    matrix: [z_size, z_size], which has an inverse.
   """
   tensors = dict(tensors)
-  mean = mu.mean(axis=0)
-  covariance = np.cov(mu, rowvar=False) + np.diag((sigma ** 2).mean(axis=0))
-  values, vectors = np.linalg.eigh(covariance)
-  whiten = vectors / np.sqrt(values)
-  _, rotation = np.linalg.eigh(
-      whiten.T * (sigma ** 2).mean(axis=0) @ whiten)
-  inverse = whiten @ rotation  # u = (z - mean) inverse
-  root = np.linalg.inv(inverse)
-
-  new_sigma = np.sqrt(sigma ** 2 @ inverse ** 2)
-  before = np.concatenate(
-      [inverse_softplus(sigma), np.ones([len(sigma), 1])], axis=1)
-  fit = np.linalg.lstsq(before, inverse_softplus(new_sigma), rcond=None)[0]
-  for name, matrix, shift in (('mu', inverse, -mean @ inverse),
-                              ('sigma', fit[:-1], fit[-1])):
-    kernel, bias = f'encoder/{name}/kernel', f'encoder/{name}/bias'
-    tensors[kernel] = tensors[kernel] @ matrix
-    tensors[bias] = tensors[bias] @ matrix + shift
-
+  inverse = np.linalg.inv(matrix)
+  kernel, bias = 'encoder/mu/kernel', 'encoder/mu/bias'
+  tensors[kernel] = tensors[kernel] @ inverse
+  tensors[bias] = (tensors[bias] - mean) @ inverse
   def fold(layer, first_row=0):
     kernel, bias = f'{layer}/kernel', f'{layer}/bias'
     rows = slice(first_row, first_row + len(mean))
     of_z = tensors[kernel][rows]
     tensors[bias] = tensors[bias] + mean @ of_z
     tensors[kernel] = tensors[kernel].copy()
-    tensors[kernel][rows] = root @ of_z
+    tensors[kernel][rows] = matrix @ of_z
   if 'decoder/hierarchical_level_0/initial_state/kernel' in tensors:
     fold('decoder/hierarchical_level_0/initial_state')
   else:  # A flat decoder is given the latent at every step too.
@@ -76,6 +57,67 @@ def standardize(tensors, mu, sigma):
     fold('decoder/multi_rnn_cell/cell_0/lstm_cell', first_row=classes)
   return {name: value.astype(np.float32) if np.ndim(value) else value
           for name, value in tensors.items()}
+
+
+def standardize(tensors, mu, sigma):
+  """Returns a model's variables with a latent of mean 0 and covariance 1.
+
+  The free bits let the training loops' latents stray from the prior N(0, I)
+  that samples are drawn from; this makes the first two moments fit (Ghosh et
+  al. 2020, arXiv 1903.12436, fit the prior to the latents instead). Of all
+  linear changes that do, it is the one in whose coordinates the noise of the
+  encoder is, on average, independent as the encoder has it; what is left of
+  its dependence in single loops is lost, and the encoder's deviations are
+  fitted by least squares.
+
+  Args:
+    tensors: {variable: array} of a MusicVAE.
+    mu: The training loops' posterior means, [loops, z_size].
+    sigma: Their deviations, [loops, z_size].
+  """
+  covariance = np.cov(mu, rowvar=False) + np.diag((sigma ** 2).mean(axis=0))
+  values, vectors = np.linalg.eigh(covariance)
+  whiten = vectors / np.sqrt(values)
+  _, rotation = np.linalg.eigh(
+      whiten.T * (sigma ** 2).mean(axis=0) @ whiten)
+  inverse = whiten @ rotation
+  tensors = change_latent(tensors, mu.mean(axis=0), np.linalg.inv(inverse))
+  new_sigma = np.sqrt(sigma ** 2 @ inverse ** 2)
+  before = np.concatenate(
+      [inverse_softplus(sigma), np.ones([len(sigma), 1])], axis=1)
+  fit = np.linalg.lstsq(before, inverse_softplus(new_sigma), rcond=None)[0]
+  kernel, bias = 'encoder/sigma/kernel', 'encoder/sigma/bias'
+  tensors[kernel] = (tensors[kernel] @ fit[:-1]).astype(np.float32)
+  tensors[bias] = (tensors[bias] @ fit[:-1] + fit[-1]).astype(np.float32)
+  return tensors
+
+
+def density_shift(decode, z_size, silent_share, seed=0):
+  """Returns the smallest shift of the prior that makes samples dense enough.
+
+  Below temperature 1 likely steps become likelier, and often those are rests:
+  samples are sparser than the loops that the model learned from. How sparse a
+  loop is depends on its latent almost linearly, so a small shift along that
+  direction, found by least squares, makes up for it.
+
+  No shift where it would be longer than MAX_SHIFT.
+
+  Args:
+    decode: From latents, [loops, z_size], to loops, [loops, steps].
+    z_size: Size of the latent.
+    silent_share: Steps at which no drum shall play, as a share of all.
+    seed: For the latents.
+  """
+  z = np.random.RandomState(seed).standard_normal((CALIBRATION_LOOPS, z_size))
+  silent = (decode(z) == 0).mean(axis=1)
+  slope = np.linalg.lstsq(z - z.mean(axis=0), silent - silent.mean(),
+                          rcond=None)[0]
+  shift = slope * (silent_share - silent.mean()) / (slope @ slope)
+  if not np.linalg.norm(shift) < MAX_SHIFT:
+    print("The samples' density was left as it is; this model has learned too "
+          'little for its latents to say how dense a loop is.')
+    return np.zeros(z_size)
+  return shift
 
 
 def export(config, run_dir, examples_path, output_dir):
@@ -98,7 +140,7 @@ def export(config, run_dir, examples_path, output_dir):
   best = os.path.join(run_dir, 'best')
   prefix = (evaluate.find_checkpoint(checkpoint_file=best)
             if os.path.isdir(best) else evaluate.find_checkpoint(run_dir))
-  evaluator = evaluate.Evaluator(config, sample=False)
+  evaluator = evaluate.Evaluator(config)
   evaluator.load(prefix)
   slices = evaluate.load_split(config, examples_path, None, 'train')
   mu, sigma = evaluator.encode(slices, 'Encoding')
@@ -108,6 +150,11 @@ def export(config, run_dir, examples_path, output_dir):
        for name in reader.get_variable_to_shape_map()}, mu, sigma)
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
   checkpoints.save(tensors, new_prefix)
+  evaluator.load(new_prefix)
+  shift = density_shift(
+      lambda z: evaluator.decode(z, evaluate.DEFAULT_TEMPERATURE, 'Sampling'),
+      mu.shape[1], np.mean(slices == 0))
+  checkpoints.save(change_latent(tensors, shift, np.eye(len(shift))), new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
   by_style = styles.slices_by_style(examples_path, config.data_converter)

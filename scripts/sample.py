@@ -22,7 +22,6 @@ import numpy as np
 
 MAX_BATCH_SIZE = 1024
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
-DEFAULT_TEMPERATURE = evaluate.TEMPERATURES[0]
 
 
 def weights_dir(config_name):
@@ -127,7 +126,7 @@ def print_styles(config_name, run_dir=None, checkpoint_file=None):
 
 
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
-           num_outputs=4, temperature=DEFAULT_TEMPERATURE, seed=0,
+           num_outputs=4, temperature=evaluate.DEFAULT_TEMPERATURE, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None):
   """Makes loops and writes them; returns what `render.write_loops` returns.
@@ -193,7 +192,7 @@ def define_flags():
   flags.DEFINE_enum('mode', 'sample', ['sample', 'interpolate', 'reconstruct'],
                     'What to make.')
   flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
-  flags.DEFINE_float('temperature', DEFAULT_TEMPERATURE,
+  flags.DEFINE_float('temperature', evaluate.DEFAULT_TEMPERATURE,
                      'Randomness of each step.')
   flags.DEFINE_string('style', None,
                       'Style to sample, such as funk; list names them all.')
