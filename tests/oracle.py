@@ -27,6 +27,8 @@ def get_config(name):
     spec.loader.exec_module(drums_4bar)
     drums_4bar.register(configs.CONFIG_MAP, configs.Config)
   config = configs.CONFIG_MAP[name]
+  # Stock leaves the conductor's dropout on when it evaluates and samples.
+  config.hparams.dropout_keep_prob = 1.
   if name.startswith('flat'):
     config.hparams.parse(FLAT)
   return config

@@ -65,7 +65,7 @@ def test_density_shift():
   """Of a decoder whose loops are the sparser the further along one axis."""
   def decode(z):
     silent = 0.5 + 0.1 * z[:, :1] + 0.001 * z[:, 1:2]
-    return (np.arange(64) >= 64 * silent).astype(int)
+    return (np.arange(64) + 0.5 >= 64 * silent).astype(int)
   shift = export.density_shift(decode, 3, 0.46)
   np.testing.assert_allclose(shift, [-0.4, 0, 0], atol=0.05)
   z = np.random.RandomState(1).standard_normal((2000, 3))

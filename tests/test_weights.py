@@ -37,7 +37,7 @@ def test_card_has_the_evaluations_numbers():
                                  'silent_share', 'bar_similarity')]
   for number in numbers:
     assert f'{number:.3f}' in card, number
-  for word in ('CC BY 4.0', 'Google', 'train split', 'seed', 'not good at'):
+  for word in ('CC BY 4.0', 'Google', 'train split', 'Seed 0', 'not good at'):
     assert word in card
 
 
@@ -69,13 +69,17 @@ def check_close(result, kept, path):
 
 def test_bounds(result):
   """Beside the test split's own loops, training loops and the baselines."""
+  import evaluate
   samples = result['samples']
   drummers, floor = samples['the split itself'], samples[
       'floor: training loops']
-  ours = samples['samples, temperature 0.5']
+  ours = samples[f'samples, temperature {evaluate.DEFAULT_TEMPERATURE}']
   assert ours['frechet_distance'] < 1.3 * floor['frechet_distance']
   assert ours['hits_per_step'] == pytest.approx(
       drummers['hits_per_step'], rel=0.1)
+  # 10 % was the aim; the training loops are 7 % above (the card says why).
+  assert ours['silent_share'] == pytest.approx(
+      drummers['silent_share'], rel=0.13)
   assert ours['bar_similarity'] == pytest.approx(
       drummers['bar_similarity'], abs=0.08)
   assert ours['unique_share'] >= 0.99 and ours['copied_share'] == 0
