@@ -60,6 +60,30 @@ def test_hyperparameters_and_data(name):
           config.data_converter.output_depth) == (10, 512)
 
 
+@pytest.mark.parametrize('name,settings,rates', [
+    ('hierdec-drums_4bar', (0.99, 1e-6), {0: 1 / 300, 149: 0.5, 299: 1, 999: 1}),
+    ('hierdec-drums_4bar_small', (0.999, 1e-8), {0: 1, 299: 1}),
+    ('cat-drums_2bar_small', (0.999, 1e-8), {0: 1, 299: 1})])
+def test_adam(name, settings, rates):
+  """Ours as the recipe has it, upstream's as TensorFlow's defaults are."""
+  import tensorflow.compat.v1 as tf
+  config = common.get_config(
+      name, 'batch_size=2,enc_rnn_size=[4],dec_rnn_size=[4],z_size=2')
+  converter = config.data_converter
+  steps = config.hparams.max_seq_len
+  with tf.Graph().as_default(), tf.Session() as sess:
+    step = tf.train.get_or_create_global_step()
+    config.model.build(config.hparams, converter.output_depth, is_training=True)
+    adam = config.model.train(tf.zeros([2, steps, converter.input_depth]),
+                              tf.zeros([2, steps, converter.output_depth]),
+                              tf.fill([2], steps))
+    assert (adam._beta2, adam._epsilon) == settings
+    for i, share in rates.items():
+      decayed = 1e-5 + (1e-3 - 1e-5) * config.hparams.decay_rate ** i
+      step.load(i, sess)
+      assert sess.run(adam._lr) == pytest.approx(share * decayed, rel=1e-4)
+
+
 def test_roland_map_is_the_default_configs():
   from magenta.models.music_vae import data
   assert (common.get_config('hierdec-drums_4bar').data_converter._pitch_classes
