@@ -10,6 +10,7 @@ any other, for stock Magenta too.
 """
 import os
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
@@ -148,12 +149,14 @@ def export(config, run_dir, examples_path, output_dir):
   tensors = standardize(
       {name: reader.get_tensor(name)
        for name in reader.get_variable_to_shape_map()}, mu, sigma)
-  new_prefix = os.path.join(output_dir, os.path.basename(prefix))
-  checkpoints.save(tensors, new_prefix)
-  evaluator.load(new_prefix)
+  with tempfile.TemporaryDirectory() as folder:
+    standardized = os.path.join(folder, 'model.ckpt')
+    checkpoints.save(tensors, standardized)
+    evaluator.load(standardized)
   shift = density_shift(
       lambda z: evaluator.decode(z, evaluate.DEFAULT_TEMPERATURE, 'Sampling'),
       mu.shape[1], np.mean(slices == 0))
+  new_prefix = os.path.join(output_dir, os.path.basename(prefix))
   checkpoints.save(change_latent(tensors, shift, np.eye(len(shift))), new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
