@@ -422,6 +422,9 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   evaluator = Evaluator(config)
   reference, train = (load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
+  if min(len(reference), len(train)) < 2:
+    raise common.UserError('There are too few 4-bar slices to compare; an '
+                           'evaluation needs at least 2 in each split.')
   evaluator.load(checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,
             'reconstruction': evaluator.score(reference, 'Reconstructing')}
@@ -430,11 +433,13 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   result['interpolation'] = evaluate_interpolation(evaluator, reference)
   if examples_path and os.path.exists(os.path.join(
       os.path.dirname(checkpoint), styles.STYLES_FILE)):
-    result['styles'] = styles.evaluate_styles(
-        evaluator, styles.load(checkpoint), *(styles.slices_by_style(
-            split_path(examples_path, s), config.data_converter)
-                                              for s in ('train', split)),
-        DEFAULT_TEMPERATURE)
+    kept = styles.load(checkpoint)
+    by_style, real = (styles.slices_by_style(
+        split_path(examples_path, s), config.data_converter)
+                      for s in ('train', split))
+    if set(kept['names']) <= set(by_style):  # Not so with a user's own MIDI.
+      result['styles'] = styles.evaluate_styles(
+          evaluator, kept, by_style, real, DEFAULT_TEMPERATURE)
   print(report(result))
   if output_dir:
     output_dir = os.path.expanduser(output_dir)

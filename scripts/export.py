@@ -96,9 +96,9 @@ def standardize(tensors, mu, sigma):
 def density_shift(decode, z_size, silent_share, seed=0):
   """Returns the smallest shift of the prior that makes samples dense enough.
 
-  Below temperature 1 likely steps become likelier, and often those are rests:
-  samples are sparser than the loops that the model learned from. How sparse a
-  loop is depends on its latent almost linearly, so a small shift along that
+  Samples are sparser than the loops that the model learned from: a rest is the
+  safe choice at a low temperature, and between the latents of loops. How sparse
+  a loop is depends on its latent almost linearly, so a small shift along that
   direction, found by least squares, makes up for it.
 
   No shift where it would be longer than MAX_SHIFT.

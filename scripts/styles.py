@@ -8,6 +8,7 @@ import collections
 import os
 import re
 import sys
+import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
@@ -31,7 +32,7 @@ def style_of(filename):
 
 
 def slices_by_style(examples_path, converter):
-  """Returns {style: [loops, steps]} of a TFRecord of GMD's NoteSequences.
+  """Returns {style: [loops, steps]} of a TFRecord (or glob) of GMD's NoteSequences.
 
   NoteSequences whose names say no style are passed over.
   """
@@ -39,7 +40,8 @@ def slices_by_style(examples_path, converter):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   found = collections.defaultdict(list)
-  for record in tf.python_io.tf_record_iterator(examples_path):
+  for record in (r for path in sorted(tf.gfile.Glob(examples_path))
+                 for r in tf.python_io.tf_record_iterator(path)):
     sequence = note_seq.NoteSequence.FromString(record)
     style = style_of(sequence.filename)
     slices = packed_slices.pack(sequence, converter) if style else ()
@@ -81,9 +83,9 @@ def load(checkpoint):
   try:
     with np.load(path) as kept:
       return dict(kept)
-  except (OSError, ValueError) as e:
+  except (OSError, ValueError, zipfile.BadZipFile) as e:
     raise common.UserError(
-        f'There is no {path}, which says where the styles lie; '
+        f'There is no readable {path}, which says where the styles lie; '
         'scripts/export.py makes it.') from e
 
 

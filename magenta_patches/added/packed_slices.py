@@ -24,6 +24,7 @@ from tqdm import tqdm
 # Magenta's nine drums, in the order of its drum maps.
 KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT = 0, 1, 2, 3
 LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = 4, 5, 6, 7, 8
+STEPS_PER_BAR = 16
 
 
 class NotEnoughExamples(ValueError):
@@ -255,7 +256,7 @@ def _exchange(slices, one, other):
   return bits.bitwise_xor(slices, differ * ((1 << one) | (1 << other)))
 
 
-def augment(slices, probability, steps_per_bar=16):
+def augment(slices, probability):
   """Returns slices some of which are changed in ways that keep them grooves.
 
   Each change is made to a slice with `probability`: its bars go round, the
@@ -264,14 +265,13 @@ def augment(slices, probability, steps_per_bar=16):
   Args:
     slices: int32, [batch, steps], of Magenta's nine drums.
     probability: Between 0 and 1.
-    steps_per_bar: Steps in a bar.
   """
   batch, steps = tf.unstack(tf.shape(slices))
   def sometimes(changed):
     return tf.where_v2(
         tf.random.uniform([batch, 1]) < probability, changed, slices)
-  shift = steps_per_bar * tf.random.uniform(
-      [batch, 1], 0, steps // steps_per_bar, tf.int32)
+  shift = STEPS_PER_BAR * tf.random.uniform(
+      [batch, 1], 0, steps // STEPS_PER_BAR, tf.int32)
   slices = sometimes(tf.gather(
       slices, (tf.range(steps)[tf.newaxis] + shift) % steps, batch_dims=1))
   slices = sometimes(_exchange(slices, CLOSED_HIHAT, RIDE))
