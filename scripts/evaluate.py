@@ -67,7 +67,7 @@ class Evaluator:
     """Builds the graph.
 
     Args:
-      config: A config of drum slices (see `packed_slices.can_pack`).
+      config: A config of slices (see `packed_slices.can_pack`).
       sample: Whether to measure sampled accuracy, and to decode.
       seed: For the latents drawn from the encoder, and for sampling.
 
@@ -80,7 +80,7 @@ class Evaluator:
     from magenta.models.music_vae import packed_slices
     if not packed_slices.can_pack(config):
       raise common.UserError(
-          'Evaluation knows only configs of drum slices, such as '
+          'Evaluation knows only configs of fixed slices, such as '
           'hierdec-drums_4bar.')
     config = copy.deepcopy(config)
     self._config, hparams, model = config, config.hparams, config.model
@@ -93,7 +93,10 @@ class Evaluator:
       tf.set_random_seed(seed)
       model.build(hparams, config.data_converter.output_depth,
                   is_training=False)
-      self._slices = tf.placeholder(tf.int32, [BATCH_SIZE, steps])
+      is_groove = packed_slices.is_groove(config.data_converter)
+      self._slices = (
+          tf.placeholder(tf.float32, [BATCH_SIZE, steps, model.decoder._output_depth])
+          if is_groove else tf.placeholder(tf.int32, [BATCH_SIZE, steps]))
       inputs, outputs, _, lengths = packed_slices.unpack(
           self._slices, config.data_converter)
       targets = tf.to_float(outputs)
@@ -109,10 +112,12 @@ class Evaluator:
               tf.zeros([hparams.z_size]), tf.ones([hparams.z_size])))
       self._scores = {
           'reconstruction_loss': loss,
-          'kl_bits': kl / np.log(2),
-          'teacher_forced_accuracy': tf.reduce_mean(tf.to_float(tf.equal(
-              tf.argmax(decoded.rnn_output, -1, output_type=tf.int32),
-              self._slices)), axis=1)}
+          'kl_bits': kl / np.log(2)}
+      if not is_groove:
+        self._scores['teacher_forced_accuracy'] = tf.reduce_mean(
+            tf.to_float(tf.equal(
+                tf.argmax(decoded.rnn_output, -1, output_type=tf.int32),
+                self._slices)), axis=1)
       self._sampled = None
       if sample:
         self._temperature = tf.placeholder_with_default(1., [])

@@ -1,10 +1,15 @@
-"""Drum slices as integers: converted once, cached, fed without any Python.
+"""Drum slices, packed: converted once, cached, fed without any Python.
 
 DrumsConverter turns a performance into overlapping slices of 64 one-hot steps
 of 512 classes. The class is a number with one bit a drum, so a slice is 64
 integers, from which both the decoder's one-hot targets and the encoder's
 piano roll follow. They are kept beside the TFRecord they came from, in a file
 whose name is a hash of the TFRecord's content and the converter's settings.
+
+GrooveConverter's slices are 64 steps of 27 numbers (hits, velocities, offsets
+of nine drums). They are the decoder's targets, and as they are or without
+velocities and offsets the encoder's inputs. They are large and converted in
+seconds, so they are not kept.
 """
 import copy
 import hashlib
@@ -81,23 +86,49 @@ def prepared_tfds(name):
 
 
 def can_pack(config):
-  """Whether the config's data are fixed-length drum slices, all of them."""
+  """Whether the config's data are fixed-length slices, all of them."""
   converter = config.data_converter
+  if (config.note_sequence_augmenter is not None or
+      converter.max_tensors_per_notesequence is not None):
+    return False
+  if is_groove(converter):
+    return (bool(converter._split_bars) and not converter.control_depth and
+            not converter._categorical_outputs and not converter._tapify and
+            not converter._add_instruments and not converter._note_dropout and
+            not converter._fixed_velocities)
   return (type(converter).__name__ == 'DrumsConverter' and
-          config.note_sequence_augmenter is None and
-          converter.max_tensors_per_notesequence is None and
           bool(converter._slice_steps) and
           converter.end_token is None and
           converter._roll_input and not converter._roll_output)
 
 
+def is_groove(converter):
+  """Whether slices are of hits, velocities and offsets, not of classes."""
+  return type(converter).__name__ == 'GrooveConverter'
+
+
+def _no_slices(converter):
+  if is_groove(converter):
+    return np.zeros([0, converter._split_bars * converter._steps_per_bar,
+                     converter.output_depth], np.float32)
+  return np.zeros([0, converter._slice_steps], np.uint16)
+
+
 def pack(note_sequence, converter):
-  """Returns the slices of a NoteSequence: uint16, [slices, steps], sorted."""
+  """Returns the slices of a NoteSequence.
+
+  Those of a DrumsConverter are uint16, [slices, steps], sorted and different;
+  those of a GrooveConverter float32, [slices, steps, 3 * drums], one after the
+  other.
+  """
+  if is_groove(converter):
+    outputs = converter.to_tensors(note_sequence).outputs
+    return np.array(outputs, np.float32) if outputs else _no_slices(converter)
   converter = copy.copy(converter)
   converter._roll_input = False  # The rolls follow from the classes.
   outputs = converter.to_tensors(note_sequence).outputs
   if not outputs:
-    return np.zeros([0, converter._slice_steps], np.uint16)
+    return _no_slices(converter)
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
 
 
@@ -120,15 +151,14 @@ def pack_all(reads, converter):
 
   Args:
     reads: A list of functions, each of which returns a NoteSequence.
-    converter: A DrumsConverter.
+    converter: A DrumsConverter or GrooveConverter.
 
   Returns:
-    uint16, [slices, steps], in the order of `reads`.
+    What `pack` returns, in the order of `reads`.
   """
   cores = min(os.cpu_count(), len(reads))
-  empty = np.zeros([0, converter._slice_steps], np.uint16)
   def progress(results):
-    return np.concatenate([empty] + list(tqdm(
+    return np.concatenate([_no_slices(converter)] + list(tqdm(
         results, total=len(reads), desc='Converting to slices', unit='file')))
   # Only a forked worker need not import TensorFlow for longer than it works;
   # on macOS forking is not safe, and Windows has none.
@@ -163,11 +193,13 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
     cache_prefix: What the cache file's path begins with.
     read_note_sequences: Returns a list of functions, each of which returns a
       NoteSequence.
-    converter: A DrumsConverter for which `can_pack` holds.
+    converter: A converter of slices that `can_pack`.
 
   Returns:
-    uint16, [slices, steps].
+    What `pack` returns, of all NoteSequences.
   """
+  if is_groove(converter):
+    return pack_all(read_note_sequences(), converter)
   source_hash.update(converter_settings(converter).encode())
   path = f'{cache_prefix}.{source_hash.hexdigest()[:16]}.slices.npy'
   if os.path.exists(path):
@@ -226,25 +258,33 @@ def unpack(slices, converter):
   """Returns `get_dataset`'s four tensors for a batch of slices.
 
   Args:
-    slices: Integers, [batch, steps].
-    converter: The DrumsConverter they were made with.
+    slices: A batch of what `pack` returned.
+    converter: The converter they were made with.
 
   Returns:
-    inputs: bool, [batch, steps, drums + 1]; the last says that no drum plays.
-    outputs: bool, [batch, steps, 2 ** drums]; one-hot.
+    inputs: bool, [batch, steps, drums + 1], the last says that no drum plays;
+      with a GrooveConverter float32, [batch, steps, 3 * drums].
+    outputs: bool, [batch, steps, 2 ** drums], one-hot; with a GrooveConverter
+      float32, [batch, steps, 3 * drums].
     controls: bool, [batch, steps, 0].
     lengths: int32, [batch].
   """
+  batch, steps = tf.unstack(tf.shape(slices)[:2])
+  controls, lengths = tf.zeros([batch, steps, 0], tf.bool), tf.fill([batch], steps)
+  if is_groove(converter):
+    inputs = slices
+    if converter._humanize:
+      inputs = tf.concat([slices[..., :converter._num_drums], tf.zeros_like(
+          slices[..., converter._num_drums:])], axis=-1)
+    return inputs, slices, controls, lengths
   slices = tf.cast(slices, tf.int32)
-  batch, steps = tf.unstack(tf.shape(slices))
   drums = converter.input_depth - 1
   bits = tf.bitwise.bitwise_and(
       tf.expand_dims(slices, -1), tf.constant([1 << d for d in range(drums)]))
   inputs = tf.concat(
       [bits > 0, tf.expand_dims(tf.equal(slices, 0), -1)], axis=-1)
   outputs = tf.one_hot(slices, converter.output_depth, True, False, dtype=tf.bool)
-  return (inputs, outputs, tf.zeros([batch, steps, 0], tf.bool),
-          tf.fill([batch], steps))
+  return inputs, outputs, controls, lengths
 
 
 def _exchange(slices, one, other):
