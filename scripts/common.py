@@ -81,6 +81,71 @@ def get_config(name, hparams=''):
   return config
 
 
+def restore(saver, sess, checkpoint):
+  """Restores a checkpoint; says so if it belongs to another config.
+
+  Raises:
+    UserError: if the checkpoint does not fit the graph.
+  """
+  import tensorflow.compat.v1 as tf
+  try:
+    saver.restore(sess, checkpoint)
+  except (ValueError, tf.errors.InvalidArgumentError,
+          tf.errors.NotFoundError) as e:
+    raise UserError(does_not_fit(checkpoint)) from e
+
+
+def does_not_fit(checkpoint):
+  return (f'{checkpoint} does not fit this config; give the --config (and '
+          '--hparams) it was trained with.')
+
+
+def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
+  """Returns the prefix of the checkpoint that a user means.
+
+  Args:
+    run_dir: A training run; its newest complete checkpoint is meant.
+    checkpoint_file: Instead, a checkpoint (with or without .index), or a folder
+      of checkpoints.
+    config_name: With neither, the weights of this config in weights/ are meant.
+
+  Raises:
+    UserError: if there is no such checkpoint, or it is damaged.
+  """
+  from magenta.models.music_vae import checkpoints
+  if run_dir is None and checkpoint_file is None and config_name:
+    checkpoint_file = str(ROOT / 'weights' / config_name)
+    if not os.path.isdir(checkpoint_file):
+      raise UserError(
+          f'There are no weights of {config_name} in weights/; train first and '
+          'give --run_dir or --checkpoint_file.')
+  if (run_dir is None) == (checkpoint_file is None):
+    raise UserError('Give either --run_dir or --checkpoint_file.')
+  path = os.path.expanduser(
+      checkpoint_file or os.path.join(run_dir, 'train'))
+  if checkpoint_file and not os.path.isdir(path):
+    path = path.removesuffix('.index')
+    if not os.path.exists(path + '.index'):
+      raise UserError(f'There is no checkpoint {path}.')
+    if not checkpoints.is_complete(path):
+      raise UserError(f'The checkpoint {path} is damaged or only half '
+                             'written; use another.')
+    return path
+  try:
+    return checkpoints.newest_complete(path)
+  except FileNotFoundError as e:
+    raise UserError(str(e)) from e
+
+
+def table(rows, columns):
+  """Returns lines of a Markdown table of {name: {column: number}}."""
+  def cell(value):
+    return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
+  return ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|',
+          *(f'| {name} | ' + ' | '.join(cell(row[c]) for c in columns) + ' |'
+            for name, row in rows.items())]
+
+
 def sentence(error):
   """Returns what to tell a user about `error`, or None if it is our fault."""
   import tensorflow as tf
@@ -105,10 +170,15 @@ def sentence(error):
   return None
 
 
-def run(main, define_flags):
+def run(main, define_flags, arguments=()):
   """Runs `define_flags()`, then `main()` under absl.
 
   A user's mistake ends in one sentence and exit status 1.
+
+  Args:
+    main: Takes the arguments that are no flags.
+    define_flags: Defines the flags.
+    arguments: What those arguments are called.
   """
   from absl import app
   def guarded(fn):
@@ -124,9 +194,12 @@ def run(main, define_flags):
       print(f'\n{pathlib.Path(sys.argv[0]).name}: {text}', file=sys.stderr)
       sys.exit(1)
   def checked_main(argv):
-    if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} was not understood; flags look like '
-                      '--name=value, and --help lists them.')
-    return main()
+    given = argv[1:]
+    if len(given) > len(arguments):
+      raise UserError(f'{given[len(arguments)]!r} was not understood; flags '
+                      'look like --name=value, and --help lists them.')
+    if len(given) < len(arguments):
+      raise UserError(f'This takes {" and ".join(arguments)}; --help says more.')
+    return main(*given)
   guarded(define_flags)
   app.run(lambda argv: guarded(lambda: checked_main(argv)))

@@ -13,16 +13,20 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
+import feel
 import groove_metrics
+import humanize
 import make_tfrecord
-import render
+import plots
 import styles
 from absl import flags
 import numpy as np
 from tqdm import tqdm
 
 BATCH_SIZE = 64
+VALIDATION_EXAMPLES = 512  # While training, to bound the time.
 SAMPLES = 1000
+MAPPED = 50  # Samples in the picture of the latent space.
 DEFAULT_TEMPERATURE = 0.6  # What sample.py and the notebook use.
 TEMPERATURES = (0.5, DEFAULT_TEMPERATURE, 0.8, 1.0)
 PAIRS = 128  # Of test loops between which is interpolated ...
@@ -95,18 +99,20 @@ class Evaluator:
                   is_training=False)
       is_groove = packed_slices.is_groove(config.data_converter)
       self._slices = (
-          tf.placeholder(tf.float32, [BATCH_SIZE, steps, model.decoder._output_depth])
+          tf.placeholder(tf.float32, [
+              BATCH_SIZE, steps, config.data_converter.output_depth])
           if is_groove else tf.placeholder(tf.int32, [BATCH_SIZE, steps]))
-      inputs, outputs, _, lengths = packed_slices.unpack(
+      inputs, outputs, controls, lengths = packed_slices.unpack(
           self._slices, config.data_converter)
       targets = tf.to_float(outputs)
       lengths.set_shape([BATCH_SIZE])
-      posterior = model.encode(inputs, lengths)
+      controls = tf.to_float(controls) if is_groove else None
+      posterior = model.encode(inputs, lengths, controls)
       self._mu, self._sigma = posterior.loc, posterior.stddev()
       self._z = posterior.sample()
       loss, _, decoded = model.decoder.reconstruction_loss(
           tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
-          self._z)
+          self._z, controls)
       kl = tfp.distributions.kl_divergence(
           posterior, tfp.distributions.MultivariateNormalDiag(
               tf.zeros([hparams.z_size]), tf.ones([hparams.z_size])))
@@ -167,7 +173,7 @@ class Evaluator:
       means['drums'] = {
           name: dict(zip(('precision', 'recall', 'f1'), map(float, column)))
           for name, column in zip(
-              render.LANES, groove_metrics.drum_scores(slices, sampled).T)}
+              plots.LANES, groove_metrics.drum_scores(slices, sampled).T)}
     return means
 
   def encode(self, slices, progress=None):
@@ -250,15 +256,6 @@ def slerp(p0, p1, t):
   return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
 
 
-def table(rows, columns):
-  """Returns lines of a Markdown table of {name: {column: number}}."""
-  def cell(value):
-    return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
-  return ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|',
-          *(f'| {name} | ' + ' | '.join(cell(row[c]) for c in columns) + ' |'
-            for name, row in rows.items())]
-
-
 def report(result):
   """Returns the text that `main` prints: each number and what it says."""
   lines = [f'{result["checkpoint"]}: {result["reconstruction"]["examples"]} '
@@ -266,10 +263,10 @@ def report(result):
   lines += [f'{name} {result["reconstruction"][name]:.3f}: {meaning}'
             for name, meaning in RECONSTRUCTION.items()]
   lines += ['', "Each drum's hits in the loops sampled from their latents:", '']
-  lines += table(result['reconstruction']['drums'],
+  lines += common.table(result['reconstruction']['drums'],
                  ('precision', 'recall', 'f1'))
   lines += ['', f'## {SAMPLES} samples from the prior', '']
-  lines += table(result['samples'], tuple(SAMPLE_COLUMNS)) + ['']
+  lines += common.table(result['samples'], tuple(SAMPLE_COLUMNS)) + ['']
   lines += [f'{name}: {meaning}' for name, meaning in SAMPLE_COLUMNS.items()]
   lines += ['', f'## Interpolation between {PAIRS} pairs of loops, {POINTS} '
             'points', '']
@@ -302,14 +299,14 @@ def plot(result, samples, reference):
     image = axis.imshow(
         frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
         vmax=max(f.max() for f in frequencies))
-    axis.set_yticks(range(groove_metrics.DRUMS), render.LANES)
+    axis.set_yticks(range(groove_metrics.DRUMS), plots.LANES)
     axis.set_xticks(range(0, groove_metrics.STEPS_PER_BAR, 4),
                     [f'beat {b + 1}' for b in range(4)])
     axis.set_title(title)
   figure.colorbar(image, ax=axes[0, :2], label='hits a bar')
   drums = result['reconstruction']['drums']
   axes[0, 2].barh(list(drums), [d['f1'] for d in drums.values()],
-                  color=render.INK)
+                  color=plots.BLUE)
   axes[0, 2].set_xlim(0, 1)
   axes[0, 2].set_title('F1 of reconstructed hits')
   rows = {k.split(': ')[-1]: v for k, v in result['samples'].items()}
@@ -318,7 +315,7 @@ def plot(result, samples, reference):
       (axes[1, 1], 'bar_similarity', 'Similarity of neighbouring bars')):
     bars = axis.barh(list(rows)[::-1],
                      [row[column] for row in rows.values()][::-1],
-                     color=render.INK)
+                     color=plots.BLUE)
     axis.bar_label(bars, fmt='%.2f', padding=2)
     axis.margins(x=0.15)
     axis.set_title(title)
@@ -363,53 +360,27 @@ def load_split(config, examples_path, tfds_name, split):
   return slices
 
 
-def restore(saver, sess, checkpoint):
-  """Restores a checkpoint; says so if it belongs to another config.
-
-  Raises:
-    common.UserError: if the checkpoint does not fit the graph.
-  """
-  import tensorflow.compat.v1 as tf
-  try:
-    saver.restore(sess, checkpoint)
-  except (ValueError, tf.errors.InvalidArgumentError,
-          tf.errors.NotFoundError) as e:
-    raise common.UserError(does_not_fit(checkpoint)) from e
+restore, find_checkpoint = common.restore, common.find_checkpoint  # TEMP
 
 
-def does_not_fit(checkpoint):
-  return (f'{checkpoint} does not fit this config; give the --config (and '
-          '--hparams) it was trained with.')
-
-
-def find_checkpoint(run_dir=None, checkpoint_file=None):
-  """Returns the prefix of the checkpoint that a user means.
+def latent_map(evaluator, by_style, loops):
+  """Returns a figure of where styles and some loops lie in the latent space.
 
   Args:
-    run_dir: A training run; its newest complete checkpoint is meant.
-    checkpoint_file: Instead, a checkpoint (with or without .index), or a folder
-      of checkpoints.
-
-  Raises:
-    common.UserError: if there is no such checkpoint, or it is damaged.
+    evaluator: An Evaluator with a checkpoint loaded.
+    by_style: {style: [loops, steps]}, as `styles.slices_by_style` returns it.
+    loops: Sampled (or other) loops to mark: [loops, steps].
   """
-  from magenta.models.music_vae import checkpoints
-  if (run_dir is None) == (checkpoint_file is None):
-    raise common.UserError('Give either --run_dir or --checkpoint_file.')
-  path = os.path.expanduser(
-      checkpoint_file or os.path.join(run_dir, 'train'))
-  if checkpoint_file and not os.path.isdir(path):
-    path = path.removesuffix('.index')
-    if not os.path.exists(path + '.index'):
-      raise common.UserError(f'There is no checkpoint {path}.')
-    if not checkpoints.is_complete(path):
-      raise common.UserError(f'The checkpoint {path} is damaged or only half '
-                             'written; use another.')
-    return path
-  try:
-    return checkpoints.newest_complete(path)
-  except FileNotFoundError as e:
-    raise common.UserError(str(e)) from e
+  slices = np.concatenate([*by_style.values(), loops])
+  mu, _ = evaluator.encode(slices, 'Encoding')
+  names = np.repeat(list(by_style), [len(part) for part in by_style.values()])
+  return plots.plot_latents(mu[:len(names)], names, mu[len(names):])
+
+
+def evenly_spaced(slices, count=VALIDATION_EXAMPLES):
+  """Returns `count` of the slices, or all, evenly spaced."""
+  return slices[np.linspace(0, len(slices) - 1,
+                            min(len(slices), count)).astype(int)]
 
 
 def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
@@ -424,6 +395,11 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     split: The split with which to compare.
     output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
   """
+  if humanize.can_humanize(config):
+    if not examples_path:
+      raise common.UserError('A config that humanizes is evaluated with '
+                             '--examples_path, not with --tfds_name.')
+    return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
   evaluator = Evaluator(config)
   reference, train = (load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
@@ -436,6 +412,7 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   result['samples'], samples = evaluate_samples(
       evaluator, config.hparams.z_size, train, reference)
   result['interpolation'] = evaluate_interpolation(evaluator, reference)
+  latents = None
   if examples_path and os.path.exists(os.path.join(
       os.path.dirname(checkpoint), styles.STYLES_FILE)):
     kept = styles.load(checkpoint)
@@ -445,15 +422,18 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     if set(kept['names']) <= set(by_style):  # Not so with a user's own MIDI.
       result['styles'] = styles.evaluate_styles(
           evaluator, kept, by_style, real, DEFAULT_TEMPERATURE)
+      latents = latent_map(evaluator, real,
+                           samples[DEFAULT_TEMPERATURE][:MAPPED])
   print(report(result))
   if output_dir:
-    output_dir = os.path.expanduser(output_dir)
     os.makedirs(output_dir, exist_ok=True)
     with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
       json.dump(result, f, indent=2)
       f.write('\n')
     plot(result, samples[DEFAULT_TEMPERATURE], reference).savefig(
         os.path.join(output_dir, 'evaluation.png'), dpi=100)
+    if latents:
+      latents.savefig(os.path.join(output_dir, 'latents.png'), dpi=100)
   return result
 
 
@@ -478,8 +458,11 @@ def main():
   config = common.get_config(FLAGS.config, FLAGS.hparams)
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise common.UserError('Give either --examples_path or --tfds_name.')
-  evaluate(config, find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file),
-           FLAGS.examples_path, FLAGS.tfds_name, FLAGS.split, FLAGS.output_dir)
+  evaluate(config,
+           common.find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file),
+           FLAGS.examples_path and os.path.expanduser(FLAGS.examples_path),
+           FLAGS.tfds_name, FLAGS.split,
+           FLAGS.output_dir and os.path.expanduser(FLAGS.output_dir))
 
 
 if __name__ == '__main__':

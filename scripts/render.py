@@ -1,15 +1,25 @@
-"""Turns drum NoteSequences into MIDI files, WAV files and a picture."""
+"""Turns drum NoteSequences into loops: MIDI and WAV, exactly 4 bars long."""
+import copy
 import os
 
 import numpy as np
-from tqdm import tqdm
 
 SAMPLE_RATE = 44100  # Hz.
+BARS = 4
 STEPS_PER_BAR = 16
-MAX_PICTURED = 32  # Loops in one picture; more would be too tall to look at.
-LANES = ('kick', 'snare', 'closed hi-hat', 'open hi-hat', 'low tom', 'mid tom',
-         'high tom', 'crash', 'ride')
-INK = '#0072b2'  # Of the Okabe-Ito palette, which colour-blind eyes can tell.
+STEPS = BARS * STEPS_PER_BAR
+DEFAULT_QPM = 120.  # What Magenta decodes at.
+TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
+DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
+DRUM_BANK = 128  # Where SoundFonts keep drums.
+PEAK = 10 ** (-1 / 20)  # -1 dBFS.
+# Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
+GENERAL_MIDI = {22: 42, 26: 46, 58: 43}
+# Quiet enough that 16 bits never clip before the peak is set.
+GAIN = 0.2
+TAIL_BLOCK = SAMPLE_RATE // 2
+LONGEST_TAIL = 20  # Blocks.
+SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu; libfluidsynth2 on older '
@@ -17,117 +27,101 @@ NO_SOUND = (
     'again.')
 
 
-def synthesize(sequence):
-  """Returns a NoteSequence as mono audio, float32 in [-1, 1], at SAMPLE_RATE.
+def loop_seconds(qpm):
+  return BARS * 4 * 60 / qpm
 
-  With FluidSynth and the small SoundFont that pretty_midi ships.
+
+def as_loop(sequence, qpm=DEFAULT_QPM):
+  """Returns a NoteSequence as a loop: exactly 4 bars at `qpm` quarters a minute.
+
+  A hit that comes before the loop begins is put at its beginning, one after its
+  end is left out.
+  """
+  old_qpm = sequence.tempos[0].qpm if sequence.tempos else DEFAULT_QPM
+  loop = copy.deepcopy(sequence)
+  loop.ticks_per_quarter = TICKS_PER_QUARTER
+  del loop.tempos[:], loop.time_signatures[:], loop.notes[:]
+  loop.tempos.add(qpm=qpm)
+  loop.time_signatures.add(numerator=4, denominator=4)
+  loop.total_time = loop_seconds(qpm)
+  for note in sequence.notes:
+    start = max(0., note.start_time * old_qpm / qpm)
+    if start < loop.total_time:
+      loop.notes.add().CopyFrom(note)
+      loop.notes[-1].pitch = GENERAL_MIDI.get(note.pitch, note.pitch)
+      loop.notes[-1].start_time = start
+      loop.notes[-1].end_time = min(
+          loop.total_time, max(start, note.end_time * old_qpm / qpm))
+  return loop
+
+
+def write_midi(loop, path):
+  """Writes what `as_loop` returned as a MIDI file that ends after 4 bars."""
+  import mido
+  import note_seq
+  note_seq.sequence_proto_to_midi_file(loop, path)
+  midi = mido.MidiFile(path)
+  # The first track has the tempo; note_seq adds an empty one for a piano.
+  midi.tracks[1:] = [track for track in midi.tracks[1:]
+                     if any(message.type == 'note_on' for message in track)]
+  for track in midi.tracks:
+    # A DAW takes the end of the tracks for the length of the loop.
+    track[-1].time = (BARS * 4 * midi.ticks_per_beat -
+                      sum(message.time for message in track[:-1]))
+  midi.save(path)
+
+
+def synthesize(loop):
+  """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
+
+  What still sounds after the loop's end (its `total_time`) is added to its
+  beginning, so that it repeats without a gap. FluidSynth plays the small
+  SoundFont that pretty_midi ships.
 
   Raises:
     ImportError: if FluidSynth's library is not installed.
   """
-  import note_seq
-  if not sequence.notes:
-    return np.zeros(int(sequence.total_time * SAMPLE_RATE), np.float32)
-  return note_seq.midi_synth.fluidsynth(
-      sequence, sample_rate=SAMPLE_RATE).astype(np.float32)
-
-
-def drum_grid(sequence, steps):
-  """Returns the hits of a NoteSequence on the 16-step grid: [drums, steps].
-
-  Values are velocities from 0 (no hit) to 1; drums are those of LANES.
-  """
-  import note_seq
-  from magenta.models.music_vae import data
-  lanes = {pitch: lane
-           for lane, pitches in enumerate(data.ROLAND_DRUM_PITCH_CLASSES)
-           for pitch in pitches}
-  grid = np.zeros([len(LANES), steps])
-  qpm = sequence.tempos[0].qpm if sequence.tempos else (
-      note_seq.DEFAULT_QUARTERS_PER_MINUTE)
-  for note in sequence.notes:
-    step = round(note.start_time * qpm / 60 * STEPS_PER_BAR / 4)
-    if note.is_drum and note.pitch in lanes and step < steps:
-      lane = lanes[note.pitch]
-      grid[lane, step] = max(grid[lane, step], note.velocity / 127)
-  return grid
-
-
-def plot_loops(sequences, titles, steps=64):
-  """Returns a matplotlib figure with a drum grid for every NoteSequence."""
-  from matplotlib.figure import Figure
-  figure = Figure(figsize=(10, 2.3 * len(sequences)), layout='constrained')
-  axes = figure.subplots(len(sequences), 1, squeeze=False)[:, 0]
-  for axis, sequence, title in zip(axes, sequences, titles):
-    grid = drum_grid(sequence, steps)
-    lanes, hits = np.nonzero(grid)
-    axis.bar(hits, 0.7, 0.86, lanes - 0.35, align='edge', color=INK)
-    for step in range(0, steps + 1, 4):
-      is_bar = step % STEPS_PER_BAR == 0
-      axis.axvline(step, color='black' if is_bar else '#bbbbbb',
-                   linewidth=1.2 if is_bar else 0.6, zorder=0)
-    axis.set_xlim(0, steps)
-    axis.set_ylim(-0.6, len(LANES) - 0.4)
-    axis.set_yticks(range(len(LANES)), LANES, fontsize=8)
-    bars = range(steps // STEPS_PER_BAR)
-    axis.set_xticks([b * STEPS_PER_BAR for b in bars],
-                    [f'bar {b + 1}' for b in bars], fontsize=8, ha='left')
-    axis.tick_params(length=0)
-    axis.set_title(title, fontsize=10, loc='left')
-  return figure
-
-
-def write_loops(sequences, output_dir, name):
-  """Writes NAME-1.mid, NAME-1.wav, ... and NAME.png into `output_dir`.
-
-  The picture shows the first MAX_PICTURED loops.
-
-  Returns:
-    {'midi': paths, 'wav': paths (none without FluidSynth), 'picture': path}.
-  """
-  import note_seq
-  import soundfile
-  os.makedirs(output_dir, exist_ok=True)
-  paths = {'midi': [], 'wav': [],
-           'picture': os.path.join(output_dir, f'{name}.png')}
-  titles = [f'{name} {i + 1}' for i in range(len(sequences))]
-  for i, sequence in enumerate(sequences):
-    base = os.path.join(output_dir, f'{name}-{i + 1}')
-    note_seq.sequence_proto_to_midi_file(sequence, base + '.mid')
-    paths['midi'].append(base + '.mid')
-  plot_loops(sequences[:MAX_PICTURED], titles).savefig(paths['picture'], dpi=100)
+  import fluidsynth
+  import pretty_midi
+  samples = round(loop.total_time * SAMPLE_RATE)
+  synth = fluidsynth.Synth(gain=GAIN, samplerate=float(SAMPLE_RATE))
+  def play(count):
+    return np.reshape(synth.get_samples(count), [-1, 2]) / 2 ** 15
   try:
-    for midi, sequence in zip(
-        tqdm(paths['midi'], desc='Rendering', unit='loop', leave=False),
-        sequences):
-      wav = midi[:-len('.mid')] + '.wav'
-      soundfile.write(wav, synthesize(sequence), SAMPLE_RATE, 'PCM_16')
-      paths['wav'].append(wav)
-  except ImportError:
-    print(NO_SOUND)
-  return paths
+    font = synth.sfload(os.path.join(
+        os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
+    synth.program_select(DRUM_CHANNEL, font, DRUM_BANK, 0)
+    parts, now = [], 0
+    for note in sorted(loop.notes, key=lambda n: n.start_time):
+      if not note.is_drum:
+        continue
+      start = round(note.start_time * SAMPLE_RATE)
+      if start > now:
+        parts.append(play(start - now))
+        now = start
+      # Never switched off: drums sound as long as they do.
+      synth.noteon(DRUM_CHANNEL, note.pitch, note.velocity)
+    parts.append(play(samples - now))
+    for _ in range(LONGEST_TAIL):
+      parts.append(play(TAIL_BLOCK))
+      if np.abs(parts[-1]).max() < SILENCE:
+        break
+  finally:
+    synth.delete()
+  audio = np.concatenate(parts)
+  wrapped = np.zeros([samples, 2], np.float32)
+  for i in range(0, len(audio), samples):
+    part = audio[i:i + samples]
+    wrapped[:len(part)] += part
+  peak = np.abs(wrapped).max()
+  return wrapped * (PEAK / peak) if peak > SILENCE else wrapped
 
 
-def show_figure(figure):
-  """Shows a matplotlib figure in a notebook."""
-  import io
-  from IPython import display
-  png = io.BytesIO()
-  figure.savefig(png, dpi=100)
-  display.display(display.Image(png.getvalue()))
+def write_wav(loop, path):
+  """Writes a loop as a stereo 16-bit WAV file, exactly its length.
 
-
-def show_image(path):
-  """Shows a picture in a notebook."""
-  from IPython import display
-  display.display(display.Image(filename=path))
-
-
-def show(paths):
-  """Shows what `write_loops` wrote in a notebook: the picture, the players."""
-  from IPython import display
-  show_image(paths['picture'])
-  for i, midi in enumerate(paths['midi']):
-    print(os.path.basename(midi))
-    if paths['wav']:
-      display.display(display.Audio(filename=paths['wav'][i]))
+  Raises:
+    ImportError: if FluidSynth's library is not installed.
+  """
+  import soundfile
+  soundfile.write(path, synthesize(loop), SAMPLE_RATE, 'PCM_16')

@@ -1,7 +1,7 @@
-"""Samples drum loops from a checkpoint into MIDI, WAV and a picture.
+"""Samples drum loops from a checkpoint: MIDI, WAV, pictures, a page to listen on.
 
     python3 scripts/sample.py --run_dir=run --num_outputs=4
-    python3 scripts/sample.py --style=funk
+    python3 scripts/sample.py --style=funk --humanize --qpm=100
     python3 scripts/sample.py --run_dir=run --mode=interpolate \
         --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
     python3 scripts/sample.py --run_dir=run --mode=reconstruct \
@@ -15,6 +15,9 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
+import humanize as humanizing
+import page
+import plots
 import render
 import styles
 from absl import flags
@@ -22,21 +25,7 @@ import numpy as np
 
 MAX_BATCH_SIZE = 1024
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
-
-
-def weights_dir(config_name):
-  return common.ROOT / 'weights' / config_name
-
-
-def find_checkpoint(config_name, run_dir=None, checkpoint_file=None):
-  """As evaluate.find_checkpoint, with weights/ where nothing is named."""
-  if run_dir is None and checkpoint_file is None:
-    checkpoint_file = str(weights_dir(config_name))
-    if not os.path.isdir(checkpoint_file):
-      raise common.UserError(
-          f'There are no weights of {config_name} in weights/; train first and '
-          'give --run_dir or --checkpoint_file.')
-  return evaluate.find_checkpoint(run_dir, checkpoint_file)
+MIN_QPM, MAX_QPM = 30, 300  # Quarters a minute.
 
 
 def all_checkpoints(run_dir):
@@ -63,7 +52,7 @@ def load_model(config, checkpoint, batch_size, seed):
     return TrainedModel(config, batch_size, checkpoint)
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
-    raise common.UserError(evaluate.does_not_fit(checkpoint)) from e
+    raise common.UserError(common.does_not_fit(checkpoint)) from e
 
 
 def first_slice(midi_path, converter):
@@ -119,7 +108,7 @@ def encode(model, midi_paths, converter):
 def print_styles(config_name, run_dir=None, checkpoint_file=None):
   """Prints the styles that `sample` takes, and of how many loops they are."""
   common.music_vae()
-  kept = styles.load(find_checkpoint(config_name, run_dir, checkpoint_file))
+  kept = styles.load(common.find_checkpoint(run_dir, checkpoint_file, config_name))
   for name, count in sorted(zip(kept['names'], kept['counts']),
                             key=lambda pair: -pair[1]):
     print(f'{name}: {count} training loops')
@@ -128,8 +117,9 @@ def print_styles(config_name, run_dir=None, checkpoint_file=None):
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=evaluate.DEFAULT_TEMPERATURE, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
-           output_dir='outputs', name=None, style=None):
-  """Makes loops and writes them; returns what `render.write_loops` returns.
+           output_dir='outputs', name=None, style=None,
+           qpm=render.DEFAULT_QPM, humanize=False):
+  """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
     config_name: Name of the checkpoint's config.
@@ -146,6 +136,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     output_dir: Folder to write to.
     name: What the files' names begin with; default: the style or the mode.
     style: With mode 'sample', a style of GMD's that the weights know.
+    qpm: Tempo, in quarters a minute.
+    humanize: Whether to give the loops a drummer's dynamics and timing.
 
   Raises:
     common.UserError: if the input is wrong.
@@ -153,6 +145,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   if num_outputs < 1 or not temperature > 0:
     raise common.UserError(
         '--num_outputs and --temperature must be more than 0.')
+  if not MIN_QPM <= qpm <= MAX_QPM:
+    raise common.UserError(f'--qpm must be from {MIN_QPM} to {MAX_QPM}.')
   if style and mode != 'sample':
     raise common.UserError('--style goes with --mode=sample only.')
   inputs = {'sample': [], 'interpolate': [input_midi_1, input_midi_2],
@@ -162,7 +156,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
   config = common.get_config(config_name, hparams)
-  checkpoint = find_checkpoint(config_name, run_dir, checkpoint_file)
+  checkpoint = common.find_checkpoint(run_dir, checkpoint_file, config_name)
   if inputs and type(config.data_converter).__name__ != 'DrumsConverter':
     raise common.UserError(f'--mode={mode} knows only configs of drum slices.')
   z = styles.draw(styles.load(checkpoint), style, num_outputs,
@@ -176,10 +170,20 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
          if mode == 'interpolate' else np.repeat(mu, num_outputs, axis=0))
   sequences = (model.sample(num_outputs, length, temperature) if z is None else
                model.decode(z, length, temperature))
-  paths = render.write_loops(sequences, os.path.expanduser(output_dir),
-                             name or style or mode)
+  if humanize:
+    sequences = humanizing.humanize_loops(sequences, humanizing.load())
+  paths = page.write_loops(
+      [render.as_loop(sequence, qpm) for sequence in sequences],
+      os.path.expanduser(output_dir), name or style or mode,
+      {'config': config_name, 'checkpoint': os.path.basename(checkpoint),
+       'style': style, 'mode': mode, 'seed': seed, 'temperature': temperature,
+       'qpm': qpm, 'humanized': humanize})
+  if mode == 'interpolate':
+    paths['strip'] = os.path.join(output_dir, f'{name or mode}.png')
+    plots.plot_interpolation(sequences, *map(os.path.basename, inputs)).savefig(
+        paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '
-        f'{paths["midi"][0]} ... {paths["picture"]}')
+        f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
   return paths
 
 
@@ -200,6 +204,10 @@ def define_flags():
   flags.DEFINE_string('input_midi_1', None,
                       'MIDI file to interpolate from, or to reconstruct.')
   flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
+  flags.DEFINE_float('qpm', render.DEFAULT_QPM,
+                     'Tempo in quarters (beats) a minute.')
+  flags.DEFINE_bool('humanize', False,
+                    "Whether to give the loops a drummer's dynamics and timing.")
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
@@ -211,7 +219,7 @@ def main():
   sample(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
          FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
          FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir,
-         style=FLAGS.style)
+         style=FLAGS.style, qpm=FLAGS.qpm, humanize=FLAGS.humanize)
 
 
 if __name__ == '__main__':

@@ -2,8 +2,9 @@
 # Makes the environment and runs all tests, or those given as arguments.
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
-# uv makes the other environments (Colab's, stock Magenta's), xdist uses 2 cores.
-.venv/bin/python -c 'import uv, xdist' 2> /dev/null ||
-  .venv/bin/python -m pip install -q uv pytest-xdist
+# uv makes the other environments (Colab's, stock Magenta's), xdist uses 2 cores,
+# the notebook is opened in JupyterLab.
+.venv/bin/python -c 'import uv, xdist, jupyterlab' 2> /dev/null ||
+  .venv/bin/python -m pip install -q uv pytest-xdist jupyterlab
 exec .venv/bin/python -m pytest -n 2 --dist loadfile -ra --durations=10 \
   "${@:-tests}"

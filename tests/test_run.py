@@ -28,7 +28,7 @@ def test_run_makes_audible_loops(project):
     assert result.returncode == 0, result.stderr[-3000:]
     made = sorted(os.listdir(project / 'outputs'))
     assert made == sorted([f'sample-{i}.{kind}' for i in range(1, 5)
-                           for kind in ('mid', 'wav')] + ['sample.png'])
+                           for kind in ('mid', 'png', 'wav')] + ['index.html'])
     contents.append({n: (project / 'outputs' / n).read_bytes() for n in made})
   assert contents[0] == contents[1]
   for i in range(1, 5):

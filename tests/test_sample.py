@@ -6,6 +6,7 @@ import common
 import evaluate
 import numpy as np
 import pytest
+import plots
 import render
 import sample
 
@@ -31,8 +32,8 @@ def test_same_seed_same_bytes(trained, tmp_path):
     result = make(tmp_path / folder, trained, f'--seed={seed}',
                   '--temperature=1.0', '--num_outputs=2')
     assert result.returncode == 0, result.stderr
-  names = ['sample-1.mid', 'sample-1.wav', 'sample-2.mid', 'sample-2.wav',
-           'sample.png']
+  names = ['index.html'] + [f'sample-{i}.{kind}' for i in (1, 2)
+                            for kind in ('mid', 'png', 'wav')]
   assert sorted(os.listdir(tmp_path / 'a')) == names
   for name in names:
     a, b, c = ((tmp_path / f / name).read_bytes() for f in 'abc')
@@ -56,6 +57,7 @@ def test_interpolate_and_reconstruct(trained, two_loops, tmp_path):
                 f'--input_midi_1={a}', f'--input_midi_2={b}')
   assert result.returncode == 0, result.stderr
   assert len(list(tmp_path.glob('interpolate-*.mid'))) == 3
+  assert (tmp_path / 'interpolate.png').exists()
   result = make(tmp_path, trained, '--mode=reconstruct', '--num_outputs=1',
                 f'--input_midi_1={a}')
   assert result.returncode == 0, result.stderr
@@ -89,19 +91,28 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
         sample.first_slice(path, converter), inputs[i])
-    np.testing.assert_array_equal(
-        render.drum_grid(sequence, 64) > 0, inputs[i, :, :9].T)
+    drawn = np.zeros([64, 9], bool)
+    for lane, start, _ in plots.hits(sequence):
+      drawn[round(start), lane] = True
+    np.testing.assert_array_equal(drawn, inputs[i, :, :9])
 
 
-def test_picture_of_many_loops(tmp_path):
-  """1,024 grids would be taller than a PNG from matplotlib can be."""
-  import matplotlib.image
+def test_tempo(trained, tmp_path):
+  """The same loop, faster: in MIDI, WAV and on the page."""
   import note_seq
-  loop = note_seq.NoteSequence(total_time=8)
-  paths = render.write_loops([loop] * 1024, tmp_path, 'many')
-  assert len(paths['midi']) == 1024
-  height, width, _ = matplotlib.image.imread(paths['picture']).shape
-  assert width == 1000 and height == 230 * render.MAX_PICTURED
+  import page
+  import soundfile
+  starts = []
+  for qpm in (90, 180):
+    result = make(tmp_path, trained, '--num_outputs=1', f'--qpm={qpm}')
+    assert result.returncode == 0, result.stderr
+    sequence = note_seq.midi_file_to_note_sequence(str(tmp_path / 'sample-1.mid'))
+    assert sequence.tempos[0].qpm == pytest.approx(qpm, rel=1e-5)
+    starts.append(np.array([n.start_time for n in sequence.notes]))
+    assert soundfile.info(tmp_path / 'sample-1.wav').frames == round(
+        16 * 60 / qpm * 44100)
+    assert page.read_entries(tmp_path / 'index.html')[0]['qpm'] == qpm
+  np.testing.assert_allclose(starts[0], 2 * starts[1], atol=2e-3)
 
 
 def test_wrong_midi(trained, tmp_path):
@@ -133,6 +144,7 @@ def test_wrong_midi(trained, tmp_path):
     (['--run_dir=a', '--checkpoint_file=b'], 'either'),
     (['--config=flat-drums_4bar'], 'no weights'),
     (['--run_dir=a', '--temperature=0'], '--temperature'),
+    (['--run_dir=a', '--qpm=5'], '--qpm'),
 ])
 def test_wrong_flags(tmp_path, flags, word):
   conftest.check_sentence(conftest.script(
@@ -145,7 +157,8 @@ def test_without_fluidsynth(trained, tmp_path):
   result = make(tmp_path / 'out', trained, '--num_outputs=1',
                 env={'PYTHONPATH': str(tmp_path)})
   assert result.returncode == 0, result.stderr
-  assert sorted(os.listdir(tmp_path / 'out')) == ['sample-1.mid', 'sample.png']
+  assert sorted(os.listdir(tmp_path / 'out')) == [
+      'index.html', 'sample-1.mid', 'sample-1.png']
   assert render.NO_SOUND in result.stdout
 
 

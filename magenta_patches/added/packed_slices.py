@@ -92,7 +92,7 @@ def can_pack(config):
       converter.max_tensors_per_notesequence is not None):
     return False
   if is_groove(converter):
-    return (bool(converter._split_bars) and not converter.control_depth and
+    return (bool(converter._split_bars) and not converter._split_instruments and
             not converter._categorical_outputs and not converter._tapify and
             not converter._add_instruments and not converter._note_dropout and
             not converter._fixed_velocities)
@@ -266,17 +266,16 @@ def unpack(slices, converter):
       with a GrooveConverter float32, [batch, steps, 3 * drums].
     outputs: bool, [batch, steps, 2 ** drums], one-hot; with a GrooveConverter
       float32, [batch, steps, 3 * drums].
-    controls: bool, [batch, steps, 0].
+    controls: bool, [batch, steps, control_depth]; if any, which drums play.
     lengths: int32, [batch].
   """
   batch, steps = tf.unstack(tf.shape(slices)[:2])
-  controls, lengths = tf.zeros([batch, steps, 0], tf.bool), tf.fill([batch], steps)
+  lengths = tf.fill([batch], steps)
   if is_groove(converter):
-    inputs = slices
-    if converter._humanize:
-      inputs = tf.concat([slices[..., :converter._num_drums], tf.zeros_like(
-          slices[..., converter._num_drums:])], axis=-1)
-    return inputs, slices, controls, lengths
+    hits = slices[..., :converter._num_drums]
+    inputs = slices if not converter._humanize else tf.concat(
+        [hits, tf.zeros_like(slices[..., converter._num_drums:])], axis=-1)
+    return inputs, slices, hits[..., :converter.control_depth] > 0, lengths
   slices = tf.cast(slices, tf.int32)
   drums = converter.input_depth - 1
   bits = tf.bitwise.bitwise_and(
@@ -284,7 +283,7 @@ def unpack(slices, converter):
   inputs = tf.concat(
       [bits > 0, tf.expand_dims(tf.equal(slices, 0), -1)], axis=-1)
   outputs = tf.one_hot(slices, converter.output_depth, True, False, dtype=tf.bool)
-  return inputs, outputs, controls, lengths
+  return inputs, outputs, tf.zeros([batch, steps, 0], tf.bool), lengths
 
 
 def _exchange(slices, one, other):

@@ -1,0 +1,286 @@
+"""Writes loops as files, and the page index.html to look at and listen to them.
+
+The page needs no network and no server: a double click opens it. It lists all
+loops of its folder, the newest run's first, and remembers by itself what was
+said of the older ones.
+
+A browser's <audio loop> is silent for a tenth of a second at each joint (104 ms
+in Chromium 156), but Web Audio repeats to the sample. A page that is opened as a
+file may not read files, so the newest loops' sound is in the page.
+"""
+import base64
+import html
+import io
+import json
+import os
+import re
+
+import plots
+import render
+from tqdm import tqdm
+
+PAGE = 'index.html'
+# Where a grid lies in its picture, as shares of the picture's size.
+LEFT, RIGHT, TOP, BOTTOM = 0.1, 0.99, 0.88, 0.1
+DPI = 100
+EMBEDDED = 32  # Loops whose sound is in the page; others play with a gap.
+
+CSS = '''
+:root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
+  padding: 1rem; }
+h1 { font-size: 1.5rem; margin: 0.5rem 0 0; }
+.loop { border: 1px solid var(--line); border-radius: 8px; padding: 0.75rem 1rem;
+  margin: 1rem 0; }
+.loop.playing { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
+h2 { font-size: 1.1rem; margin: 0; }
+p { margin: 0.25rem 0; }
+.grid { position: relative; background: white; }
+.grid img { display: block; width: 100%; height: auto; }
+.head { position: absolute; width: 2px; background: #d55e00; display: none; }
+.playing .head { display: block; }
+.row { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center;
+  margin-top: 0.5rem; }
+button { font: inherit; padding: 0.4rem 1.2rem; border-radius: 6px; cursor: pointer;
+  border: 1px solid var(--accent); background: none; color: inherit; }
+.playing button { background: var(--accent); color: white; }
+a { padding: 0.25rem 0.5rem; }
+kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.3rem; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+'''
+
+SCRIPT = '''
+const loops = [...document.querySelectorAll('.loop')];
+let context = null;  // Made at the first key or click, as browsers demand.
+let current = 0;  // The loop that the keys are about.
+let playing = null;  // {i, position(), stop()}
+
+async function seamless(flac) {
+  const bytes = Uint8Array.from(atob(flac.textContent), c => c.charCodeAt(0));
+  const buffer = await context.decodeAudioData(bytes.buffer);
+  const source = new AudioBufferSourceNode(context, {buffer, loop: true});
+  source.connect(context.destination);
+  return () => {
+    const began = context.currentTime;
+    source.start();
+    return {stop: () => source.stop(),
+            position: () => (context.currentTime - began) / buffer.duration % 1};
+  };
+}
+function fromFile(url) {
+  const audio = new Audio(url);
+  audio.loop = true;
+  return () => {
+    audio.play();
+    return {stop: () => audio.pause(),
+            position: () => audio.currentTime / (audio.duration || 1)};
+  };
+}
+let asked = 0;
+async function play(i) {
+  stop();
+  current = i;
+  const loop = loops[i], turn = ++asked;
+  if (!loop.dataset.wav) return;
+  context ??= new AudioContext({sampleRate: RATE});
+  context.resume();
+  const flac = loop.querySelector('.flac');
+  const start = flac ? await seamless(flac) : fromFile(loop.dataset.wav);
+  if (turn !== asked) return;  // Another was asked for in the meantime.
+  playing = {i, ...start()};
+  loop.classList.add('playing');
+  loop.querySelector('button').textContent = 'Stop';
+  requestAnimationFrame(draw);
+}
+function stop() {
+  asked++;
+  if (!playing) return;
+  playing.stop();
+  loops[playing.i].classList.remove('playing');
+  loops[playing.i].querySelector('button').textContent = 'Play';
+  playing = null;
+}
+function toggle(i) {
+  if (playing && playing.i === i) stop(); else play(i);
+}
+function place(i, position) {
+  const head = loops[i].querySelector('.head');
+  // The picture begins half a step before the first step.
+  const share = (STEPS * position + 0.5) / (STEPS + 0.5);
+  head.style.left = 100 * (LEFT + (RIGHT - LEFT) * share) + '%';
+}
+function draw() {
+  if (!playing) return;
+  place(playing.i, playing.position());
+  requestAnimationFrame(draw);
+}
+function move(by) {
+  const next = Math.min(loops.length - 1, Math.max(0, current + by));
+  if (next === current) return;
+  const wasPlaying = playing !== null;
+  current = next;
+  loops[next].focus();
+  loops[next].scrollIntoView({block: 'nearest'});
+  if (wasPlaying) play(next);
+}
+loops.forEach((loop, i) => {
+  loop.addEventListener('focusin', () => { current = i; });
+  loop.querySelector('button')?.addEventListener('click', () => toggle(i));
+});
+document.addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  const action = {' ': () => toggle(current), ArrowDown: () => move(1),
+                  ArrowUp: () => move(-1)}[event.key];
+  // A button and a link have their own use for the space bar.
+  if (!action || event.key === ' ' && event.target.closest('a, button')) return;
+  event.preventDefault();
+  action();
+});
+'''
+
+
+def write_loops(loops, output_dir, name, facts):
+  """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
+
+  Args:
+    loops: What `render.as_loop` returned.
+    output_dir: Folder, made if need be.
+    name: What the files' names begin with.
+    facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
+
+  Returns:
+    {'midi': paths, 'picture': paths, 'wav': paths (none without FluidSynth),
+    'page': path}.
+  """
+  os.makedirs(output_dir, exist_ok=True)
+  paths = {'midi': [], 'wav': [], 'picture': [],
+           'page': os.path.join(output_dir, PAGE)}
+  has_sound = True
+  for i, loop in enumerate(tqdm(loops, desc='Rendering', unit='loop',
+                                leave=False)):
+    base = os.path.join(output_dir, f'{name}-{i + 1}')
+    render.write_midi(loop, base + '.mid')
+    paths['midi'].append(base + '.mid')
+    picture(loop, f'{name} {i + 1}').savefig(base + '.png', dpi=DPI)
+    paths['picture'].append(base + '.png')
+    if has_sound:
+      try:
+        render.write_wav(loop, base + '.wav')
+        paths['wav'].append(base + '.wav')
+      except ImportError:
+        has_sound = False
+        print(render.NO_SOUND)
+  entries = [{'name': os.path.basename(midi)[:-len('.mid')], **facts}
+             for midi in paths['midi']]
+  write_page(output_dir, entries)
+  return paths
+
+
+def picture(loop, title):
+  """Returns a figure of one loop's grid, which lies where the page expects it."""
+  figure, axes = plots.figure_of(1, layout=None)
+  figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
+  plots.drum_grid(axes[0, 0], loop, title)
+  return figure
+
+
+def read_entries(path):
+  """Returns what a page that was written before says of its loops."""
+  try:
+    with open(path, encoding='utf-8') as f:
+      return json.loads(re.search(
+          r'<script type="application/json" id="facts">(.*?)</script>', f.read(),
+          re.S)[1])
+  except (OSError, ValueError, TypeError):
+    return []  # There is none, or it is another's.
+
+
+def write_page(folder, entries):
+  """Puts loops before those that the folder's page lists already.
+
+  Args:
+    folder: Where the loops' files are.
+    entries: [{'name': of the files without ending, 'qpm', ...}].
+  """
+  path = os.path.join(folder, PAGE)
+  names = {entry['name'] for entry in entries}
+  entries = entries + [
+      entry for entry in read_entries(path) if entry['name'] not in names and
+      os.path.exists(os.path.join(folder, entry['name'] + '.mid'))]
+  with open(path + '.tmp', 'w', encoding='utf-8') as f:
+    f.write(page(folder, entries))
+  os.replace(path + '.tmp', path)
+
+
+def describe(entry):
+  """Returns a loop's facts in words, such as '120 beats a minute · funk'."""
+  kind = (entry['style'] or 'any style' if entry['mode'] == 'sample' else
+          entry['mode'])
+  return ' · '.join([
+      f'{entry["qpm"]:g} beats a minute', kind,
+      *['humanized'] * entry['humanized'], f'seed {entry["seed"]}',
+      f'temperature {entry["temperature"]:g}',
+      f'{entry["config"]}, {entry["checkpoint"]}'])
+
+
+def flac(path):
+  """Returns a WAV file's samples, losslessly compressed, as base64."""
+  import soundfile
+  audio, rate = soundfile.read(path, dtype='int16')
+  packed = io.BytesIO()
+  soundfile.write(packed, audio, rate, format='FLAC', subtype='PCM_16')
+  return base64.b64encode(packed.getvalue()).decode()
+
+
+def section(folder, entry, embed):
+  """Returns the HTML of one loop; `embed` says whether its sound is in it."""
+  name, text = html.escape(entry['name']), html.escape(describe(entry))
+  path = os.path.join(folder, entry['name'])
+  links = f'<a href="{name}.mid" download>MIDI</a>'
+  wav = sound = ''
+  button = '<span>No sound was made.</span>'
+  if os.path.exists(path + '.wav'):
+    wav = f'{name}.wav'
+    links += f' <a href="{wav}" download>WAV</a>'
+    button = f'<button type="button" aria-label="Play or stop {name}">Play</button>'
+    if embed:
+      sound = ('<script type="text/plain" class="flac">'
+               f'{flac(path + ".wav")}</script>')
+  return f'''<article class="loop" tabindex="-1" aria-label="{name}" data-wav="{wav}">
+<h2>{name}</h2>
+<p>{text}</p>
+<div class="grid"><img src="{name}.png" alt="Drum grid of {name}">
+<div class="head"></div></div>
+<div class="row">{button}{links}</div>
+{sound}</article>'''
+
+
+def page(folder, entries):
+  """Returns the HTML of the whole page."""
+  facts = json.dumps(entries, indent=0).replace('<', '\\u003c')
+  sections = '\n'.join(section(folder, entry, i < EMBEDDED)
+                       for i, entry in enumerate(entries))
+  top, height = 100 * (1 - TOP), 100 * (TOP - BOTTOM)
+  return f'''<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Drum loops</title>
+<link rel="icon" href="data:,">
+<style>{CSS}.head {{ top: {top:g}%; height: {height:g}%; }}
+</style>
+</head>
+<body>
+<h1>Drum loops</h1>
+<p>{len(entries)} loops of 4 bars, the newest first. <kbd>Space</kbd> plays and
+stops, <kbd>↑</kbd> <kbd>↓</kbd> choose a loop. In the pictures: the darker, the
+louder; an orange line shows where a hit off the grid is really played.</p>
+{sections}
+<script type="application/json" id="facts">{facts}</script>
+<script>
+const LEFT = {LEFT}, RIGHT = {RIGHT}, STEPS = {render.STEPS}, RATE = {render.SAMPLE_RATE};
+{SCRIPT}</script>
+</body>
+</html>
+'''

@@ -1,0 +1,287 @@
+"""Humanizing: the config, the decoder beside upstream's, files, the evaluation."""
+import os
+
+import conftest
+import common
+import feel
+import humanize
+import note_seq
+import numpy as np
+import plots
+import pytest
+
+PARAMETERS = 4_131_099
+SMALL = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
+
+
+@pytest.fixture(autouse=True)
+def magenta():
+  common.music_vae()
+
+
+def test_config_is_upstreams_for_4_bars():
+  """Upstream's groovae_2bar_humanize; what differs is said in drums_4bar.py."""
+  ours, two_bars = (common.get_config(name) for name in (
+      humanize.CONFIG, 'groovae_2bar_humanize'))
+  changed = {'max_seq_len': 64, 'batch_size': 64, 'dropout_keep_prob': 0.9,
+             'warmup_steps': 300, 'adam_beta2': 0.99, 'adam_epsilon': 1e-6}
+  assert ours.hparams.values() == {**two_bars.hparams.values(), **changed}
+  a, b = vars(ours.data_converter), vars(two_bars.data_converter)
+  assert {k for k in a if a[k] != b[k]} == {
+      '_split_bars', '_hop_size', '_hits_as_controls', '_control_depth',
+      '_max_tensors_per_input'}
+  assert (a['_split_bars'], a['_hop_size'], a['_hits_as_controls']) == (
+      4, 16, True)
+  assert (type(ours.model.encoder), type(ours.model.decoder)) == (
+      type(two_bars.model.encoder), type(two_bars.model.decoder))
+
+
+def test_packed_slices_are_what_upstream_feeds(dataset):
+  """Inputs, outputs, controls and lengths of upstream's own pipeline."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import data
+  from magenta.models.music_vae import packed_slices
+  config = common.get_config(humanize.CONFIG, 'batch_size=1')._replace(
+      eval_examples_path=str(dataset / 'drummer-test.tfrecord'), tfds_name=None)
+  slices = packed_slices.load_slices(
+      config.data_converter, config.eval_examples_path)
+  assert slices.dtype == np.float32 and slices.shape[1:] == (64, 27)
+  ours = [t.numpy() for t in packed_slices.unpack(
+      tf.constant(slices), config.data_converter)]
+  # Another reader keeps data.get_dataset from taking the packed slices.
+  theirs = data.get_dataset(config, lambda path: tf.data.TFRecordDataset(path))
+  for i, batch in enumerate(theirs.take(min(len(slices), 50))):
+    for a, b in zip(ours, batch):
+      np.testing.assert_array_equal(a[i], b.numpy()[0])
+  assert ours[2].any() and not ours[0][..., 9:].any() and ours[1][..., 9:].any()
+
+
+def test_counts_of_gmd(groove_zip, dataset):
+  from magenta.models.music_vae import packed_slices
+  converter = common.get_config(humanize.CONFIG).data_converter
+  for split, count in (('-validation', 1939), ('-test', 1919)):
+    assert len(packed_slices.load_slices(
+        converter, str(dataset / f'drummer{split}.tfrecord'))) == count
+
+
+@pytest.fixture(scope='module')
+def run_dir(dataset, tmp_path_factory):
+  """A small model, trained for 30 steps."""
+  run_dir = tmp_path_factory.mktemp('humanize')
+  result = conftest.script(
+      'train.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', '--num_steps=30',
+      f'--examples_path={dataset}/drummer.tfrecord')
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert 'the best so far' in result.stdout
+  return run_dir
+
+
+@pytest.fixture(scope='module')
+def humanizer(run_dir):
+  common.music_vae()
+  return humanize.load(str(run_dir), hparams=SMALL)
+
+
+def test_decoder_is_upstreams(humanizer, run_dir, dataset):
+  """Upstream's decoder, that reads what ours made, makes the same of it."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import packed_slices
+  config = common.get_config(humanize.CONFIG, SMALL)
+  slices = packed_slices.load_slices(
+      config.data_converter, str(dataset / 'drummer-test.tfrecord'))[:16]
+  hits = slices[..., :9] > 0
+  velocities, lateness = humanizer(hits)
+  made = np.concatenate(
+      [hits, velocities * hits, -2 * lateness * hits], axis=-1).astype('f')
+  with tf.Graph().as_default(), tf.Session() as sess:
+    config.model.build(config.hparams, 27, is_training=False)
+    inputs, _, controls, lengths = packed_slices.unpack(
+        tf.constant(slices), config.data_converter)
+    z = config.model.encode(inputs, lengths, controls).loc
+    decoded = config.model.decoder.reconstruction_loss(
+        tf.pad(made[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(made),
+        lengths, z,
+        tf.to_float(controls))[2]
+    tf.train.Saver().restore(sess, tf.train.latest_checkpoint(
+        str(run_dir / 'train')))
+    outputs = sess.run(decoded.rnn_output)
+  np.testing.assert_allclose(
+      (1 / (1 + np.exp(-outputs[..., 9:18])))[hits], velocities[hits], atol=1e-5)
+  np.testing.assert_allclose(
+      np.tanh(outputs[..., 18:])[hits], -2 * lateness[hits], atol=1e-5)
+
+
+def on_grid(count=200, qpm=100.):
+  """A NoteSequence of drums on sixteenths, and a piano."""
+  sequence = note_seq.NoteSequence(ticks_per_quarter=480)
+  sequence.tempos.add(qpm=qpm)
+  step = 15 / qpm
+  for i in range(count):
+    sequence.notes.add(pitch=(36, 42, 38, 42)[i % 4], velocity=90, is_drum=True,
+                       instrument=9, start_time=i * step,
+                       end_time=(i + 0.5) * step)
+  sequence.notes.add(pitch=36, velocity=33, instrument=1, start_time=1,
+                     end_time=2)
+  # A cowbell is none of the nine drums of the Roland map, but General MIDI's
+  # map counts it as a snare; pitch 3 is nothing.
+  sequence.notes.add(pitch=3, velocity=44, is_drum=True, instrument=9,
+                     start_time=2 * step, end_time=3 * step)
+  return sequence
+
+
+def test_file(humanizer, tmp_path):
+  """Of any length; the pattern and all other notes stay."""
+  source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
+  note_seq.sequence_proto_to_midi_file(on_grid(), source)
+  humanize.humanize_file(source, target, humanizer)
+  before, after = (note_seq.midi_file_to_note_sequence(path)
+                   for path in (source, target))
+  def notes(sequence, is_drum):
+    return sorted(((n.start_time, n.pitch, n.velocity, n.end_time)
+                   for n in sequence.notes if n.is_drum == is_drum))
+  assert notes(before, False) == notes(after, False)
+  step = 15 / 100
+  steps = [sorted((round(n.start_time / step), n.pitch)
+                  for n in sequence.notes if n.is_drum)
+           for sequence in (before, after)]
+  assert steps[0] == steps[1] and len(steps[0]) == 201
+  played = [n for n in after.notes if n.is_drum and n.pitch != 3]
+  assert len({n.velocity for n in played}) > 2
+  assert np.ptp([n.start_time / step - round(n.start_time / step)
+                 for n in played]) > 0.005
+  [other] = [n for n in after.notes if n.pitch == 3]
+  assert other.velocity == 44
+  assert other.start_time == pytest.approx(2 * step, abs=1e-3)
+
+
+def test_file_and_loop_get_the_same_feel(humanizer, tmp_path):
+  loop = on_grid(64)
+  path = str(tmp_path / 'loop.mid')
+  note_seq.sequence_proto_to_midi_file(loop, path)
+  humanize.humanize_file(path, path, humanizer)
+  [played] = humanize.humanize_loops([loop], humanizer)
+  again = note_seq.midi_file_to_note_sequence(path)
+  a, b = (sorted((n.pitch, round(n.start_time, 1), n.velocity, n.start_time)
+                 for n in s.notes if n.is_drum) for s in (played, again))
+  np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_tempo_changes_stay(humanizer, tmp_path):
+  """Timing goes by the beats, at whatever tempo they come."""
+  import mido
+  source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
+  sequence = on_grid(64)
+  note_seq.sequence_proto_to_midi_file(sequence, source)
+  midi = mido.MidiFile(source)
+  midi.tracks[0].insert(-1, mido.MetaMessage(
+      'set_tempo', tempo=mido.bpm2tempo(50), time=4 * 480))
+  midi.save(str(tmp_path / 'slower.mid'))
+  humanize.humanize_file(source, target, humanizer)
+  humanize.humanize_file(str(tmp_path / 'slower.mid'),
+                         str(tmp_path / 'slower-out.mid'), humanizer)
+  def ticks(path):
+    found = []
+    for track in mido.MidiFile(path).tracks:
+      now = 0
+      for message in track:
+        now += message.time
+        if message.type == 'note_on' and message.channel == 9:
+          found.append((now, message.note, message.velocity))
+    return sorted(found)
+  a, b = ticks(target), ticks(str(tmp_path / 'slower-out.mid'))
+  assert [x[1:] for x in a] == [x[1:] for x in b]
+  assert max(abs(x[0] - y[0]) for x, y in zip(a, b)) <= 1
+
+
+def test_wrong_files(run_dir, tmp_path):
+  (tmp_path / 'bad.mid').write_bytes(b'not MIDI')
+  piano = note_seq.NoteSequence()
+  piano.notes.add(pitch=60, velocity=80, end_time=1)
+  note_seq.sequence_proto_to_midi_file(piano, str(tmp_path / 'piano.mid'))
+  flags = [f'--run_dir={run_dir}', f'--hparams={SMALL}']
+  for arguments, word in (
+      ([tmp_path / 'bad.mid', tmp_path / 'x.mid'], 'valid MIDI'),
+      ([tmp_path / 'piano.mid', tmp_path / 'x.mid'], 'no drums'),
+      ([tmp_path / 'missing.mid', tmp_path / 'x.mid'], 'no MIDI file'),
+      ([tmp_path / 'bad.mid'], 'in.mid and out.mid'),
+      ([tmp_path / 'bad.mid', 'x.mid', 'y.mid'], 'y.mid'),
+      ([tmp_path / 'bad.mid', 'x.mid', '--config=groovae_4bar'],
+       'does not humanize')):
+    conftest.check_sentence(
+        conftest.script('humanize.py', *arguments, *flags), word)
+  assert not (tmp_path / 'x.mid').exists()
+
+
+def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
+  import pretty_midi
+  path = tmp_path / 'loop.mid'
+  note_seq.sequence_proto_to_midi_file(on_grid(), str(path))
+  before = path.read_bytes()
+  def full(self, name):
+    with open(name, 'w') as f:
+      f.write('half')
+    raise OSError(28, 'No space left on device')
+  monkeypatch.setattr(pretty_midi.PrettyMIDI, 'write', full)
+  with pytest.raises(OSError):
+    humanize.humanize_file(str(path), str(path), humanizer)
+  assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
+
+
+# The evaluation.
+
+
+def test_distances_and_means_of_what_is_known():
+  """Two bars of one drum, loud on the beat and soft after it."""
+  hits = np.zeros([2, 64, 9], bool)
+  hits[:, ::2, 0] = True
+  velocities = np.where(np.arange(64) % 4 == 0, 100., 40.)[:, np.newaxis] * hits
+  lateness = 0.1 * hits
+  known = feel.Performances(hits, velocities, lateness,
+                            np.full([2, 1, 1], 125.), ['a', 'a'])
+  same = feel.describe(known, velocities, lateness)
+  assert same['velocity_error'] == same['timing_distance_ms'] == 0
+  assert same['velocity_correlation'] == pytest.approx(1)
+  assert same['bar_repetition'] == pytest.approx(1)
+  flat = feel.describe(known, 70., 0.)
+  assert flat['timing_error_ms'] == pytest.approx(12.5)
+  assert flat['timing_distance_ms'] == pytest.approx(12.5)
+  assert flat['velocity_error'] == flat['velocity_distance'] == 30
+  assert flat['velocity_correlation'] == 0
+  # The right values at the wrong hits: the distribution is right all the same.
+  swapped = feel.describe(known, (140 - velocities) * hits, lateness)
+  assert swapped['velocity_distance'] == pytest.approx(0)
+  assert swapped['velocity_error'] == 60
+  means = feel.means(known, velocities)
+  assert (means[::4, 0] == 100).all() and (means[2::4, 0] == 40).all()
+  assert (means[1::2, 0] == 70).all()  # Never played: the drum's mean.
+
+
+def test_offsets_are_milliseconds_late(dataset):
+  """Against the MIDI's own times, by upstream's quantizing."""
+  config = common.get_config(humanize.CONFIG)
+  path = str(dataset / 'drummer-test.tfrecord')
+  found = feel.performances(path, config.data_converter)
+  import tensorflow.compat.v1 as tf
+  sequence = next(
+      s for s in map(note_seq.NoteSequence.FromString,
+                     tf.python_io.tf_record_iterator(path))
+      if s.filename == found.names[0])
+  step = 15 / sequence.tempos[0].qpm
+  assert found.step_ms[0, 0, 0] == pytest.approx(1000 * step)
+  times = [(n.start_time, n.velocity) for n in sequence.notes]
+  for step_index, drum in np.argwhere(found.hits[0])[:100]:
+    start = (step_index + found.lateness[0, step_index, drum]) * step
+    assert any(abs(start - time) < 1e-4 and velocity == pytest.approx(
+        found.velocities[0, step_index, drum]) for time, velocity in times)
+
+
+def test_evaluation(run_dir, dataset, tmp_path):
+  result = conftest.script(
+      'evaluate.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
+      '--split=test', f'--output_dir={tmp_path}')
+  assert result.returncode == 0, result.stderr[-3000:]
+  for name in (feel.REAL, feel.FLAT, feel.MEAN, feel.HUMANIZED):
+    assert f'| {name} |' in result.stdout
+  assert sorted(os.listdir(tmp_path)) == ['evaluation.json', 'evaluation.png']

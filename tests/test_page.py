@@ -1,0 +1,185 @@
+"""The page, in headless Chromium, opened as by a double click."""
+import os
+import pathlib
+
+import browser
+import conftest
+import common
+import numpy as np
+import page
+import pytest
+import render
+from test_render import beat
+
+FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
+         'style': 'funk', 'mode': 'sample', 'seed': 7, 'temperature': 0.6,
+         'qpm': 173.5, 'humanized': True}
+
+
+@pytest.fixture(autouse=True)
+def magenta():
+  common.music_vae()
+
+
+def write(folder, name='funk', count=3, **facts):
+  loops = [render.as_loop(beat(shift=0.1 * i), 173.5) for i in range(count)]
+  return page.write_loops(loops, str(folder), name, {**FACTS, **facts})
+
+
+def test_files_and_what_the_page_remembers(tmp_path):
+  paths = write(tmp_path)
+  assert sorted(os.listdir(tmp_path)) == sorted(
+      [f'funk-{i}.{kind}' for i in (1, 2, 3) for kind in ('mid', 'png', 'wav')]
+      + ['index.html'])
+  write(tmp_path, 'rock', 1, style=None, humanized=False)
+  write(tmp_path, 'funk', 2, seed=8)
+  os.remove(tmp_path / 'rock-1.mid')
+  write(tmp_path, 'a&b <i>', 1)
+  entries = page.read_entries(paths['page'])
+  # The newest first, each once, and none whose files are gone.
+  assert [(e['name'], e['seed']) for e in entries] == [
+      ('a&b <i>-1', 7), ('funk-1', 8), ('funk-2', 8), ('funk-3', 7)]
+  text = pathlib.Path(paths['page']).read_text()
+  assert '<i>-1' not in text.replace('\\u003c', '')
+  assert '173.5 beats a minute · funk · humanized · seed 8' in text
+
+
+def test_a_page_that_is_not_ours_is_replaced(tmp_path):
+  (tmp_path / 'index.html').write_bytes(b'\xff<html>')
+  write(tmp_path, count=1)
+  assert len(page.read_entries(tmp_path / 'index.html')) == 1
+
+
+def test_without_sound(tmp_path, monkeypatch, capsys):
+  def fail(*_):
+    raise ImportError
+  monkeypatch.setattr(render, 'synthesize', fail)
+  paths = write(tmp_path)
+  assert not paths['wav'] and capsys.readouterr().out.count(render.NO_SOUND) == 1
+  text = pathlib.Path(paths['page']).read_text()
+  assert '<button' not in text and text.count('No sound was made') == 3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  common.music_vae()
+  folder = tmp_path_factory.mktemp('outputs')
+  write(folder)
+  return folder
+
+
+# How loud what comes out is, by a meter between the player and the speaker.
+METER = """
+    const meter = () => { const samples = new Float32Array(analyser.fftSize);
+      analyser.getFloatTimeDomainData(samples);
+      return Math.max(...samples.map(Math.abs)); };
+    let analyser = null;
+    const connect = AudioNode.prototype.connect;
+    AudioNode.prototype.connect = function(to) {
+      if (to !== context.destination) return connect.call(this, to);
+      analyser = context.createAnalyser(); analyser.fftSize = 4096;
+      connect.call(this, analyser); connect.call(analyser, to); };
+    const buffers = [];
+    const decode = BaseAudioContext.prototype.decodeAudioData;
+    BaseAudioContext.prototype.decodeAudioData = async function(bytes) {
+      buffers.push(await decode.call(this, bytes)); return buffers.at(-1); };"""
+
+
+def test_every_player_plays_in_a_loop(folder):
+  """Sound comes out, the joint is passed, and no sample is missing."""
+  import soundfile
+  with browser.Browser() as b:
+    b.set_offline()
+    b.open(folder / 'index.html')
+    b.run(METER)
+    assert b.run('loops.length') == 3
+    for i in range(3):
+      b.run(f'loops[{i}].querySelector("button").click()')
+      b.wait('playing && playing.position() > 0.02 && meter() > 0.05', 20)
+      assert b.run('playing.i') == i
+      assert b.run('loops.map(l => l.classList.contains("playing"))') == [
+          i == j for j in range(3)]
+      frames = soundfile.info(folder / f'funk-{i + 1}.wav').frames
+      assert b.run('[buffers.at(-1).length, buffers.at(-1).numberOfChannels, '
+                   'context.sampleRate]') == [frames, 2, 44100]
+      assert b.run(f'loops[{i}].querySelector("img").naturalWidth') == 1000
+    b.wait('playing.position() > 0.9', 20)
+    b.wait('playing.position() < 0.1 && meter() > 0.05', 20)
+    links = b.run('[...document.querySelectorAll("a")].map(a => a.href)')
+    assert len(links) == 6
+    for link in links:
+      assert pathlib.Path(link.removeprefix('file://')).is_file()
+    assert b.console_errors() == []
+
+
+def test_sound_in_the_page_is_the_wav(folder):
+  import base64
+  import io
+  import re
+  import soundfile
+  text = (folder / 'index.html').read_text()
+  embedded = re.findall(r'class="flac">([^<]+)<', text)
+  assert len(embedded) == 3
+  for i, data in enumerate(embedded):
+    a, _ = soundfile.read(io.BytesIO(base64.b64decode(data)), dtype='int16')
+    b, _ = soundfile.read(folder / f'funk-{i + 1}.wav', dtype='int16')
+    assert (a == b).all()
+
+
+def test_older_loops_play_from_their_files(folder, monkeypatch):
+  monkeypatch.setattr(page, 'EMBEDDED', 1)
+  page.write_page(str(folder), [])
+  try:
+    with browser.Browser() as b:
+      b.open(folder / 'index.html')
+      assert b.run('loops.map(l => !!l.querySelector(".flac"))') == [
+          True, False, False]
+      b.run('loops[2].querySelector("button").click()')
+      b.wait('playing && playing.position() > 0.02', 20)
+      b.run('toggle(2)')
+      assert b.run('playing') is None and b.console_errors() == []
+  finally:
+    monkeypatch.undo()
+    page.write_page(str(folder), [])
+
+
+def test_keyboard(folder):
+  """As a person has it: nothing plays before a key is pressed."""
+  with browser.Browser(autoplay=False) as b:
+    b.open(folder / 'index.html')
+    b.run(METER)
+    assert b.run('playing') is None
+    b.press('Space')
+    b.wait('playing?.i === 0 && meter() > 0.05')
+    b.press('ArrowDown')
+    b.wait('playing?.i === 1')
+    assert b.run('document.activeElement === loops[1]')
+    b.press('ArrowUp')
+    b.wait('playing?.i === 0')
+    b.press('Space')
+    b.wait('playing === null')
+    b.press('Tab')
+    assert b.run('document.activeElement === loops[0].querySelector("button")')
+    b.press('Enter')
+    b.wait('playing?.i === 0')
+    assert b.run('document.activeElement.textContent') == 'Stop'
+    b.press('Tab')
+    assert b.run('document.activeElement.textContent') == 'MIDI'
+    assert b.console_errors() == []
+
+
+def test_playhead_is_on_the_grid_where_the_loop_is(folder, tmp_path):
+  """At the second bar's beginning, the line of the picture's second bar."""
+  import matplotlib.image
+  with browser.Browser() as b:
+    b.open(folder / 'index.html')
+    share = b.run("""place(0, 0.25); loops[0].classList.add('playing');
+        parseFloat(loops[0].querySelector('.head').style.left) / 100""")
+    b.screenshot(tmp_path / 'page.png', width=1000)
+  picture = matplotlib.image.imread(folder / 'funk-1.png')[..., :3]
+  brightest = picture[40:-40].min(axis=2).max(axis=0)
+  dark = np.nonzero(brightest < 0.3)[0]  # The bars' lines, and the frame.
+  assert len(dark) < 20
+  assert np.abs(dark - share * picture.shape[1]).min() <= 2, (share, dark)
+  height, width, _ = matplotlib.image.imread(tmp_path / 'page.png').shape
+  assert width == 1000 and height > 900  # No wider than the window.

@@ -1,0 +1,107 @@
+"""Pictures, by what is drawn in them."""
+import conftest
+import common
+import note_seq
+import numpy as np
+import plots
+import pytest
+import render
+
+
+def sequence_of(hits, qpm=120.):
+  """A NoteSequence of (pitch, start in steps, velocity)."""
+  sequence = note_seq.NoteSequence()
+  sequence.tempos.add(qpm=qpm)
+  for pitch, start, velocity in hits:
+    sequence.notes.add(pitch=pitch, velocity=velocity, is_drum=True,
+                       start_time=start * 15 / qpm,
+                       end_time=(start + 1) * 15 / qpm)
+  return sequence
+
+
+@pytest.fixture(autouse=True)
+def magenta():
+  common.music_vae()
+
+
+def test_lanes():
+  """GMD's pads by Roland's map, what it lacks by General MIDI's."""
+  names = {36: 'kick', 38: 'snare', 37: 'snare', 22: 'closed hi-hat',
+           42: 'closed hi-hat', 26: 'open hi-hat', 43: 'low tom', 58: 'low tom',
+           47: 'mid tom', 50: 'high tom', 49: 'crash', 51: 'ride', 35: 'kick',
+           39: 'snare'}
+  for pitch, name in names.items():
+    assert plots.LANES[plots.lane_of_pitch(pitch)] == name
+  assert plots.lane_of_pitch(0) is None
+
+
+def draw(hits):
+  figure, axes = plots.figure_of(1)
+  plots.drum_grid(axes[0, 0], sequence_of(hits), 'title')
+  axis = axes[0, 0]
+  lines = [line for line in axis.lines if line.get_color() == plots.ORANGE]
+  return axis, axis.patches, lines
+
+
+def test_grid_shows_drum_step_velocity_and_timing():
+  axis, hits, lines = draw([(36, 0, 127), (38, 4, 20), (51, 62.75, 64)])
+  assert [t.get_text() for t in axis.get_yticklabels()] == list(plots.LANES)
+  assert [t.get_text() for t in axis.get_xticklabels()] == [
+      'bar 1', 'bar 2', 'bar 3', 'bar 4']
+  where = [(p.get_x(), round(p.get_y() + p.get_height() / 2)) for p in hits]
+  assert where == [(0, 0), (4, 1), (63, 8)]
+  shades = [p.get_alpha() for p in hits]
+  assert shades[0] == 1 and shades[0] > shades[2] > shades[1] > 0.15
+  assert [list(line.get_xdata()) for line in lines] == [[62.75, 62.75]]
+  assert axis.get_title('right') == plots.LEGEND
+
+
+def test_on_the_grid_there_are_no_lines_to_explain():
+  axis, _, lines = draw([(36, 0, 127)])
+  assert not lines and not axis.get_title('right')
+
+
+def test_interpolation_strip():
+  figure = plots.plot_interpolation(
+      [sequence_of([(36, i, 100)]) for i in range(5)], 'a.mid', 'b.mid')
+  assert [a.get_ylabel() for a in figure.axes] == [
+      '0%', '25%', '50%', '75%', '100%']
+  assert [a.patches[0].get_x() for a in figure.axes] == [0, 1, 2, 3, 4]
+
+
+def test_training_curves_are_the_event_files(trained):
+  """What TensorBoard would show, from a run of 12 steps."""
+  figure = plots.plot_training(str(trained))
+  train, validation = figure.axes[0].lines
+  events = plots.read_events(str(trained / 'train'))
+  assert list(train.get_xdata()) == [1, 11] == list(events['loss'][0])
+  np.testing.assert_array_equal(train.get_ydata(), events['loss'][1])
+  assert train.get_ydata()[1] < train.get_ydata()[0]
+  assert list(validation.get_xdata()) == [12]
+
+
+def test_training_curves_of_a_run_that_was_killed(trained, tmp_path):
+  """A truncated last event is left out; no run, no picture."""
+  [events] = (trained / 'train').glob('events*')
+  (tmp_path / 'train').mkdir()
+  (tmp_path / 'train' / events.name).write_bytes(events.read_bytes()[:-5])
+  assert plots.plot_training(str(tmp_path)) is not None
+  assert plots.plot_training(str(tmp_path / 'missing')) is None
+
+
+def test_latent_map_keeps_neighbours_together():
+  rng = np.random.RandomState(0)
+  centres = {'rock': 0., 'funk': 20., 'jazz': -20.}
+  latents = np.concatenate([rng.randn(40, 8) + c for c in centres.values()])
+  styles = np.repeat(list(centres), 40)
+  samples = rng.randn(5, 8) + 20.
+  figure = plots.plot_latents(latents, styles, samples)
+  drawn = {c.get_label(): c.get_offsets() for c in figure.axes[0].collections}
+  assert set(drawn) == {'rock (40)', 'funk (40)', 'jazz (40)', 'samples (5)'}
+  middles = {label: xy.mean(axis=0) for label, xy in drawn.items()}
+  apart = np.linalg.norm(middles['samples (5)'] - middles['funk (40)'])
+  for other in ('rock (40)', 'jazz (40)'):
+    assert apart < np.linalg.norm(middles['samples (5)'] - middles[other]) / 3
+  again = plots.plot_latents(latents, styles, samples)
+  np.testing.assert_array_equal(
+      again.axes[0].collections[0].get_offsets(), drawn['funk (40)'])
