@@ -137,10 +137,12 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
     raise UserError(str(e)) from e
 
 
+def cell(value):
+  return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
+
+
 def table(rows, columns):
   """Returns lines of a Markdown table of {name: {column: number}}."""
-  def cell(value):
-    return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
   return ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|',
           *(f'| {name} | ' + ' | '.join(cell(row[c]) for c in columns) + ' |'
             for name, row in rows.items())]

@@ -360,9 +360,6 @@ def load_split(config, examples_path, tfds_name, split):
   return slices
 
 
-restore, find_checkpoint = common.restore, common.find_checkpoint  # TEMP
-
-
 def latent_map(evaluator, by_style, loops):
   """Returns a figure of where styles and some loops lie in the latent space.
 

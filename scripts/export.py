@@ -15,6 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
+import humanize
 import styles
 from absl import flags
 import numpy as np
@@ -139,8 +140,14 @@ def export(config, run_dir, examples_path, output_dir):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   best = os.path.join(run_dir, 'best')
-  prefix = (evaluate.find_checkpoint(checkpoint_file=best)
-            if os.path.isdir(best) else evaluate.find_checkpoint(run_dir))
+  prefix = (common.find_checkpoint(checkpoint_file=best)
+            if os.path.isdir(best) else common.find_checkpoint(run_dir))
+  new_prefix = os.path.join(output_dir, os.path.basename(prefix))
+  if humanize.can_humanize(config):  # Its latents are never sampled.
+    checkpoints.save_slim(prefix, new_prefix)
+    checkpoints.remove_others(new_prefix)
+    print(f'{new_prefix}.')
+    return new_prefix
   evaluator = evaluate.Evaluator(config)
   evaluator.load(prefix)
   slices = evaluate.load_split(config, examples_path, None, 'train')
@@ -156,7 +163,6 @@ def export(config, run_dir, examples_path, output_dir):
   shift = density_shift(
       lambda z: evaluator.decode(z, evaluate.DEFAULT_TEMPERATURE, 'Sampling'),
       mu.shape[1], np.mean(slices == 0))
-  new_prefix = os.path.join(output_dir, os.path.basename(prefix))
   checkpoints.save(change_latent(tensors, shift, np.eye(len(shift))), new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)

@@ -3,6 +3,7 @@ import base64
 import html
 import io
 import os
+import shlex
 import shutil
 import sys
 
@@ -77,6 +78,16 @@ def show_training(run_dir):
   if figure is None:
     raise common.UserError(f'There are no training curves in {run_dir} yet.')
   plots.show(figure)
+
+
+def show_tensorboard(logdir):
+  """Shows TensorBoard, which reads training's summaries as they come."""
+  from tensorboard import notebook
+  os.makedirs(logdir, exist_ok=True)
+  # A kernel's own programs need not be on the path.
+  os.environ.setdefault('TENSORBOARD_BINARY', shutil.which('tensorboard') or (
+      os.path.join(os.path.dirname(sys.executable), 'tensorboard')))
+  notebook.start(f'--logdir {shlex.quote(logdir)}')
 
 
 def choose_midi(path, upload, default):

@@ -5,8 +5,10 @@
 
 Checkpoints and TensorBoard summaries go to run_dir/train. If the validation
 split lies beside the examples (drummer-validation.tfrecord), the best
-checkpoint on it is kept in run_dir/best, without the optimizer's state.
+checkpoint on it is kept in run_dir/best, without the optimizer's state. All
+this is copied to --backup_dir in the background, and continued from there.
 """
+import contextlib
 import glob
 import json
 import os
@@ -16,6 +18,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import backup
 import common
 import evaluate
 from absl import flags
@@ -24,7 +27,6 @@ from tqdm import tqdm
 
 CHECKPOINT_SECONDS = 300
 SUMMARY_STEPS = 10
-VALIDATION_EXAMPLES = 512  # Evenly spaced over the split, to bound the time.
 BEST_JSON = 'best.json'
 
 
@@ -71,9 +73,7 @@ class Validation:
   """Keeps the best checkpoint on the validation split in run_dir/best."""
 
   def __init__(self, config, run_dir, slices):
-    keep = np.linspace(0, len(slices) - 1,
-                       min(len(slices), VALIDATION_EXAMPLES)).astype(int)
-    self._slices = slices[keep]
+    self._slices = evaluate.evenly_spaced(slices)
     self._evaluator = evaluate.Evaluator(config, sample=False)
     self._dir = os.path.join(run_dir, 'best')
     self._json = os.path.join(self._dir, BEST_JSON)
@@ -111,7 +111,8 @@ def validation_slices(config):
     return None
 
 
-def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0):
+def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
+          on_save=None):
   """Trains until step `num_steps`, from the newest complete checkpoint on.
 
   Args:
@@ -121,6 +122,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0):
     checkpoints_to_keep: How many checkpoints, each with the optimizer's state,
       to keep in run_dir/train.
     seed: For the first weights, the latents and the order of the examples.
+    on_save: Called without arguments whenever a checkpoint is finished.
 
   Raises:
     common.UserError: if there are fewer examples than one batch.
@@ -161,18 +163,18 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0):
     with tf.Session() as sess:
       sess.run(tf.global_variables_initializer())
       if resumed:
-        evaluate.restore(saver, sess, resumed)
+        common.restore(saver, sess, resumed)
         saver.recover_last_checkpoints(
             tf.train.get_checkpoint_state(
                 train_dir).all_model_checkpoint_paths)
         print(f'Resumed from {resumed}.')
       writer = tf.summary.FileWriter(train_dir, graph=None)
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
-            train_dir, start, num_steps)
+            train_dir, start, num_steps, on_save)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
-          train_dir, start, num_steps):
+          train_dir, start, num_steps, on_save):
   """Runs the steps from `start` to `num_steps`; saves by time and at the end."""
   import tensorflow.compat.v1 as tf
 
@@ -192,6 +194,8 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
       bar.write(f'Step {i}: validation loss {scores["loss"]:.2f}'
                 + (', the best so far.' if is_best else '.'))
     writer.flush()
+    if on_save:
+      on_save()
     return i
 
   def run_with_summary(i):
@@ -243,7 +247,7 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
   """Evaluates the newest checkpoint and writes summaries to run_dir/eval."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  prefix = evaluate.find_checkpoint(run_dir)
+  prefix = common.find_checkpoint(run_dir)
   evaluator = evaluate.Evaluator(config)
   # As upstream: what --examples_path names, whichever split that is.
   slices = evaluate.load_split(config, examples_path, tfds_name,
@@ -276,6 +280,11 @@ def define_flags():
   flags.DEFINE_integer('num_steps', 50000, 'Step to stop at.', lower_bound=1)
   flags.DEFINE_integer('checkpoints_to_keep', 3, 'Checkpoints to keep.',
                        lower_bound=1)
+  flags.DEFINE_string('backup_dir', None,
+                      'Folder, such as one on Google Drive, to copy the run to '
+                      'in the background, and to continue it from.')
+  flags.DEFINE_integer('backup_megabytes', 4000,
+                       'How much to keep in backup_dir at most.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'For weights, latents and the order of data.')
 
 
@@ -291,9 +300,12 @@ def main():
   if FLAGS.mode == 'eval':
     evaluate_once(config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
-  train(config._replace(train_examples_path=FLAGS.examples_path,
-                        tfds_name=FLAGS.tfds_name),
-        FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed)
+  with (backup.Backup(FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
+        if FLAGS.backup_dir else contextlib.nullcontext()) as copies:
+    train(config._replace(train_examples_path=FLAGS.examples_path,
+                          tfds_name=FLAGS.tfds_name),
+          FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
+          copies.notify if copies else None)
 
 
 if __name__ == '__main__':

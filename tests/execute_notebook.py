@@ -8,12 +8,11 @@
 import re
 import sys
 
-import nbclient
 import nbformat
 
 
-def main(notebook, output, folder, *values):
-  nb = nbformat.read(notebook, as_version=4)
+def fill_in(nb, folder, values):
+  """Writes values into the forms of a notebook, and `folder` for /content."""
   for cell in nb.cells:
     if cell.cell_type == 'code':
       cell.source = cell.source.replace('/content', folder)
@@ -22,6 +21,12 @@ def main(notebook, output, folder, *values):
         cell.source = re.sub(rf'^{name} = .*(?= #@param)',
                              lambda _: f'{name} = {value}', cell.source,
                              flags=re.M)
+
+
+def main(notebook, output, folder, *values):
+  import nbclient
+  nb = nbformat.read(notebook, as_version=4)
+  fill_in(nb, folder, values)
   try:
     nbclient.NotebookClient(nb, timeout=1200, kernel_name='python3',
                             resources={'metadata': {'path': folder}}).execute()

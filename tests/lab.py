@@ -109,5 +109,6 @@ def screenshot(page, path, width=1100):
   page.resize(width, page.run(
       f'''innerHeight - {PANEL}.content.outerNode.clientHeight +
           {PANEL}.content.outerNode.scrollHeight'''))
+  page.run(f'{PANEL}.content.outerNode.scrollTop = 0')
   time.sleep(1)
   page.screenshot(path)

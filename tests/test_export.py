@@ -95,7 +95,7 @@ def test_exported_run(exported, dataset):
       'checkpoint', 'model.ckpt-5.data-00000-of-00001', 'model.ckpt-5.index'}
   config = common.get_config(conftest.TINY)
   evaluator = evaluate.Evaluator(config)
-  evaluator.load(evaluate.find_checkpoint(checkpoint_file=str(exported)))
+  evaluator.load(common.find_checkpoint(checkpoint_file=str(exported)))
   mu, sigma = evaluator.encode(evaluate.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'train'))
   assert np.linalg.norm(mu.mean(axis=0)) < export.MAX_SHIFT + 0.02

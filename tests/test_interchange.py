@@ -63,7 +63,7 @@ def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
   import note_seq
   import sample
   name = sample.DEFAULT_CONFIG
-  checkpoint = sample.find_checkpoint(name)
+  checkpoint = common.find_checkpoint(config_name=name)
   ours, stock = (score(python, name, checkpoint, slices_path, tmp_path)
                  for python in (conftest.sys.executable, stock_python))
   check_same(ours, stock)

@@ -3,12 +3,22 @@ import re
 import shutil
 
 import conftest
+import execute_notebook
+import lab
 import nbformat
+import own_loops
 import pytest
 
 NAME = 'MusicVAE_Drum_Sampling_4bars.ipynb'
 FORM = ('config="hierdec-drums_4bar_tiny"', 'num_steps=8', 'batch_size=16',
         'number=2', 'steps=3', 'temperature=1.0')
+STOP_TENSORBOARD = '''
+import os, sys
+from tensorboard import manager
+for info in manager.get_all():
+  if info.logdir.startswith(sys.argv[1]):
+    os.kill(info.pid, 15)
+'''
 
 
 def read(path):
@@ -28,9 +38,13 @@ def test_committed_form_cells_without_outputs():
   assert '| Run |' in nb.cells[0].source
 
 
-@pytest.fixture(scope='module', params=['colab', 'desktop'])
+@pytest.fixture(scope='module', params=['colab', 'jupyterlab'])
 def executed(request, groove_zip, colab_python, tmp_path_factory):
-  """The cells, executed: on Colab, from Drive; on a desktop, from a clone."""
+  """The cells, executed on Colab's versions.
+
+  As on Colab, from Drive, one file uploaded; and from a clone on a desktop, in
+  JupyterLab in a browser.
+  """
   content = tmp_path_factory.mktemp('content')
   on_colab = request.param == 'colab'
   project = content / 'drive/MyDrive/Colab Notebooks/drums' if on_colab else (
@@ -38,21 +52,44 @@ def executed(request, groove_zip, colab_python, tmp_path_factory):
   shutil.copytree(conftest.ROOT, project, dirs_exist_ok=True,
                   ignore=shutil.ignore_patterns('.*', 'dataset', 'outputs',
                                                 'runs', '__pycache__'))
-  env = {'PYTHONPATH': str(conftest.ROOT / 'tests' / 'stand_in')
-         if on_colab else ''}
-  result = conftest.run(
-      colab_python, conftest.ROOT / 'tests' / 'execute_notebook.py',
-      project / NAME, content / 'executed.ipynb', content, *FORM, env=env)
-  assert result.returncode == 0, result.stderr[-3000:]
+  try:
+    if on_colab:
+      own_loops.write_own_loops(content / 'my songs', count=1)
+      result = conftest.run(
+          colab_python, conftest.ROOT / 'tests' / 'execute_notebook.py',
+          project / NAME, content / 'executed.ipynb', content, *FORM,
+          'upload=True', env={
+              'PYTHONPATH': str(conftest.ROOT / 'tests' / 'stand_in'),
+              'UPLOAD': str(content / 'my songs' / 'loop-01.mid')})
+      assert result.returncode == 0, result.stderr[-3000:]
+    else:
+      nb, _ = read(project / NAME)
+      execute_notebook.fill_in(nb, str(content), FORM)
+      nbformat.write(nb, content / 'executed.ipynb')
+      with lab.opened(content / 'executed.ipynb', colab_python) as page:
+        assert lab.run_all(page) == []
+        players = 'document.querySelectorAll(".jp-Notebook audio")'
+        page.wait(f'[...{players}].every(a => a.duration > 4)')
+        assert page.run(f'{players}.length') == 11
+        page.run(f'{players}[0].play()')
+        page.wait(f'{players}[0].currentTime > 0.2')
+        lab.screenshot(page, content / 'jupyterlab.png')
+        errors = [e for e in page.console_errors()  # The badge needs a network.
+                  if 'colab-badge.svg' not in e]
+        assert not errors, errors
+  finally:
+    conftest.run(colab_python, '-c', STOP_TENSORBOARD, content)
   return content, read(content / 'executed.ipynb')[1], on_colab
 
 
 def outputs(cell):
+  """Returns a cell's text, and how many pictures and players it shows."""
   text = ''.join(o.text for o in cell.outputs if o.output_type == 'stream')
   data = [key for o in cell.outputs for key in o.get('data', ())]
   html = ''.join(o.data.get('text/html', '') for o in cell.outputs
                  if 'data' in o)
-  return text, data.count('image/png'), html.count('<audio')
+  return (text, data.count('image/png') + html.count('<img'),
+          html.count('<audio controls loop'))
 
 
 def test_executed_cells(executed):
@@ -67,15 +104,33 @@ def test_executed_cells(executed):
   assert '1150 MIDI files' in results['4'][0]
   assert results['5'][1:] == (2, 1) and '13.6 hours' in results['5'][0]
   assert '897 NoteSequences (train split)' in results['6'][0]
-  assert 'Trained to step 8' in results['7'][0]
-  assert 'model.ckpt-8' in results['8'][0] and 'rock (3843)' in results['8'][0]
-  assert results['9'][1:] == (1, 2)
-  assert results['10'][1:] == (2, 2)  # The newest checkpoint and the best one.
-  assert results['11'][1:] == (1, 3)
+  [board] = [o.data for o in cells[6].outputs if 'data' in o]
+  assert ('google.colab.kernel.proxyPort' in board['application/javascript']
+          if on_colab else '<iframe' in board['text/html'])
+  assert 'Trained to step 8' in results['8'][0] and results['8'][1] == 1
+  assert 'model.ckpt-8' in results['9'][0] and 'rock (3843)' in results['9'][0]
+  assert results['10'][1:] == (2, 2)
+  assert results['11'][1:] == (4, 3)  # With the strip of all three.
   assert results['12'][1:] == (1, 1)
-  assert '1768 loops of the test split' in results['13'][0]
-  assert results['13'][1:] == (1, 0)
-  assert ('Downloading drum_loops.zip' in results['14'][0]) == on_colab
-  for kind, count in (('mid', 8), ('wav', 8), ('png', 6), ('json', 1)):
+  assert results['13'][1:] == (2, 2)  # Before and after.
+  assert results['14'][1:] == (2, 2)  # The newest checkpoint and the best one.
+  assert results['15'][1:] == (1, 0)
+  assert '1768 loops of the test split' in results['16'][0]
+  assert results['16'][1:] == (1, 0)
+  assert ('Downloading drum_loops.zip' in results['17'][0]) == on_colab
+  for kind, count in (('mid', 10), ('wav', 9), ('png', 12), ('json', 1),
+                      ('html', 1)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found
+
+
+def test_run_is_kept_on_drive(executed):
+  """Training's checkpoints have been copied, and the finished weights."""
+  content, _, on_colab = executed
+  kept = content / (
+      'drive/MyDrive/MusicVAE_Drum_Sampling_4bars' if on_colab else 'runs')
+  for folder in ('train', 'best', 'weights'):
+    assert (kept / 'my_run' / folder / 'model.ckpt-8.index').exists()
+  local = content if on_colab else content / 'runs' / 'local'
+  assert (local / 'runs' / 'my_run' / 'train' / 'model.ckpt-8.index').exists()
+  assert not list(kept.rglob('*.tmp'))

@@ -3,6 +3,8 @@ import json
 
 import conftest
 import common
+import feel
+import humanize
 import numpy as np
 import pytest
 
@@ -13,9 +15,8 @@ MAX_BYTES = 25 * 2 ** 20
 
 @pytest.fixture(scope='module')
 def checkpoint():
-  import sample
   common.music_vae()
-  return sample.find_checkpoint(NAME)
+  return common.find_checkpoint(config_name=NAME)
 
 
 def test_small_and_only_weights(checkpoint):
@@ -98,6 +99,45 @@ def test_silent_share(result):
   ours = samples[f'samples, temperature {evaluate.DEFAULT_TEMPERATURE}']
   assert ours['silent_share'] == pytest.approx(
       samples['the split itself']['silent_share'], rel=0.1)
+
+
+# The humanizer.
+
+HUMANIZER = conftest.ROOT / 'weights' / humanize.CONFIG
+HUMANIZER_MAX_BYTES = 16 * 2 ** 20
+
+
+def test_humanizer_is_small():
+  assert sum(p.stat().st_size for p in HUMANIZER.glob('model.ckpt*')) < (
+      HUMANIZER_MAX_BYTES)
+
+
+def test_humanizers_card_has_the_evaluations_numbers():
+  card = (HUMANIZER / 'README.md').read_text()
+  result = json.loads((HUMANIZER / 'evaluation.json').read_text())
+  assert result['split'] == 'test'
+  for row in result['feel'].values():
+    for column in feel.COLUMNS:
+      assert common.cell(row[column]) in card, (column, row[column])
+  for word in ('CC BY 4.0', 'Google', 'train split', 'Seed 0', 'not good at'):
+    assert word in card
+
+
+def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
+  """Evaluated again: the card's numbers, and its claims."""
+  common.music_vae()
+  kept = json.loads((HUMANIZER / 'evaluation.json').read_text())['feel']
+  rows = feel.evaluate(
+      common.get_config(humanize.CONFIG),
+      common.find_checkpoint(config_name=humanize.CONFIG),
+      str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path))['feel']
+  for name, row in kept.items():
+    for column in feel.COLUMNS:
+      assert rows[name][column] == pytest.approx(row[column], rel=0.01, abs=0.01)
+  for baseline in (feel.FLAT, feel.MEAN):
+    for column in ('timing_error_ms', 'velocity_error', 'timing_distance_ms',
+                   'velocity_distance'):
+      assert rows[feel.HUMANIZED][column] < rows[baseline][column], column
 
 
 def test_on_loops_of_ones_own(tmp_path):
