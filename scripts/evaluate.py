@@ -136,7 +136,7 @@ class Evaluator:
   def load(self, checkpoint):
     """Restores a checkpoint, which the other methods then use."""
     with self._graph.as_default():
-      restore(self._saver, self._sess, checkpoint)
+      common.restore(self._saver, self._sess, checkpoint)
 
   def _run(self, fetches, feed, values, progress=None, others=()):
     """Feeds `values` in batches; returns what comes, put together again."""

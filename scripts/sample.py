@@ -156,6 +156,10 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
   config = common.get_config(config_name, hparams)
+  if config.data_converter.control_depth:
+    raise common.UserError(
+        f'Models of {config_name} need to be told the hits; see '
+        'scripts/humanize.py.')
   checkpoint = common.find_checkpoint(run_dir, checkpoint_file, config_name)
   if inputs and type(config.data_converter).__name__ != 'DrumsConverter':
     raise common.UserError(f'--mode={mode} knows only configs of drum slices.')

@@ -3,7 +3,8 @@
     python3 scripts/train.py --config=hierdec-drums_4bar --run_dir=run \
         --examples_path=dataset/drummer.tfrecord --num_steps=5000 --mode=train
 
-Checkpoints and TensorBoard summaries go to run_dir/train. If the validation
+Checkpoints and TensorBoard summaries go to run_dir/train, and at the end a
+picture of the curves to run_dir/training.png. If the validation
 split lies beside the examples (drummer-validation.tfrecord), the best
 checkpoint on it is kept in run_dir/best, without the optimizer's state. All
 this is copied to --backup_dir in the background, and continued from there.
@@ -21,6 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import backup
 import common
 import evaluate
+import plots
 from absl import flags
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +30,7 @@ from tqdm import tqdm
 CHECKPOINT_SECONDS = 300
 SUMMARY_STEPS = 10
 BEST_JSON = 'best.json'
+CURVES = 'training.png'
 
 
 def build_train_op(config, dataset):
@@ -171,6 +174,8 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
       writer = tf.summary.FileWriter(train_dir, graph=None)
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
             train_dir, start, num_steps, on_save)
+  plots.plot_training(os.path.expanduser(run_dir)).savefig(
+      os.path.join(os.path.expanduser(run_dir), CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,

@@ -7,7 +7,6 @@ import feel
 import humanize
 import note_seq
 import numpy as np
-import plots
 import pytest
 
 PARAMETERS = 4_131_099
@@ -285,3 +284,19 @@ def test_evaluation(run_dir, dataset, tmp_path):
   for name in (feel.REAL, feel.FLAT, feel.MEAN, feel.HUMANIZED):
     assert f'| {name} |' in result.stdout
   assert sorted(os.listdir(tmp_path)) == ['evaluation.json', 'evaluation.png']
+
+
+def test_export(run_dir, humanizer, dataset, tmp_path):
+  """Without the optimizer's state, and otherwise the best checkpoint."""
+  result = conftest.script(
+      'export.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
+      f'--output_dir={tmp_path}')
+  assert result.returncode == 0, result.stderr[-3000:]
+  hits = np.random.RandomState(0).rand(3, 64, 9) < 0.2
+  exported = humanize.load(checkpoint_file=str(tmp_path), hparams=SMALL)
+  best = humanize.load(checkpoint_file=str(run_dir / 'best'), hparams=SMALL)
+  for a, b in zip(exported(hits), best(hits)):
+    np.testing.assert_array_equal(a, b)
+  assert sorted(p.suffix for p in tmp_path.glob('model.ckpt-30.*')) == [
+      '.data-00000-of-00001', '.index']

@@ -3,7 +3,6 @@ import os
 import pathlib
 
 import browser
-import conftest
 import common
 import numpy as np
 import page

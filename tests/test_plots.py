@@ -1,11 +1,9 @@
 """Pictures, by what is drawn in them."""
-import conftest
 import common
 import note_seq
 import numpy as np
 import plots
 import pytest
-import render
 
 
 def sequence_of(hits, qpm=120.):

@@ -1,6 +1,4 @@
 """Loops as files: exactly 4 bars, seamless, for any DAW."""
-import conftest
-import common
 import mido
 import note_seq
 import numpy as np

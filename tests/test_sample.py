@@ -143,6 +143,7 @@ def test_wrong_midi(trained, tmp_path):
     (['--checkpoint_file=missing'], 'missing'),
     (['--run_dir=a', '--checkpoint_file=b'], 'either'),
     (['--config=flat-drums_4bar'], 'no weights'),
+    (['--config=groovae_4bar_humanize'], 'humanize.py'),
     (['--run_dir=a', '--temperature=0'], '--temperature'),
     (['--run_dir=a', '--qpm=5'], '--qpm'),
 ])
@@ -160,6 +161,28 @@ def test_without_fluidsynth(trained, tmp_path):
   assert sorted(os.listdir(tmp_path / 'out')) == [
       'index.html', 'sample-1.mid', 'sample-1.png']
   assert render.NO_SOUND in result.stdout
+
+
+def test_humanized(trained, tmp_path):
+  """The same pattern, with dynamics and timing, by the weights in weights/."""
+  import note_seq
+  import page
+  sequences = {}
+  for name, flags in (('plain', []), ('human', ['--humanize'])):
+    result = make(tmp_path / name, trained, '--num_outputs=1', *flags)
+    assert result.returncode == 0, result.stderr[-3000:]
+    sequences[name] = note_seq.midi_file_to_note_sequence(
+        str(tmp_path / name / 'sample-1.mid'))
+    [entry] = page.read_entries(tmp_path / name / 'index.html')
+    assert entry['humanized'] == (name == 'human')
+  plain, human = (sorted(plots.hits(sequences[name]))
+                  for name in ('plain', 'human'))
+  assert [(lane, round(start)) for lane, start, _ in plain] == [
+      (lane, round(start)) for lane, start, _ in human]
+  assert len({velocity for _, _, velocity in plain}) == 1
+  assert len({velocity for _, _, velocity in human}) > 10
+  early = [start - round(start) for _, start, _ in human]
+  assert np.std(early) > 0.01
 
 
 def test_trained_model_in_a_users_own_code(trained, tmp_path):
