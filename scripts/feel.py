@@ -95,9 +95,7 @@ def repetition(hits, velocities):
 
 def correlation(a, b):
   """Returns the correlation of two arrays; 0 where one is constant."""
-  a, b = (x - x.mean(dtype=float) for x in (a, b))
-  scale = np.sqrt((a * a).sum() * (b * b).sum())
-  return float((a * b).sum() / scale) if scale > 1e-9 else 0.
+  return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.
 
 
 def distances(real, values, hits):
@@ -226,7 +224,7 @@ def plot(train, reference, velocities, lateness):
   average = train.velocities[train.hits].mean()
   for axis, title, how in zip(
       bottom.subplots(3, 1),
-      (f'As the drummer played it ({reference.names[i]})',
+      (f'As the drummer played it ({os.path.basename(reference.names[i])})',
        'Quantized and flattened: all that the model is told', 'Humanized'),
       ((reference.velocities[i], reference.lateness[i]),
        (np.full(hits.shape[1:], average), np.zeros(hits.shape[1:])),

@@ -1,6 +1,7 @@
 """What Magenta makes of a checkpoint; runs on stock Python 3.7 and on ours.
 
     python oracle.py score CONFIG CHECKPOINT SLICES.npy OUT.npz
+    python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
     python oracle.py make CONFIG CHECKPOINT
     python oracle.py train CONFIG -- flags of music_vae_train
     python oracle.py generate CONFIG -- flags of music_vae_generate
@@ -71,6 +72,32 @@ def score(name, checkpoint, slices_path, out):
            graph_mu=graph_mu, logits=logits)
 
 
+def humanize(name, checkpoint, examples_path, out):
+  """Converts performances; what the model makes of the first of their slices."""
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  config = get_config(name)
+  slices = np.array([
+      output for record in tf.python_io.tf_record_iterator(examples_path)
+      for output in config.data_converter.to_tensors(
+          note_seq.NoteSequence.FromString(record)).outputs], np.float32)
+  first = slices[:16]
+  hits = first[..., :9]
+  with tf.Graph().as_default(), tf.Session() as sess:
+    config.hparams.batch_size = len(first)
+    config.model.build(config.hparams, 27, is_training=False)
+    lengths = tf.fill([len(first)], 64)
+    mu = config.model.encode(tf.constant(np.concatenate(
+        [hits, np.zeros_like(first[..., 9:])], axis=-1)), lengths,
+                             tf.constant(hits)).loc
+    loss, _, results = config.model.decoder.reconstruction_loss(
+        tf.pad(first[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(first),
+        lengths, mu, tf.constant(hits))
+    tf.train.Saver().restore(sess, checkpoint)
+    mu, loss, logits = sess.run([mu, loss, results.rnn_output])
+  np.savez(out, slices=slices, mu=mu, loss=loss, logits=logits)
+
+
 def make(name, checkpoint):
   """Saves a checkpoint of random weights that are large enough to matter."""
   import tensorflow.compat.v1 as tf
@@ -99,5 +126,5 @@ def generate(name, *argv):
 
 
 if __name__ == '__main__':
-  {'score': score, 'make': make, 'train': train, 'generate': generate}[
-      sys.argv[1]](*sys.argv[2:])
+  {'score': score, 'humanize': humanize, 'make': make, 'train': train,
+   'generate': generate}[sys.argv[1]](*sys.argv[2:])

@@ -79,6 +79,24 @@ def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
     assert len(notes) > 8 and all(note.is_drum for note in notes)
 
 
+def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
+  """The same slices of performances, encodings, losses and outputs."""
+  import humanize
+  results = []
+  for name, python in (('ours', conftest.sys.executable),
+                       ('stock', stock_python)):
+    oracle(python, 'humanize', humanize.CONFIG,
+           common.find_checkpoint(config_name=humanize.CONFIG),
+           dataset / 'drummer-test.tfrecord', tmp_path / f'{name}.npz')
+    results.append(np.load(tmp_path / f'{name}.npz'))
+  ours, stock = results
+  np.testing.assert_array_equal(ours['slices'], stock['slices'])
+  assert len(ours['slices']) > 16
+  for key in ('mu', 'loss', 'logits'):
+    np.testing.assert_allclose(ours[key], stock[key], rtol=1e-4, atol=1e-4)
+  assert ours['mu'].std() > 0
+
+
 def test_made_by_stock_loads_here(slices_path, stock_python, tmp_path):
   checkpoint = tmp_path / 'model.ckpt-0'
   oracle(stock_python, 'make', conftest.TINY, checkpoint)
