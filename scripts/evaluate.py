@@ -72,7 +72,8 @@ class Evaluator:
 
     Args:
       config: A config of slices (see `packed_slices.can_pack`).
-      sample: Whether to measure sampled accuracy, and to decode.
+      sample: Whether to measure sampled accuracy, and to decode; not with
+        configs of hits, velocities and offsets.
       seed: For the latents drawn from the encoder, and for sampling.
 
     Raises:
@@ -125,7 +126,7 @@ class Evaluator:
                 tf.argmax(decoded.rnn_output, -1, output_type=tf.int32),
                 self._slices)), axis=1)
       self._sampled = None
-      if sample:
+      if sample and not is_groove:
         self._temperature = tf.placeholder_with_default(1., [])
         samples, _ = model.sample(BATCH_SIZE, max_length=steps, z=self._z,
                                   temperature=self._temperature)

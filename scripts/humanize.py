@@ -6,19 +6,23 @@ GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums fall on which
 sixteenth of 4 bars, a model trained on drummers says how loud each is and how
 far from its sixteenth. All else in the file stays as it is.
 """
+import collections
 import copy
+import itertools
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import plots
+import render
 from absl import flags
 import numpy as np
 
 CONFIG = 'groovae_4bar_humanize'
 DRUMS = len(plots.LANES)
 BATCH_SIZE = 64
+FINE_TICKS = 480  # To a quarter: 1 ms at 120 beats a minute.
 
 
 def can_humanize(config):
@@ -115,7 +119,7 @@ def play(humanizer, hits):
     for what is none of the nine drums.
   """
   steps, drums = humanizer.shape
-  cells = [(*divmod(int(np.floor(start + 0.5)), steps), lane)
+  cells = [(*divmod(plots.nearest_step(start), steps), lane)
            for start, lane in hits]
   slices = np.zeros([1 + max(c[0] for c in cells), steps, drums], bool)
   for i, step, lane in cells:
@@ -156,49 +160,118 @@ def humanize_loops(sequences, humanizer):
       for note, how in zip(notes, played):
         if how:
           note.velocity = how[0]
-          note.start_time = max(0., note.start_time + how[1] * step)
-          note.end_time = max(note.start_time, note.end_time + how[1] * step)
+          note.start_time += how[1] * step
+          note.end_time += how[1] * step
     result.append(sequence)
   return result
 
 
-def humanize_file(input_midi, output_midi, humanizer):
-  """Humanizes the drums of a MIDI file; the rest stays, whatever its tempos.
+def read_midi(path):
+  """Returns a MIDI file as mido has it, at least FINE_TICKS to a quarter.
 
   Raises:
-    common.UserError: if it is not MIDI, or has no drums.
+    common.UserError: if there is none, or if it counts in seconds.
   """
-  import pretty_midi
-  if not os.path.isfile(input_midi):
-    raise common.UserError(f'There is no MIDI file {input_midi}.')
+  import mido
+  if not os.path.isfile(path):
+    raise common.UserError(f'There is no MIDI file {path}.')
   try:
-    midi = pretty_midi.PrettyMIDI(input_midi)
+    midi = mido.MidiFile(path)
   except Exception as e:  # Which error it is depends on the damage.
-    raise common.UserError(f'{input_midi} is not a valid MIDI file.') from e
-  notes = [note for instrument in midi.instruments if instrument.is_drum
-           for note in instrument.notes]
-  if not notes:
-    raise common.UserError(f'{input_midi} has no drums (MIDI channel 10).')
-  step = midi.resolution / 4  # Ticks.
-  starts = [midi.time_to_tick(note.start) for note in notes]
+    raise common.UserError(f'{path} is not a valid MIDI file.') from e
+  if not 0 < midi.ticks_per_beat < 1 << 15:
+    raise common.UserError(f'{path} counts in seconds instead of beats.')
+  finer = -(-FINE_TICKS // midi.ticks_per_beat)
+  midi.ticks_per_beat *= finer
+  for track in midi.tracks:
+    if not track or track[-1].type != 'end_of_track':
+      track.append(mido.MetaMessage('end_of_track'))
+    for message in track:
+      message.time *= finer
+  return midi
+
+
+def find_hits(track):
+  """Returns a track's drum hits: [(index of note_on, index of note_off or None)].
+
+  Drums are those of channel 10; a note_off belongs to the first hit of its pitch
+  that has none yet.
+  """
+  found, sounding = {}, collections.defaultdict(collections.deque)
+  for i, message in enumerate(track):
+    if message.type not in ('note_on', 'note_off') or (
+        message.channel != render.DRUM_CHANNEL):
+      continue
+    if message.type == 'note_on' and message.velocity:
+      found[i] = None
+      sounding[message.note].append(i)
+    elif sounding[message.note]:
+      found[sounding[message.note].popleft()] = i
+  return list(found.items())
+
+
+def humanize_track(track, step, humanizer):
+  """Humanizes the drum hits of a mido track in place; all else stays.
+
+  Args:
+    track: A mido.MidiTrack.
+    step: Ticks of a sixteenth.
+    humanizer: A Humanizer.
+
+  Returns:
+    How many hits were humanized, of how many.
+  """
+  ticks = list(itertools.accumulate(message.time for message in track))
+  hits = find_hits(track)
+  if not hits:
+    return 0, 0
   played = play(humanizer, [
-      (start / step, plots.lane_of_pitch(note.pitch))
-      for note, start in zip(notes, starts)])
-  for note, start, how in zip(notes, starts, played):
+      (ticks[on] / step, plots.lane_of_pitch(track[on].note))
+      for on, _ in hits])
+  last = ticks[-1]
+  order = {}  # Of messages at the same tick; 0 unless it says otherwise.
+  for (on, off), how in zip(hits, played):
     if how:
-      duration = note.end - note.start
-      note.velocity = how[0]
-      note.start = midi.tick_to_time(max(0, round(start + how[1] * step)))
-      note.end = note.start + duration
+      late = round(how[1] * step)
+      track[on].velocity = how[0]
+      ticks[on] = min(last, max(0, ticks[on] + late))
+      if off is not None:
+        ticks[off] = min(last, max(ticks[on], ticks[off] + late))
+        # The end of a hit before the beginning of the next.
+        order[off] = -1 if ticks[off] > ticks[on] else 0
+  arranged = sorted(range(len(track) - 1), key=lambda i: (
+      ticks[i], order.get(i, 0), i)) + [len(track) - 1]  # end_of_track.
+  track[:] = [track[i].copy(time=ticks[i] - before) for i, before in zip(
+      arranged, [0] + [ticks[i] for i in arranged])]
+  return sum(map(bool, played)), len(hits)
+
+
+def humanize_file(input_midi, output_midi, humanizer):
+  """Humanizes the drums of a MIDI file; all else in it stays.
+
+  Raises:
+    common.UserError: if it is not MIDI or has no drums, or if the output can't
+      be written.
+  """
+  midi = read_midi(input_midi)
+  counts = [humanize_track(track, midi.ticks_per_beat / 4, humanizer)
+            for track in midi.tracks]
+  humanized, hits = (sum(part) for part in zip(*counts)) if counts else (0, 0)
+  if not hits:
+    raise common.UserError(f'{input_midi} has no drums (MIDI channel 10).')
+  output_midi = os.path.realpath(output_midi)
+  if os.path.exists(output_midi) and not os.path.isfile(output_midi):
+    raise common.UserError(f'{output_midi} is not a file.')
   temporary = output_midi + '.tmp'
   try:
-    midi.write(temporary)
+    midi.save(temporary)
     os.replace(temporary, output_midi)
+  except OSError as e:
+    raise OSError(e.errno, e.strerror, output_midi) from e
   finally:
     if os.path.exists(temporary):
       os.remove(temporary)
-  print(f'{output_midi}: {sum(map(bool, played))} of {len(notes)} drum hits '
-        'humanized.')
+  print(f'{output_midi}: {humanized} of {hits} drum hits humanized.')
 
 
 def define_flags():

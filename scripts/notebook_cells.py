@@ -121,22 +121,52 @@ def first_bars(path):
   sequence = note_seq.midi_file_to_note_sequence(path)
   qpm = sequence.tempos[0].qpm
   bar = 4 * 60 / qpm
+  half_step = bar / render.STEPS_PER_BAR / 2
   drums = [note.start_time for note in sequence.notes if note.is_drum]
   # A hit that is early for a bar's first beat belongs to that bar.
-  start = int((min(drums) + bar / render.STEPS_PER_BAR / 2) / bar) * bar
+  start = int((min(drums) + half_step) / bar) * bar
   for note in sequence.notes:
     note.start_time, note.end_time = note.start_time - start, note.end_time - start
-  kept = [note for note in sequence.notes if note.end_time > 0 and note.is_drum]
+  kept = [note for note in sequence.notes
+          if note.start_time >= -half_step and note.is_drum]
   del sequence.notes[:]
   sequence.notes.extend(kept)
   return render.as_loop(sequence, qpm)
 
 
-def show_humanized(input_midi, output_midi):
-  """Humanizes a MIDI file; shows its first bars before and after."""
+def show_humanized(input_midi, output_dir):
+  """Humanizes a MIDI file; shows its first bars before and after.
+
+  The new file is called after the old one, in `output_dir`.
+  """
+  stem = os.path.splitext(os.path.basename(input_midi))[0]
+  output_midi = os.path.join(output_dir, stem + '-humanized.mid')
+  os.makedirs(output_dir, exist_ok=True)
   humanize.humanize_file(input_midi, output_midi, humanize.load())
   for path in (input_midi, output_midi):
     show_loop(first_bars(path), os.path.basename(path))
+
+
+def find_weights(storage, run_name, config_name):
+  """Returns the folder of a run's finished weights, else of the project's own.
+
+  Args:
+    storage: Where runs are kept.
+    run_name: The run.
+    config_name: The project's own are of this config.
+  """
+  folder = os.path.join(storage, run_name, 'weights')
+  if os.path.isdir(folder):
+    return folder
+  print(f'{run_name or "The run"} has no finished weights, so those that come '
+        'with the project are used.')
+  return os.path.dirname(common.find_checkpoint(config_name=config_name))
+
+
+def need_data(examples_path):
+  """Raises common.UserError if the data set is not there."""
+  if not os.path.exists(examples_path):
+    raise common.UserError('This needs the data set: run cells 4 and 6 first.')
 
 
 def compare_checkpoints(config_name, run_dir, examples_path, options):
@@ -152,8 +182,9 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     options: Of `sample.sample`, such as the seed and the output_dir.
 
   Raises:
-    common.UserError: if the run has no checkpoint.
+    common.UserError: if the run has no checkpoint, or the data are missing.
   """
+  need_data(examples_path)
   checkpoints = sample.all_checkpoints(run_dir)
   if not checkpoints:
     raise common.UserError(f'There is no checkpoint in {run_dir} yet.')
@@ -181,17 +212,25 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
 
 
 def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
-  """Shows the test split in the latent space by style, and MIDI files in it."""
+  """Shows the test split in the latent space by style, and MIDI files in it.
+
+  Raises:
+    common.UserError: if the data are missing.
+  """
+  need_data(examples_path)
   config = common.get_config(config_name)
   evaluator = evaluate.Evaluator(config, sample=False)
   evaluator.load(common.find_checkpoint(checkpoint_file=checkpoint_file))
   converter = config.data_converter
   rolls = np.array([sample.first_slice(path, converter)[:, :-1]
                     for path in midi_paths])
+  by_style = styles.slices_by_style(
+      evaluate.split_path(examples_path, 'test'), converter)
+  if not by_style:
+    raise common.UserError("The files' names do not say styles as GMD's do, so "
+                           'there is nothing to colour the map by.')
   plots.show(evaluate.latent_map(
-      evaluator, styles.slices_by_style(
-          evaluate.split_path(examples_path, 'test'), converter),
-      rolls @ (1 << np.arange(rolls.shape[-1]))))
+      evaluator, by_style, rolls @ (1 << np.arange(rolls.shape[-1]))))
 
 
 def download(folder, archive):

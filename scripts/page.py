@@ -11,9 +11,11 @@ file may not read files, so the newest loops' sound is in the page.
 import base64
 import html
 import io
+import itertools
 import json
 import os
 import re
+import urllib.parse
 
 import plots
 import render
@@ -23,7 +25,7 @@ PAGE = 'index.html'
 # Where a grid lies in its picture, as shares of the picture's size.
 LEFT, RIGHT, TOP, BOTTOM = 0.1, 0.99, 0.88, 0.1
 DPI = 100
-EMBEDDED = 32  # Loops whose sound is in the page; others play with a gap.
+EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
 
 CSS = '''
 :root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
@@ -53,55 +55,61 @@ SCRIPT = '''
 const loops = [...document.querySelectorAll('.loop')];
 let context = null;  // Made at the first key or click, as browsers demand.
 let current = 0;  // The loop that the keys are about.
-let playing = null;  // {i, position(), stop()}
+let playing = null;  // {i, start(), stop(), position()}
 
 async function seamless(flac) {
   const bytes = Uint8Array.from(atob(flac.textContent), c => c.charCodeAt(0));
   const buffer = await context.decodeAudioData(bytes.buffer);
   const source = new AudioBufferSourceNode(context, {buffer, loop: true});
   source.connect(context.destination);
-  return () => {
-    const began = context.currentTime;
-    source.start();
-    return {stop: () => source.stop(),
-            position: () => (context.currentTime - began) / buffer.duration % 1};
-  };
+  return {
+    start: () => { source.began = context.currentTime; source.start(); },
+    stop: () => source.stop(),
+    position: () => (context.currentTime - source.began) / buffer.duration % 1};
 }
-function fromFile(url) {
+async function fromFile(url) {
   const audio = new Audio(url);
   audio.loop = true;
-  return () => {
-    audio.play();
-    return {stop: () => audio.pause(),
-            position: () => audio.currentTime / (audio.duration || 1)};
-  };
+  await new Promise((done, fail) => {
+    audio.oncanplay = done;
+    audio.onerror = () => fail(new Error(`${url} can't be played`));
+  });
+  return {start: () => audio.play().catch(() => {}),  // Stopped at once.
+          stop: () => audio.pause(),
+          position: () => audio.currentTime / audio.duration};
 }
-let asked = 0;
+let wanted = null;  // The loop that plays, or will when its sound is ready.
 async function play(i) {
   stop();
-  current = i;
-  const loop = loops[i], turn = ++asked;
-  if (!loop.dataset.wav) return;
+  if (!loops[i].dataset.wav) return;
+  wanted = current = i;
+  show(i, true);
   context ??= new AudioContext({sampleRate: RATE});
   context.resume();
-  const flac = loop.querySelector('.flac');
-  const start = flac ? await seamless(flac) : fromFile(loop.dataset.wav);
-  if (turn !== asked) return;  // Another was asked for in the meantime.
-  playing = {i, ...start()};
-  loop.classList.add('playing');
-  loop.querySelector('button').textContent = 'Stop';
-  requestAnimationFrame(draw);
+  const flac = loops[i].querySelector('.flac');
+  try {
+    const player = await (flac ? seamless(flac) : fromFile(loops[i].dataset.wav));
+    if (wanted !== i || playing) return;  // Changed in the meantime.
+    playing = {i, ...player};
+    playing.start();
+    requestAnimationFrame(draw);
+  } catch (error) {
+    if (wanted !== i) return;
+    stop();
+    loops[i].querySelector('button').textContent = 'No sound';
+  }
 }
 function stop() {
-  asked++;
-  if (!playing) return;
-  playing.stop();
-  loops[playing.i].classList.remove('playing');
-  loops[playing.i].querySelector('button').textContent = 'Play';
-  playing = null;
+  if (playing) playing.stop();
+  if (wanted !== null) show(wanted, false);
+  wanted = playing = null;
+}
+function show(i, isPlaying) {
+  loops[i].classList.toggle('playing', isPlaying);
+  loops[i].querySelector('button').textContent = isPlaying ? 'Stop' : 'Play';
 }
 function toggle(i) {
-  if (playing && playing.i === i) stop(); else play(i);
+  if (wanted === i) stop(); else play(i);
 }
 function place(i, position) {
   const head = loops[i].querySelector('.head');
@@ -117,7 +125,7 @@ function draw() {
 function move(by) {
   const next = Math.min(loops.length - 1, Math.max(0, current + by));
   if (next === current) return;
-  const wasPlaying = playing !== null;
+  const wasPlaying = wanted !== null;
   current = next;
   loops[next].focus();
   loops[next].scrollIntoView({block: 'nearest'});
@@ -128,11 +136,12 @@ loops.forEach((loop, i) => {
   loop.querySelector('button')?.addEventListener('click', () => toggle(i));
 });
 document.addEventListener('keydown', event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey ||
+      event.repeat && event.key === ' ') return;
   const action = {' ': () => toggle(current), ArrowDown: () => move(1),
                   ArrowUp: () => move(-1)}[event.key];
-  // A button and a link have their own use for the space bar.
-  if (!action || event.key === ' ' && event.target.closest('a, button')) return;
+  // A button has its own use for the space bar.
+  if (!action || event.key === ' ' && event.target.closest('button')) return;
   event.preventDefault();
   action();
 });
@@ -145,15 +154,17 @@ def write_loops(loops, output_dir, name, facts):
   Args:
     loops: What `render.as_loop` returned.
     output_dir: Folder, made if need be.
-    name: What the files' names begin with.
+    name: What the files' names begin with; if other loops are called so, the
+      name is NAME-take2 or the like.
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
 
   Returns:
-    {'midi': paths, 'picture': paths, 'wav': paths (none without FluidSynth),
-    'page': path}.
+    {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
+    FluidSynth), 'page': path}.
   """
   os.makedirs(output_dir, exist_ok=True)
-  paths = {'midi': [], 'wav': [], 'picture': [],
+  name = free_name(output_dir, name, facts)
+  paths = {'name': name, 'midi': [], 'wav': [], 'picture': [],
            'page': os.path.join(output_dir, PAGE)}
   has_sound = True
   for i, loop in enumerate(tqdm(loops, desc='Rendering', unit='loop',
@@ -170,10 +181,28 @@ def write_loops(loops, output_dir, name, facts):
       except ImportError:
         has_sound = False
         print(render.NO_SOUND)
+    if not has_sound and os.path.exists(base + '.wav'):
+      os.remove(base + '.wav')  # Of the same loops, but of the older MIDI.
   entries = [{'name': os.path.basename(midi)[:-len('.mid')], **facts}
              for midi in paths['midi']]
   write_page(output_dir, entries)
   return paths
+
+
+def free_name(folder, name, facts):
+  """Returns `name`, or `name`-take2 ... so that no other loops are overwritten.
+
+  Loops of the same facts are the same loops.
+  """
+  entries = {entry['name']: entry
+             for entry in read_entries(os.path.join(folder, PAGE))}
+  for take in itertools.count(1):
+    candidate = name if take == 1 else f'{name}-take{take}'
+    if not os.path.exists(os.path.join(folder, candidate + '-1.mid')):
+      return candidate
+    first = f'{candidate}-1'
+    if entries.get(first) == {'name': first, **facts}:
+      return candidate
 
 
 def picture(loop, title):
@@ -235,12 +264,13 @@ def flac(path):
 def section(folder, entry, embed):
   """Returns the HTML of one loop; `embed` says whether its sound is in it."""
   name, text = html.escape(entry['name']), html.escape(describe(entry))
+  url = urllib.parse.quote(entry['name'])
   path = os.path.join(folder, entry['name'])
-  links = f'<a href="{name}.mid" download>MIDI</a>'
+  links = f'<a href="./{url}.mid" download>MIDI</a>'
   wav = sound = ''
   button = '<span>No sound was made.</span>'
   if os.path.exists(path + '.wav'):
-    wav = f'{name}.wav'
+    wav = f'./{url}.wav'
     links += f' <a href="{wav}" download>WAV</a>'
     button = f'<button type="button" aria-label="Play or stop {name}">Play</button>'
     if embed:
@@ -249,7 +279,7 @@ def section(folder, entry, embed):
   return f'''<article class="loop" tabindex="-1" aria-label="{name}" data-wav="{wav}">
 <h2>{name}</h2>
 <p>{text}</p>
-<div class="grid"><img src="{name}.png" alt="Drum grid of {name}">
+<div class="grid"><img src="./{url}.png" alt="Drum grid of {name}">
 <div class="head"></div></div>
 <div class="row">{button}{links}</div>
 {sound}</article>'''

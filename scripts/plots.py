@@ -34,6 +34,11 @@ def lane_of_pitch(pitch):
   return LANE_OF_PITCH.get(pitch)
 
 
+def nearest_step(start):
+  """Returns the step that a hit at `start` steps counts for."""
+  return int(np.floor(start + 0.5))
+
+
 def hits(sequence):
   """Returns a NoteSequence's drum hits: [(lane, start in steps, velocity)].
 
@@ -55,7 +60,7 @@ def drum_grid(axis, sequence, title='', steps=render.STEPS, labels=True):
   """
   is_human = False
   for lane, start, velocity in hits(sequence):
-    step = round(start)
+    step = nearest_step(start)
     if step >= steps:
       continue
     axis.bar(step, 0.76, 0.86, lane - 0.38, align='edge', color=BLUE,
@@ -87,14 +92,6 @@ def figure_of(rows, columns=1, size=None, layout='constrained'):
   from matplotlib.figure import Figure
   figure = Figure(figsize=size or (WIDTH, ROW * rows), layout=layout)
   return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def plot_loops(sequences, titles):
-  """Returns a figure with a drum grid for every NoteSequence."""
-  figure, axes = figure_of(len(sequences))
-  for axis, sequence, title in zip(axes[:, 0], sequences, titles):
-    drum_grid(axis, sequence, title)
-  return figure
 
 
 def plot_interpolation(sequences, first, last):

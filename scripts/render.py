@@ -34,8 +34,8 @@ def loop_seconds(qpm):
 def as_loop(sequence, qpm=DEFAULT_QPM):
   """Returns a NoteSequence as a loop: exactly 4 bars at `qpm` quarters a minute.
 
-  A hit that comes before the loop begins is put at its beginning, one after its
-  end is left out.
+  If a hit comes before the loop begins, all are played later by as much; those
+  after its end are left out.
   """
   old_qpm = sequence.tempos[0].qpm if sequence.tempos else DEFAULT_QPM
   loop = copy.deepcopy(sequence)
@@ -44,14 +44,16 @@ def as_loop(sequence, qpm=DEFAULT_QPM):
   loop.tempos.add(qpm=qpm)
   loop.time_signatures.add(numerator=4, denominator=4)
   loop.total_time = loop_seconds(qpm)
+  early = min([0., *(note.start_time for note in sequence.notes)])
   for note in sequence.notes:
-    start = max(0., note.start_time * old_qpm / qpm)
+    start = (note.start_time - early) * old_qpm / qpm
     if start < loop.total_time:
       loop.notes.add().CopyFrom(note)
       loop.notes[-1].pitch = GENERAL_MIDI.get(note.pitch, note.pitch)
       loop.notes[-1].start_time = start
       loop.notes[-1].end_time = min(
-          loop.total_time, max(start, note.end_time * old_qpm / qpm))
+          loop.total_time,
+          max(start, (note.end_time - early) * old_qpm / qpm))
   return loop
 
 
@@ -64,6 +66,9 @@ def write_midi(loop, path):
   # The first track has the tempo; note_seq adds an empty one for a piano.
   midi.tracks[1:] = [track for track in midi.tracks[1:]
                      if any(message.type == 'note_on' for message in track)]
+  for message in midi.tracks[0]:
+    if message.type == 'set_tempo':  # pretty_midi's may be 1 us shorter.
+      message.tempo = mido.bpm2tempo(loop.tempos[0].qpm)
   for track in midi.tracks:
     # A DAW takes the end of the tracks for the length of the loop.
     track[-1].time = (BARS * 4 * midi.ticks_per_beat -

@@ -29,13 +29,7 @@ MIN_QPM, MAX_QPM = 30, 300  # Quarters a minute.
 
 
 def all_checkpoints(run_dir):
-  """Returns a run's complete checkpoints, oldest first, the best one last.
-
-  Raises:
-    common.UserError: if there is no run.
-  """
-  if not run_dir:
-    raise common.UserError('Name a run, whose checkpoints can be compared.')
+  """Returns a run's complete checkpoints, oldest first, the best one last."""
   common.music_vae()
   from magenta.models.music_vae import checkpoints
   return [prefix for folder in ('train', 'best') for prefix in reversed(list(
@@ -78,8 +72,10 @@ def first_slice(midi_path, converter):
     sequence = note_seq.midi_file_to_note_sequence(midi_path)
   except note_seq.MIDIConversionError as e:
     raise common.UserError(f'{midi_path} is not a valid MIDI file.') from e
-  sequence = note_seq.sequences_lib.split_note_sequence_on_time_changes(
-      sequence)[0]
+  parts = note_seq.sequences_lib.split_note_sequence_on_time_changes(sequence)
+  if not parts:
+    raise common.UserError(f'{midi_path} has no notes.')
+  sequence = parts[0]
   steps_per_bar = render.STEPS_PER_BAR
   quantized = note_seq.quantize_note_sequence(
       sequence, converter._steps_per_quarter)
@@ -155,6 +151,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     raise common.UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
+  output_dir = os.path.expanduser(output_dir)
   config = common.get_config(config_name, hparams)
   if config.data_converter.control_depth:
     raise common.UserError(
@@ -176,14 +173,17 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
                model.decode(z, length, temperature))
   if humanize:
     sequences = humanizing.humanize_loops(sequences, humanizing.load())
+  # As much of where the checkpoint lies as tells it from others.
+  checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
   paths = page.write_loops(
-      [render.as_loop(sequence, qpm) for sequence in sequences],
-      os.path.expanduser(output_dir), name or style or mode,
-      {'config': config_name, 'checkpoint': os.path.basename(checkpoint),
-       'style': style, 'mode': mode, 'seed': seed, 'temperature': temperature,
-       'qpm': qpm, 'humanized': humanize})
+      [render.as_loop(sequence, qpm) for sequence in sequences], output_dir,
+      name or style or mode,
+      {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
+       'inputs': [os.path.basename(path) for path in inputs],
+       'style': style or None, 'number': num_outputs, 'seed': seed,
+       'temperature': temperature, 'qpm': qpm, 'humanized': humanize})
   if mode == 'interpolate':
-    paths['strip'] = os.path.join(output_dir, f'{name or mode}.png')
+    paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(sequences, *map(os.path.basename, inputs)).savefig(
         paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '

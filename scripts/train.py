@@ -268,7 +268,7 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
             'metrics/sampled_accuracy': 'sampled_accuracy'}
     writer.add_summary(tf.Summary(value=[
         tf.Summary.Value(tag=tag, simple_value=scores[name])
-        for tag, name in tags.items()]), checkpoints.step_of(prefix))
+        for tag, name in tags.items() if name in scores]), checkpoints.step_of(prefix))
     writer.close()
   print(json.dumps({'checkpoint': prefix, **scores}, indent=2))
 

@@ -161,9 +161,104 @@ def test_file_and_loop_get_the_same_feel(humanizer, tmp_path):
   humanize.humanize_file(path, path, humanizer)
   [played] = humanize.humanize_loops([loop], humanizer)
   again = note_seq.midi_file_to_note_sequence(path)
-  a, b = (sorted((n.pitch, round(n.start_time, 1), n.velocity, n.start_time)
-                 for n in s.notes if n.is_drum) for s in (played, again))
-  np.testing.assert_allclose(a, b, atol=1e-3)
+  # In a file nothing can be before the beginning.
+  a, b = (sorted((n.pitch, round(n.start_time, 1), n.velocity,
+                  max(0, n.start_time)) for n in s.notes if n.is_drum)
+          for s in (played, again))
+  np.testing.assert_allclose(np.abs(a), np.abs(b), atol=1e-3)
+
+
+def events(path):
+  """All messages of a MIDI file but drum hits: [(track, tick in quarters, ...)].
+
+  And the drum hits: [(track, pitch, start, velocity, length or None)].
+  """
+  import mido
+  midi = mido.MidiFile(path)
+  others, hits = [], []
+  for t, track in enumerate(midi.tracks):
+    now, open_hits = 0, {}
+    for message in track:
+      now += message.time
+      at = now / midi.ticks_per_beat
+      if getattr(message, 'channel', None) != 9 or message.type not in (
+          'note_on', 'note_off'):
+        others.append((t, at, str(message.copy(time=0))))
+      elif message.type == 'note_on' and message.velocity:
+        hits.append([t, message.note, at, message.velocity, None])
+        open_hits.setdefault(message.note, []).append(hits[-1])
+      elif open_hits.get(message.note):
+        hit = open_hits[message.note].pop(0)
+        hit[4] = at - hit[2]
+    assert not track or track[-1].type == 'end_of_track'
+  return midi.type, others, hits
+
+
+@pytest.mark.parametrize('kind', [0, 1])
+@pytest.mark.parametrize('ticks', [24, 480])
+@pytest.mark.parametrize('ending', ['note_off', 'velocity 0', 'same tick', 'none'])
+def test_all_else_in_a_file_stays(humanizer, tmp_path, kind, ticks, ending):
+  """Tracks, channels, tempos, markers, the length; however notes end."""
+  import mido
+  drums = [mido.MetaMessage('track_name', name='Drums')]
+  for i in range(64):
+    drums.append(mido.Message('note_on', channel=9, note=(36, 42)[i % 2],
+                              velocity=100, time=0 if i == 0 or ending in (
+                                  'note_off', 'velocity 0') else ticks // 4))
+    if ending != 'none':
+      drums.append(mido.Message(
+          'note_on' if ending == 'velocity 0' else 'note_off', channel=9,
+          note=(36, 42)[i % 2], velocity=0,
+          time=0 if ending == 'same tick' else ticks // 4))
+  drums.append(mido.MetaMessage('end_of_track', time=ticks))
+  other = [
+      mido.MetaMessage('set_tempo', tempo=616649),
+      mido.MetaMessage('key_signature', key='C#'),
+      mido.Message('control_change', channel=3, control=0, value=5),
+      mido.Message('program_change', channel=3, program=17),
+      mido.Message('note_on', channel=3, note=36, velocity=77, time=1),
+      mido.Message('aftertouch', channel=3, value=9, time=5),
+      mido.MetaMessage('marker', text='chorus', time=ticks),
+      mido.Message('note_off', channel=3, note=36, time=2),
+      mido.MetaMessage('set_tempo', tempo=500001, time=ticks),
+      mido.Message('sysex', data=[1, 2, 3]),
+      mido.MetaMessage('end_of_track', time=3)]
+  midi = mido.MidiFile(type=kind, ticks_per_beat=ticks)
+  if kind == 1:
+    midi.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
+  else:
+    midi.tracks.append(mido.merge_tracks([other, drums]))
+  source, target = str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
+  midi.save(source)
+  humanize.humanize_file(source, target, humanizer)
+  before, after = events(source), events(target)
+  assert before[:2] == after[:2]
+  assert len(before[2]) == len(after[2]) == 64
+  moved = []
+  for a, b in zip(sorted(before[2], key=lambda h: h[1:3]),
+                  sorted(after[2], key=lambda h: h[1:3])):
+    assert a[:2] == b[:2]
+    assert abs(a[2] - b[2]) <= 0.125  # Half a sixteenth, in quarters.
+    assert (a[4] is None) == (b[4] is None) == (ending == 'none')
+    moved.append(b[2] - a[2])
+  assert len(set(moved)) > 3
+  assert len({hit[3] for hit in after[2]}) > 2
+
+
+def test_no_hit_of_gmd_is_lost(groove_zip, humanizer, tmp_path):
+  """Performances, with hits as short as a tick, and struck again in a sound."""
+  import zipfile
+  with zipfile.ZipFile(groove_zip) as archive:
+    names = sorted(n for n in archive.namelist() if n.endswith('.mid'))[::60]
+    for name in names:
+      (tmp_path / 'in.mid').write_bytes(archive.read(name))
+      humanize.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
+                             humanizer)
+      before, after = events(tmp_path / 'in.mid'), events(tmp_path / 'out.mid')
+      assert before[:2] == after[:2], name
+      pitches = [sorted(hit[1] for hit in hits) for hits in (before[2], after[2])]
+      assert pitches[0] == pitches[1], name
+  assert len(names) > 15
 
 
 def test_tempo_changes_stay(humanizer, tmp_path):
@@ -198,11 +293,14 @@ def test_wrong_files(run_dir, tmp_path):
   piano = note_seq.NoteSequence()
   piano.notes.add(pitch=60, velocity=80, end_time=1)
   note_seq.sequence_proto_to_midi_file(piano, str(tmp_path / 'piano.mid'))
+  note_seq.sequence_proto_to_midi_file(on_grid(), str(tmp_path / 'on-grid.mid'))
   flags = [f'--run_dir={run_dir}', f'--hparams={SMALL}']
   for arguments, word in (
       ([tmp_path / 'bad.mid', tmp_path / 'x.mid'], 'valid MIDI'),
       ([tmp_path / 'piano.mid', tmp_path / 'x.mid'], 'no drums'),
       ([tmp_path / 'missing.mid', tmp_path / 'x.mid'], 'no MIDI file'),
+      ([tmp_path / 'on-grid.mid', tmp_path], 'is not a file'),
+      ([tmp_path / 'on-grid.mid', tmp_path / 'no' / 'x.mid'], 'no/x.mid'),
       ([tmp_path / 'bad.mid'], 'in.mid and out.mid'),
       ([tmp_path / 'bad.mid', 'x.mid', 'y.mid'], 'y.mid'),
       ([tmp_path / 'bad.mid', 'x.mid', '--config=groovae_4bar'],
@@ -213,7 +311,7 @@ def test_wrong_files(run_dir, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
-  import pretty_midi
+  import mido
   path = tmp_path / 'loop.mid'
   note_seq.sequence_proto_to_midi_file(on_grid(), str(path))
   before = path.read_bytes()
@@ -221,8 +319,8 @@ def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
     with open(name, 'w') as f:
       f.write('half')
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(pretty_midi.PrettyMIDI, 'write', full)
-  with pytest.raises(OSError):
+  monkeypatch.setattr(mido.MidiFile, 'save', full)
+  with pytest.raises(OSError, match='loop.mid'):
     humanize.humanize_file(str(path), str(path), humanizer)
   assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
 
@@ -300,3 +398,12 @@ def test_export(run_dir, humanizer, dataset, tmp_path):
     np.testing.assert_array_equal(a, b)
   assert sorted(p.suffix for p in tmp_path.glob('model.ckpt-30.*')) == [
       '.data-00000-of-00001', '.index']
+
+
+def test_eval_mode(run_dir, dataset):
+  result = conftest.script(
+      'train.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', '--mode=eval',
+      f'--examples_path={dataset}/drummer-validation.tfrecord')
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert '"reconstruction_loss"' in result.stdout

@@ -1,6 +1,10 @@
 """The page, in headless Chromium, opened as by a double click."""
+import base64
+import io
 import os
 import pathlib
+import re
+import shutil
 
 import browser
 import common
@@ -30,14 +34,21 @@ def test_files_and_what_the_page_remembers(tmp_path):
   assert sorted(os.listdir(tmp_path)) == sorted(
       [f'funk-{i}.{kind}' for i in (1, 2, 3) for kind in ('mid', 'png', 'wav')]
       + ['index.html'])
+  before = {p.name: p.read_bytes() for p in tmp_path.glob('funk-*')}
   write(tmp_path, 'rock', 1, style=None, humanized=False)
-  write(tmp_path, 'funk', 2, seed=8)
+  assert write(tmp_path, 'funk', 2, seed=8)['name'] == 'funk-take2'
+  assert write(tmp_path, 'funk', 2, seed=8)['name'] == 'funk-take2'
+  assert write(tmp_path, 'funk', 2, seed=9)['name'] == 'funk-take3'
   os.remove(tmp_path / 'rock-1.mid')
   write(tmp_path, 'a&b <i>', 1)
   entries = page.read_entries(paths['page'])
   # The newest first, each once, and none whose files are gone.
   assert [(e['name'], e['seed']) for e in entries] == [
-      ('a&b <i>-1', 7), ('funk-1', 8), ('funk-2', 8), ('funk-3', 7)]
+      ('a&b <i>-1', 7), ('funk-take3-1', 9), ('funk-take3-2', 9),
+      ('funk-take2-1', 8), ('funk-take2-2', 8), ('funk-1', 7), ('funk-2', 7),
+      ('funk-3', 7)]
+  for name, content in before.items():  # Nothing was lost.
+    assert (tmp_path / name).read_bytes() == content
   text = pathlib.Path(paths['page']).read_text()
   assert '<i>-1' not in text.replace('\\u003c', '')
   assert '173.5 beats a minute · funk · humanized · seed 8' in text
@@ -50,6 +61,7 @@ def test_a_page_that_is_not_ours_is_replaced(tmp_path):
 
 
 def test_without_sound(tmp_path, monkeypatch, capsys):
+  write(tmp_path)  # The same loops, when there still was sound.
   def fail(*_):
     raise ImportError
   monkeypatch.setattr(render, 'synthesize', fail)
@@ -112,9 +124,6 @@ def test_every_player_plays_in_a_loop(folder):
 
 
 def test_sound_in_the_page_is_the_wav(folder):
-  import base64
-  import io
-  import re
   import soundfile
   text = (folder / 'index.html').read_text()
   embedded = re.findall(r'class="flac">([^<]+)<', text)
@@ -140,6 +149,46 @@ def test_older_loops_play_from_their_files(folder, monkeypatch):
   finally:
     monkeypatch.undo()
     page.write_page(str(folder), [])
+
+
+def test_odd_names_and_quick_fingers(tmp_path, monkeypatch):
+  """What was asked for last is what plays, whatever came before."""
+  monkeypatch.setattr(page, 'EMBEDDED', 3)
+  write(tmp_path, 'a#b %41?', 6)
+  with browser.Browser() as b:
+    b.open(tmp_path / 'index.html')
+    assert b.run('[...document.images].every(i => i.naturalWidth === 1000)')
+    for presses, last in ((['Space', 'ArrowDown', 'ArrowDown'], 2),
+                          (['ArrowDown'] * 3, 5), (['ArrowUp'] * 5, 0)):
+      for key in presses:
+        b.press(key)
+      b.wait(f'playing?.i === {last} && playing.position() > 0')
+      assert b.run('[document.activeElement === loops[current], current, '
+                   'loops.filter(l => l.classList.contains("playing")).length]'
+                   ) == [True, last, 1]
+    for key in ['Space'] * 5:  # Stop, play, stop, play, stop.
+      b.press(key)
+    assert b.run('new Promise(r => setTimeout(() => r(playing), 500))') is None
+    assert b.run('loops.some(l => l.classList.contains("playing"))') is False
+    b.press('Tab')
+    b.press('Tab')
+    assert b.run('document.activeElement.textContent') == 'MIDI'
+    b.press('Space')
+    b.wait('playing?.i === 0')
+    assert b.console_errors() == []
+
+
+def test_sound_that_is_gone(folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'copy')
+  index = tmp_path / 'copy' / 'index.html'
+  index.write_text(re.sub('<script type="text/plain" class="flac">[^<]+</script>',
+                           '', index.read_text()))
+  os.remove(tmp_path / 'copy' / 'funk-2.wav')
+  with browser.Browser() as b:
+    b.open(index)
+    b.run('toggle(1)')
+    b.wait('loops[1].querySelector("button").textContent === "No sound"')
+    assert b.run('wanted') is None
 
 
 def test_keyboard(folder):

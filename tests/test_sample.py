@@ -103,13 +103,14 @@ def test_tempo(trained, tmp_path):
   import page
   import soundfile
   starts = []
-  for qpm in (90, 180):
+  for qpm, name in ((90, 'sample-1'), (180, 'sample-take2-1')):
     result = make(tmp_path, trained, '--num_outputs=1', f'--qpm={qpm}')
     assert result.returncode == 0, result.stderr
-    sequence = note_seq.midi_file_to_note_sequence(str(tmp_path / 'sample-1.mid'))
+    sequence = note_seq.midi_file_to_note_sequence(
+        str(tmp_path / f'{name}.mid'))
     assert sequence.tempos[0].qpm == pytest.approx(qpm, rel=1e-5)
     starts.append(np.array([n.start_time for n in sequence.notes]))
-    assert soundfile.info(tmp_path / 'sample-1.wav').frames == round(
+    assert soundfile.info(tmp_path / f'{name}.wav').frames == round(
         16 * 60 / qpm * 44100)
     assert page.read_entries(tmp_path / 'index.html')[0]['qpm'] == qpm
   np.testing.assert_allclose(starts[0], 2 * starts[1], atol=2e-3)
@@ -119,6 +120,8 @@ def test_wrong_midi(trained, tmp_path):
   import note_seq
   bad = tmp_path / 'bad.mid'
   bad.write_bytes(b'not MIDI')
+  note_seq.sequence_proto_to_midi_file(
+      note_seq.NoteSequence(), str(tmp_path / 'empty.mid'))
   piano = note_seq.NoteSequence()
   piano.notes.add(pitch=60, velocity=80, end_time=1)
   waltz = note_seq.NoteSequence()
@@ -128,7 +131,7 @@ def test_wrong_midi(trained, tmp_path):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
   converter = common.get_config(conftest.TINY).data_converter
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
-                     ('piano', 'no drums'), ('waltz', '4/4')):
+                     ('piano', 'no drums'), ('empty', 'no notes'), ('waltz', '4/4')):
     with pytest.raises(common.UserError, match=word):
       sample.first_slice(str(tmp_path / f'{name}.mid'), converter)
   conftest.check_sentence(
