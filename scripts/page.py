@@ -245,11 +245,12 @@ def describe(entry):
   """Returns a loop's facts in words, such as '120 beats a minute · funk'."""
   kind = (entry['style'] or 'any style' if entry['mode'] == 'sample' else
           entry['mode'])
+  config, checkpoint = entry['config'], entry['checkpoint']
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', kind,
       *['humanized'] * entry['humanized'], f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}',
-      f'{entry["config"]}, {entry["checkpoint"]}'])
+      checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
 
 
 def flac(path):
