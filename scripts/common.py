@@ -148,6 +148,17 @@ def table(rows, columns):
             for name, row in rows.items())]
 
 
+def write_evaluation(output_dir, result, figures):
+  """Writes an evaluation's numbers, and {file name: matplotlib figure}."""
+  import json
+  os.makedirs(output_dir, exist_ok=True)
+  with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
+    json.dump(result, f, indent=2)
+    f.write('\n')
+  for name, figure in figures.items():
+    figure.savefig(os.path.join(output_dir, name), dpi=100)
+
+
 def sentence(error):
   """Returns what to tell a user about `error`, or None if it is our fault."""
   import tensorflow as tf

@@ -7,7 +7,6 @@ As in training, --examples_path names the train split, with which samples are
 compared; the split that is evaluated lies beside it (drummer-test.tfrecord).
 Prints tables; with --output_dir, also writes evaluation.json and a figure.
 """
-import json
 import os
 import sys
 
@@ -391,7 +390,7 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     examples_path: TFRecord of the train split, or ...
     tfds_name: ... TensorFlow Datasets name.
     split: The split with which to compare.
-    output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
+    output_dir: Where to write evaluation.json and the figures, if anywhere.
   """
   if humanize.can_humanize(config):
     if not examples_path:
@@ -424,14 +423,10 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
                            samples[DEFAULT_TEMPERATURE][:MAPPED])
   print(report(result))
   if output_dir:
-    os.makedirs(output_dir, exist_ok=True)
-    with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
-      json.dump(result, f, indent=2)
-      f.write('\n')
-    plot(result, samples[DEFAULT_TEMPERATURE], reference).savefig(
-        os.path.join(output_dir, 'evaluation.png'), dpi=100)
-    if latents:
-      latents.savefig(os.path.join(output_dir, 'latents.png'), dpi=100)
+    common.write_evaluation(output_dir, result, {
+        'evaluation.png': plot(
+            result, samples[DEFAULT_TEMPERATURE], reference),
+        **({'latents.png': latents} if latents else {})})
   return result
 
 
@@ -448,7 +443,7 @@ def define_flags():
   flags.DEFINE_enum('split', 'validation', ['train', 'validation', 'test'],
                     'The split to evaluate.')
   flags.DEFINE_string('output_dir', None,
-                      'Where to write evaluation.json and evaluation.png.')
+                      'Where to write evaluation.json and the figures.')
 
 
 def main():

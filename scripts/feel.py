@@ -5,7 +5,6 @@ what the drummer did. evaluate.py prints this for configs that humanize.
 """
 import collections
 import copy
-import json
 import os
 import sys
 
@@ -51,6 +50,9 @@ def performances(examples_path, converter):
   Raises:
     common.UserError: if there are none.
   """
+  if not os.path.isfile(examples_path):
+    raise common.UserError(f'There is no {examples_path}; make it with '
+                           'scripts/make_tfrecord.py, or name another.')
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
@@ -252,11 +254,7 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
             'feel': compare(humanizer, train, reference)}
   print(report(result))
   if output_dir:
-    os.makedirs(output_dir, exist_ok=True)
-    with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
-      json.dump(result, f, indent=2)
-      f.write('\n')
     velocities, lateness = humanizer(reference.hits)
-    plot(train, reference, 127 * velocities, lateness).savefig(
-        os.path.join(output_dir, 'evaluation.png'), dpi=100)
+    common.write_evaluation(output_dir, result, {'evaluation.png': plot(
+        train, reference, 127 * velocities, lateness)})
   return result

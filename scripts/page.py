@@ -310,7 +310,8 @@ louder; an orange line shows where a hit off the grid is really played.</p>
 {sections}
 <script type="application/json" id="facts">{facts}</script>
 <script>
-const LEFT = {LEFT}, RIGHT = {RIGHT}, STEPS = {render.STEPS}, RATE = {render.SAMPLE_RATE};
+const LEFT = {LEFT}, RIGHT = {RIGHT};
+const STEPS = {render.STEPS}, RATE = {render.SAMPLE_RATE};
 {SCRIPT}</script>
 </body>
 </html>

@@ -3,11 +3,11 @@
     python3 scripts/train.py --config=hierdec-drums_4bar --run_dir=run \
         --examples_path=dataset/drummer.tfrecord --num_steps=5000 --mode=train
 
-Checkpoints and TensorBoard summaries go to run_dir/train, and at the end a
-picture of the curves to run_dir/training.png. If the validation
+Checkpoints and TensorBoard summaries go to run_dir/train. If the validation
 split lies beside the examples (drummer-validation.tfrecord), the best
-checkpoint on it is kept in run_dir/best, without the optimizer's state. All
-this is copied to --backup_dir in the background, and continued from there.
+checkpoint on it is kept in run_dir/best, without the optimizer's state. These
+two are copied to --backup_dir in the background, and continued from there. When
+training is through, run_dir/training.png shows its curves.
 """
 import contextlib
 import glob
@@ -268,7 +268,8 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
             'metrics/sampled_accuracy': 'sampled_accuracy'}
     writer.add_summary(tf.Summary(value=[
         tf.Summary.Value(tag=tag, simple_value=scores[name])
-        for tag, name in tags.items() if name in scores]), checkpoints.step_of(prefix))
+        for tag, name in tags.items() if name in scores]),
+                       checkpoints.step_of(prefix))
     writer.close()
   print(json.dumps({'checkpoint': prefix, **scores}, indent=2))
 

@@ -400,6 +400,13 @@ def test_export(run_dir, humanizer, dataset, tmp_path):
       '.data-00000-of-00001', '.index']
 
 
+def test_evaluation_without_data(run_dir, tmp_path):
+  conftest.check_sentence(conftest.script(
+      'evaluate.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', f'--examples_path={tmp_path}/x.tfrecord'),
+                          'x.tfrecord')
+
+
 def test_eval_mode(run_dir, dataset):
   result = conftest.script(
       'train.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',

@@ -131,7 +131,8 @@ def test_wrong_midi(trained, tmp_path):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
   converter = common.get_config(conftest.TINY).data_converter
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
-                     ('piano', 'no drums'), ('empty', 'no notes'), ('waltz', '4/4')):
+                     ('piano', 'no drums'), ('empty', 'no notes'),
+                     ('waltz', '4/4')):
     with pytest.raises(common.UserError, match=word):
       sample.first_slice(str(tmp_path / f'{name}.mid'), converter)
   conftest.check_sentence(

@@ -1,9 +1,10 @@
 """The 4-bar drum configs: 4 bars of 16 steps, 9 drums.
 
-Those of patterns have 512 classes a step. Flat models decode 64 steps in a row; hierarchical ones (`hierdec-`, after
-Roberts et al. 2018, arXiv 1803.05428) let a conductor make 16 embeddings, one
-a beat, from each of which 4 steps are decoded. The one that humanizes (Gillick et al.
-2019, arXiv 1905.06118) has a hit, a velocity and an offset for each drum.
+Those of patterns have 512 classes a step. Flat models decode 64 steps in a row;
+hierarchical ones (`hierdec-`, after Roberts et al. 2018, arXiv 1803.05428) let a
+conductor make 16 embeddings, one a beat, from each of which 4 steps are decoded.
+The one that humanizes (Gillick et al. 2019, arXiv 1905.06118) has a hit, a
+velocity and an offset for each drum.
 """
 import copy
 
