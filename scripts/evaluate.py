@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 BATCH_SIZE = 64
-VALIDATION_EXAMPLES = 512  # While training, to bound the time.
+VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
 SAMPLES = 1000
 MAPPED = 50  # Samples in the picture of the latent space.
 DEFAULT_TEMPERATURE = 0.6  # What sample.py and the notebook use.
@@ -374,10 +374,10 @@ def latent_map(evaluator, by_style, loops):
   return plots.plot_latents(mu[:len(names)], names, mu[len(names):])
 
 
-def evenly_spaced(slices, count=VALIDATION_EXAMPLES):
-  """Returns `count` of the slices, or all, evenly spaced."""
-  return slices[np.linspace(0, len(slices) - 1,
-                            min(len(slices), count)).astype(int)]
+def evenly_spaced(slices):
+  """Returns VALIDATION_EXAMPLES of the slices, or all, evenly spaced."""
+  count = min(len(slices), VALIDATION_EXAMPLES)
+  return slices[np.linspace(0, len(slices) - 1, count).astype(int)]
 
 
 def evaluate(config, checkpoint, examples_path=None, tfds_name=None,

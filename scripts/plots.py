@@ -1,4 +1,5 @@
 """Pictures: drum grids, training curves, the latent space."""
+import functools
 import glob
 import os
 
@@ -16,9 +17,9 @@ PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
 WIDTH, ROW = 10, 2.3  # Inches.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
-LANE_OF_PITCH = {}  # {MIDI pitch: index in LANES}; made when first needed.
 
 
+@functools.cache
 def lane_of_pitch(pitch):
   """Returns the index in LANES of a MIDI drum, None if it is none of them.
 
@@ -26,12 +27,12 @@ def lane_of_pitch(pitch):
   General MIDI's.
   """
   from magenta.models.music_vae import data
-  if not LANE_OF_PITCH:
-    for classes in (data.REDUCED_DRUM_PITCH_CLASSES,
-                    data.ROLAND_DRUM_PITCH_CLASSES):
-      LANE_OF_PITCH.update((p, lane) for lane, pitches in enumerate(classes)
-                           for p in pitches)
-  return LANE_OF_PITCH.get(pitch)
+  for classes in (data.ROLAND_DRUM_PITCH_CLASSES,
+                  data.REDUCED_DRUM_PITCH_CLASSES):
+    for lane, pitches in enumerate(classes):
+      if pitch in pitches:
+        return lane
+  return None
 
 
 def nearest_step(start):
@@ -52,12 +53,13 @@ def hits(sequence):
   return [hit for hit in found if hit[0] is not None]
 
 
-def drum_grid(axis, sequence, title='', steps=render.STEPS, labels=True):
+def drum_grid(axis, sequence, title='', labels=True):
   """Draws the hits of a NoteSequence on 16 steps a bar.
 
   The darker, the louder. Hits that were not played on their step have a line
   where they were played.
   """
+  steps = render.STEPS
   is_human = False
   for lane, start, velocity in hits(sequence):
     step = nearest_step(start)

@@ -104,7 +104,8 @@ def encode(model, midi_paths, converter):
 def print_styles(config_name, run_dir=None, checkpoint_file=None):
   """Prints the styles that `sample` takes, and of how many loops they are."""
   common.music_vae()
-  kept = styles.load(common.find_checkpoint(run_dir, checkpoint_file, config_name))
+  kept = styles.load(
+      common.find_checkpoint(run_dir, checkpoint_file, config_name))
   for name, count in sorted(zip(kept['names'], kept['counts']),
                             key=lambda pair: -pair[1]):
     print(f'{name}: {count} training loops')

@@ -38,6 +38,37 @@ def test_committed_form_cells_without_outputs():
   assert '| Run |' in nb.cells[0].source
 
 
+def test_first_bars_keep_an_early_first_hit(tmp_path):
+  """However short it is; what is before its bar does not count."""
+  import common
+  common.music_vae()
+  import note_seq
+  import notebook_cells
+  sequence = note_seq.NoteSequence()
+  sequence.tempos.add(qpm=120)
+  for start in (3.98, 4.5, 5., 11.9, 12.1):  # A bar takes 2 s.
+    sequence.notes.add(pitch=36, velocity=90, is_drum=True, instrument=9,
+                       start_time=start, end_time=start + 0.01)
+  sequence.notes.add(pitch=60, velocity=90, start_time=0, end_time=9)
+  path = str(tmp_path / 'early.mid')
+  note_seq.sequence_proto_to_midi_file(sequence, path)
+  loop = notebook_cells.first_bars(path)
+  assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.52, 1.02, 7.92]
+
+
+def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
+  import common
+  common.music_vae()
+  import notebook_cells
+  own = str(conftest.ROOT / 'weights' / 'hierdec-drums_4bar')
+  find = lambda run: notebook_cells.find_weights(
+      str(tmp_path), run, 'hierdec-drums_4bar')
+  assert find('my_run') == find('') == own
+  assert 'my_run has no finished weights' in capsys.readouterr().out
+  (tmp_path / 'my_run' / 'weights').mkdir(parents=True)
+  assert find('my_run') == str(tmp_path / 'my_run' / 'weights')
+
+
 @pytest.fixture(scope='module', params=['colab', 'jupyterlab'])
 def executed(request, groove_zip, colab_python, tmp_path_factory):
   """The cells, executed on Colab's versions.

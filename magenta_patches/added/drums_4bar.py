@@ -55,8 +55,6 @@ SIZES = {
 RECIPE = dict(batch_size=64, warmup_steps=300, adam_beta2=0.99,
               adam_epsilon=1e-6, dropout_keep_prob=0.8, augment_probability=0.1,
               sampling_schedule='constant', sampling_rate=0.)
-HUMANIZE = 'groovae_4bar_humanize'
-
 RECIPE_CONFIGS = ('hierdec-drums_4bar', 'flat-drums_4bar_roland')
 
 
@@ -131,7 +129,7 @@ def make_humanize_config(two_bars):
 
 def register(config_map, config_cls):
   """Adds the configs above to Magenta's CONFIG_MAP."""
-  config_map[HUMANIZE] = make_humanize_config(
+  config_map['groovae_4bar_humanize'] = make_humanize_config(
       config_map['groovae_2bar_humanize'])
   for name, row in SIZES.items():
     config_map[name] = make_config(config_cls, *row)
