@@ -38,10 +38,10 @@ PATCHES = (
         (Edit(
             'Magenta builds TF1 graphs with RNN cells that Keras 3 no longer '
             'has; tf_keras (Keras 2) still has them, if it is chosen before '
-            'TensorFlow first touches Keras.',
+            'TensorFlow first touches Keras, whatever the environment says.',
             'import magenta.common.beam_search\n',
             'import os\n'
-            "os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')\n"
+            "os.environ['TF_USE_LEGACY_KERAS'] = '1'\n"
             'import magenta.common.beam_search\n'),)),
     Patch(
         'magenta/contrib/rnn.py',
@@ -131,6 +131,21 @@ PATCHES = (
              'try_gcs=True))\n',
              '        packed_slices.prepared_tfds(tfds_name).as_dataset(\n'
              '            split=tfds.Split.VALIDATION))\n'),
+         Edit(
+             "GrooveConverter raised KeyError on every pitch that its map has "
+             'not; what is none of its drums is left out, as by '
+             'DrumsConverter.',
+             '    beat_length = 60. / quantized_sequence.tempos[0].qpm\n'
+             '    step_length = beat_length / (\n'
+             '        quantized_sequence.quantization_info.steps_per_quarter)\n',
+             '    drums = [n for n in quantized_sequence.notes\n'
+             '             if n.is_drum and n.pitch in self.pitch_class_map]\n'
+             '    del quantized_sequence.notes[:]\n'
+             '    quantized_sequence.notes.extend(drums)\n'
+             '\n'
+             '    beat_length = 60. / quantized_sequence.tempos[0].qpm\n'
+             '    step_length = beat_length / (\n'
+             '        quantized_sequence.quantization_info.steps_per_quarter)\n'),
          Edit(
              "tf.data's unbatch() crashes (SIGSEGV, seen on TF 2.18 to 2.21) "
              'on slices without elements, which is what controls of depth 0 '

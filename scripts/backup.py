@@ -16,6 +16,7 @@ import threading
 import time
 
 import common
+import runs
 from tqdm import tqdm
 
 RETRY_SECONDS = 60  # After a failure.
@@ -23,7 +24,6 @@ SLOW_SECONDS = 60  # A copy that a new checkpoint finds this old is slow.
 STALL_SECONDS = 120  # How long to wait, at the start and end, if nothing moves.
 CHUNK = 4 << 20
 TMP = '.tmp'
-BEST_JSON = 'best.json'
 FILE = re.compile(r'(model\.ckpt-\d+)\.(data-\d{5}-of-\d{5}|index)')
 
 
@@ -380,7 +380,7 @@ class Backup:
 
   def _restore_best(self, best, stage):
     from magenta.models.music_vae import checkpoints
-    best_json = read(best, BEST_JSON)
+    best_json = read(best, runs.BEST_JSON)
     if best_json is None:
       return
     name = best_name(best_json)
@@ -391,7 +391,7 @@ class Backup:
       return
     self._install(stage, files, 'best')
     folder = os.path.join(self._run, 'best')
-    self._put(best_json, os.path.join(folder, BEST_JSON))
+    self._put(best_json, os.path.join(folder, runs.BEST_JSON))
     checkpoints.remove_others(os.path.join(folder, name))
     checkpoints.repair(folder)
 
@@ -420,7 +420,7 @@ class Backup:
                  'copied before it is as far. Run this again to continue from '
                  'there, or name another --backup_dir.')
       return False
-    best_json = read(local_best, BEST_JSON)
+    best_json = read(local_best, runs.BEST_JSON)
     name = best_name(best_json)
     size = sum(sizes(local, newest).values())
     best_size = sum(sizes(local_best, name).values()) if name else 0
@@ -443,7 +443,7 @@ class Backup:
         self._make_room(train, best_size)
         if not self._copy_checkpoint(local_best, name, best):
           return False
-      self._put(best_json, os.path.join(best, BEST_JSON))
+      self._put(best_json, os.path.join(best, runs.BEST_JSON))
       self._keep(best, [name])
 
     for file in list_events(local):

@@ -3,11 +3,15 @@
 Import this before TensorFlow.
 """
 import errno
+import functools
 import gc
 import os
 import pathlib
 import sys
+import tarfile
+import tempfile
 import warnings
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -45,6 +49,10 @@ def music_vae():
   from magenta.models.music_vae import configs
   import tensorflow as tf
   from tensorflow.python.util import deprecation
+  if not tf.keras.Model.__module__.startswith('tf_keras'):
+    raise UserError('Magenta needs Keras 2 (tf_keras), but Keras 3 has been used '
+                    'before it in this session; restart it, and do not set '
+                    'TF_USE_LEGACY_KERAS=0.')
   # As Magenta's console commands do by tf.disable_v2_behavior(): each decoder's
   # loop then has random numbers of its own, and graphs start faster.
   tf.compat.v1.disable_control_flow_v2()
@@ -87,9 +95,10 @@ def restore(saver, sess, checkpoint):
   Raises:
     UserError: if the checkpoint does not fit the graph.
   """
+  from magenta.models.music_vae import checkpoints
   import tensorflow.compat.v1 as tf
   try:
-    saver.restore(sess, checkpoint)
+    saver.restore(sess, checkpoints.plain(checkpoint))
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
     raise UserError(does_not_fit(checkpoint)) from e
@@ -105,8 +114,8 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
 
   Args:
     run_dir: A training run; its newest complete checkpoint is meant.
-    checkpoint_file: Instead, a checkpoint (with or without .index), or a folder
-      of checkpoints.
+    checkpoint_file: Instead, a checkpoint (with or without .index), a folder
+      of checkpoints, or a tar file with one.
     config_name: With neither, the weights of this config in weights/ are meant.
 
   Raises:
@@ -123,7 +132,9 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
     raise UserError('Give either --run_dir or --checkpoint_file.')
   path = os.path.expanduser(
       checkpoint_file or os.path.join(run_dir, 'train'))
-  if checkpoint_file and not os.path.isdir(path):
+  if checkpoint_file and os.path.isfile(path) and tarfile.is_tarfile(path):
+    path = unpack(path)
+  elif checkpoint_file and not os.path.isdir(path):
     path = path.removesuffix('.index')
     if not os.path.exists(path + '.index'):
       raise UserError(f'There is no checkpoint {path}.')
@@ -135,6 +146,48 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
     return checkpoints.newest_complete(path)
   except FileNotFoundError as e:
     raise UserError(str(e)) from e
+
+
+@functools.cache
+def _unpacked():
+  """A folder for what tar files hold, which goes when the program ends."""
+  return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def unpack(path):
+  """Returns the folder of the checkpoint in a tar file, as Magenta publishes them.
+
+  Raises:
+    UserError: if there is none in it, or the file is damaged.
+  """
+  folder = os.path.join(_unpacked().name, str(len(os.listdir(_unpacked().name))),
+                        os.path.basename(path))
+  try:
+    with tarfile.open(path) as tar:
+      tar.extractall(folder, filter='data')
+  except (tarfile.TarError, EOFError, zlib.error) as e:
+    raise UserError(f'{path} is damaged ({e}); get it again.') from e
+  found = [str(p.parent) for p in pathlib.Path(folder).rglob('*.index')]
+  if not found:
+    raise UserError(f'There is no checkpoint in {path}.')
+  return found[0]
+
+
+def printable(path):
+  """Returns a path as text that can be printed and kept, part by part.
+
+  A name whose bytes are not UTF-8 was most likely made by a Korean Windows, whose
+  zips have CP949; where it was not, what is no letter is replaced.
+  """
+  def decode(part):
+    for encoding in ('utf-8', 'cp949'):
+      try:
+        return part.decode(encoding)
+      except UnicodeDecodeError:
+        pass
+    return part.decode('utf-8', 'replace')
+  return '/'.join(map(decode, os.fsencode(path).split(b'/')))
 
 
 def cell(value):
@@ -194,6 +247,7 @@ def run(main, define_flags, arguments=()):
     arguments: What those arguments are called.
   """
   from absl import app
+  from absl import flags
   def guarded(fn):
     try:
       return fn()
@@ -213,6 +267,12 @@ def run(main, define_flags, arguments=()):
                       'look like --name=value, and --help lists them.')
     if len(given) < len(arguments):
       raise UserError(f'This takes {" and ".join(arguments)}; --help says more.')
-    return main(*given)
+    for name in flags.FLAGS:
+      flag = flags.FLAGS[name]
+      if isinstance(flag.value, str) and flag.value.startswith('~'):
+        flag.value = os.path.expanduser(flag.value)
+    return main(*map(os.path.expanduser, given))
+  # A name that is not UTF-8 can be in any sentence.
+  sys.stdout.reconfigure(errors='backslashreplace')
   guarded(define_flags)
   app.run(lambda argv: guarded(lambda: checked_main(argv)))

@@ -5,8 +5,10 @@
 
 As in training, --examples_path names the train split, with which samples are
 compared; the split that is evaluated lies beside it (drummer-test.tfrecord).
-Prints tables; with --output_dir, also writes evaluation.json and a figure.
+Prints tables; with --output_dir, also writes evaluation.json and a figure. The
+samples at the default temperature are read from written MIDI files.
 """
+import copy
 import os
 import sys
 
@@ -16,7 +18,9 @@ import feel
 import groove_metrics
 import humanize
 import make_tfrecord
+import midi
 import plots
+import render
 import styles
 from absl import flags
 import numpy as np
@@ -71,21 +75,21 @@ class Evaluator:
 
     Args:
       config: A config of slices (see `packed_slices.can_pack`).
-      sample: Whether to measure sampled accuracy, and to decode; not with
-        configs of hits, velocities and offsets.
+      sample: Whether to measure sampled accuracy, and to decode; not where the
+        decoder has to be told the hits.
       seed: For the latents drawn from the encoder, and for sampling.
 
     Raises:
       common.UserError: if the config is not of drum slices.
     """
-    import copy
     import tensorflow.compat.v1 as tf
     import tensorflow_probability as tfp
     from magenta.models.music_vae import packed_slices
     if not packed_slices.can_pack(config):
       raise common.UserError(
-          'Evaluation knows only configs of fixed slices, such as '
-          'hierdec-drums_4bar.')
+          'This knows only drum configs whose data are slices of one length, '
+          'such as hierdec-drums_4bar and groovae_4bar; for others, train.py '
+          '--mode=eval says how well a checkpoint fits their data.')
     config = copy.deepcopy(config)
     self._config, hparams, model = config, config.hparams, config.model
     hparams.batch_size = BATCH_SIZE
@@ -106,7 +110,8 @@ class Evaluator:
           self._slices, config.data_converter)
       targets = tf.to_float(outputs)
       lengths.set_shape([BATCH_SIZE])
-      controls = tf.to_float(controls) if is_groove else None
+      is_told = config.data_converter.control_depth > 0
+      controls = tf.to_float(controls) if is_told else None
       posterior = model.encode(inputs, lengths, controls)
       self._mu, self._sigma = posterior.loc, posterior.stddev()
       self._z = posterior.sample()
@@ -119,17 +124,22 @@ class Evaluator:
       self._scores = {
           'reconstruction_loss': loss,
           'kl_bits': kl / np.log(2)}
-      if not is_groove:
-        self._scores['teacher_forced_accuracy'] = tf.reduce_mean(
-            tf.to_float(tf.equal(
-                tf.argmax(decoded.rnn_output, -1, output_type=tf.int32),
-                self._slices)), axis=1)
+      if is_groove:
+        drums = groove_metrics.DRUMS
+        right = tf.reduce_all(tf.equal(decoded.rnn_output[..., :drums] > 0,
+                                       self._slices[..., :drums] > 0), axis=-1)
+      else:
+        right = tf.equal(tf.argmax(
+            decoded.rnn_output, -1, output_type=tf.int32), self._slices)
+      self._scores['teacher_forced_accuracy'] = tf.reduce_mean(
+          tf.to_float(right), axis=1)
       self._sampled = None
-      if sample and not is_groove:
+      if sample and not is_told:
         self._temperature = tf.placeholder_with_default(1., [])
         samples, _ = model.sample(BATCH_SIZE, max_length=steps, z=self._z,
                                   temperature=self._temperature)
-        self._sampled = tf.argmax(samples, -1, output_type=tf.int32)
+        self._sampled = samples if is_groove else tf.argmax(
+            samples, -1, output_type=tf.int32)
       self._saver = tf.train.Saver()
       self._sess = tf.Session()
 
@@ -151,7 +161,7 @@ class Evaluator:
     return {k: np.concatenate([p[k] for p in parts]) for k in fetches}
 
   def score(self, slices, progress=None):
-    """Returns the means of RECONSTRUCTION's numbers over [loops, steps].
+    """Returns the means of RECONSTRUCTION's numbers over slices.
 
     With `sample`, also precision, recall and F1 of each drum's hits in the
     sampled loops.
@@ -165,6 +175,7 @@ class Evaluator:
     scores['loss'] = scores['reconstruction_loss'] + hparams.max_beta * (
         np.log(2) * np.maximum(scores['kl_bits'] - hparams.free_bits, 0))
     if sampled is not None:
+      sampled, slices = map(groove_metrics.patterns, (sampled, slices))
       scores['sampled_accuracy'] = sampled == slices
     means = {'examples': len(slices)}
     means.update((k, float(scores[k].mean(dtype=float)))
@@ -183,25 +194,50 @@ class Evaluator:
     return posterior['mu'], posterior['sigma']
 
   def decode(self, z, temperature, progress=None):
-    """Returns loops, [loops, steps], sampled from latents [loops, z_size]."""
+    """Returns slices, sampled from latents [loops, z_size]."""
     return self._run({'sampled': self._sampled}, self._z,
                      np.asarray(z, np.float32), progress,
                      {self._temperature: temperature})['sampled']
 
 
-def evaluate_samples(evaluator, z_size, train, reference, seed=0):
+def deliver(config, slices):
+  """Returns slices as they are in the MIDI files that sample.py would write.
+
+  Args:
+    config: A config of drum slices.
+    slices: What Evaluator.decode returned.
+  """
+  converter = copy.copy(config.data_converter)
+  converter.set_mode('infer')
+  is_groove = slices.ndim == 3
+  sequences = converter.from_tensors(
+      slices if is_groove else np.eye(converter.output_depth)[slices])
+  bars = slices.shape[1] // midi.STEPS_PER_BAR
+  read = np.zeros(slices.shape[:2] + (3, groove_metrics.DRUMS))
+  for i, hits in enumerate(render.deliver(
+      [render.as_loop(sequence, bars=bars) for sequence in sequences])):
+    for pitch, start, velocity in hits:
+      step = midi.nearest_step(start)
+      if step < slices.shape[1]:  # A last hit may be played after its loop.
+        read[i, step, :, plots.lane_of_pitch(pitch)] = (
+            1, velocity / 127, 2 * (step - start))
+  read = read.reshape(slices.shape[:2] + (-1,))
+  return read.astype(np.float32) if is_groove else groove_metrics.patterns(read)
+
+
+def evaluate_samples(evaluator, config, train, reference, seed=0):
   """Compares loops from the prior, a floor and baselines with `reference`.
 
   Args:
     evaluator: An Evaluator with a checkpoint loaded.
-    z_size: Size of the latent.
+    config: Its config.
     train: The train split's loops, [loops, steps].
     reference: The evaluated split's loops.
     seed: For what is drawn.
 
   Returns:
-    {what the loops are: SAMPLE_COLUMNS' numbers}, and the samples by
-    temperature.
+    {what the loops are: SAMPLE_COLUMNS' numbers}, and the slices that were
+    sampled at the default temperature.
   """
   rng = np.random.RandomState(seed)
   distance = groove_metrics.Distance(train, reference)
@@ -210,11 +246,12 @@ def evaluate_samples(evaluator, z_size, train, reference, seed=0):
   rows = {'the split itself': describe(reference),
           'floor: training loops': describe(
               train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
-  samples = {}
-  z = rng.standard_normal((SAMPLES, z_size))
+  z = rng.standard_normal((SAMPLES, config.hparams.z_size))
   for t in TEMPERATURES:
-    samples[t] = evaluator.decode(z, t, f'Sampling at {t}')
-    rows[f'samples, temperature {t}'] = describe(samples[t])
+    slices = evaluator.decode(z, t, f'Sampling at {t}')
+    if t == DEFAULT_TEMPERATURE:
+      samples = slices = deliver(config, slices)
+    rows[f'samples, temperature {t}'] = describe(groove_metrics.patterns(slices))
   rows['baseline: bars of different loops'] = describe(
       groove_metrics.mixed_bars(train, SAMPLES, rng))
   rows['baseline: each hit for itself'] = describe(
@@ -225,6 +262,11 @@ def evaluate_samples(evaluator, z_size, train, reference, seed=0):
 def evaluate_interpolation(evaluator, reference, seed=0):
   """Compares slerp between loops' latents with mixing the loops' steps.
 
+  Args:
+    evaluator: An Evaluator with a checkpoint loaded.
+    reference: The evaluated split's slices.
+    seed: For what is drawn.
+
   Returns:
     {'slerp' or 'mixing': {'hits_changed': mean hits that differ between
     neighbouring points, [POINTS - 1]; 'bar_similarity': of the inner points}}.
@@ -232,12 +274,13 @@ def evaluate_interpolation(evaluator, reference, seed=0):
   rng = np.random.RandomState(seed)
   a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
   mu, _ = evaluator.encode(np.concatenate([a, b]))
+  a, b = map(groove_metrics.patterns, (a, b))
   shares = np.linspace(0, 1, POINTS)
   z = np.concatenate([[slerp(p, q, t) for p, q in zip(mu[:PAIRS], mu[PAIRS:])]
                       for t in shares])
   paths = {
-      'slerp': np.split(
-          evaluator.decode(z, GREEDY, 'Interpolating'), POINTS),
+      'slerp': np.split(groove_metrics.patterns(
+          evaluator.decode(z, GREEDY, 'Interpolating')), POINTS),
       'mixing': [groove_metrics.mix(a, b, t, rng) for t in shares]}
   return {
       name: {'hits_changed': [float(groove_metrics.hamming(p, q).mean())
@@ -338,7 +381,7 @@ def split_path(examples_path, split):
 
 
 def load_split(config, examples_path, tfds_name, split):
-  """Returns a split's slices, [loops, steps].
+  """Returns a split's slices, as `packed_slices.pack` has them.
 
   Args:
     config: A config of drum slices.
@@ -356,7 +399,7 @@ def load_split(config, examples_path, tfds_name, split):
       tfds_name, split)
   if not len(slices):
     raise common.UserError(
-        f'There is no 4-bar slice of drums in the {split} split.')
+        f'{packed_slices.NO_SLICES} This is about the {split} split.')
   return slices
 
 
@@ -365,8 +408,8 @@ def latent_map(evaluator, by_style, loops):
 
   Args:
     evaluator: An Evaluator with a checkpoint loaded.
-    by_style: {style: [loops, steps]}, as `styles.slices_by_style` returns it.
-    loops: Sampled (or other) loops to mark: [loops, steps].
+    by_style: {style: slices}, as `styles.slices_by_style` returns it.
+    loops: Slices of sampled (or other) loops to mark.
   """
   slices = np.concatenate([*by_style.values(), loops])
   mu, _ = evaluator.encode(slices, 'Encoding')
@@ -398,6 +441,10 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
                              '--examples_path, not with --tfds_name.')
     return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
   evaluator = Evaluator(config)
+  if config.data_converter.control_depth:
+    raise common.UserError('Models of this config need to be told the hits, so '
+                           'nothing can be sampled; train.py --mode=eval says '
+                           'how well a checkpoint fits its data.')
   reference, train = (load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
   if min(len(reference), len(train)) < 2:
@@ -407,7 +454,7 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   result = {'checkpoint': checkpoint, 'split': split,
             'reconstruction': evaluator.score(reference, 'Reconstructing')}
   result['samples'], samples = evaluate_samples(
-      evaluator, config.hparams.z_size, train, reference)
+      evaluator, config, *map(groove_metrics.patterns, (train, reference)))
   result['interpolation'] = evaluate_interpolation(evaluator, reference)
   latents = None
   if examples_path and os.path.exists(os.path.join(
@@ -419,13 +466,12 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     if set(kept['names']) <= set(by_style):  # Not so with a user's own MIDI.
       result['styles'] = styles.evaluate_styles(
           evaluator, kept, by_style, real, DEFAULT_TEMPERATURE)
-      latents = latent_map(evaluator, real,
-                           samples[DEFAULT_TEMPERATURE][:MAPPED])
+      latents = latent_map(evaluator, real, samples[:MAPPED])
   print(report(result))
   if output_dir:
     common.write_evaluation(output_dir, result, {
         'evaluation.png': plot(
-            result, samples[DEFAULT_TEMPERATURE], reference),
+            result, *map(groove_metrics.patterns, (samples, reference))),
         **({'latents.png': latents} if latents else {})})
   return result
 

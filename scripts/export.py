@@ -3,7 +3,7 @@
     python3 scripts/export.py --config=hierdec-drums_4bar --run_dir=run \
         --examples_path=dataset/drummer.tfrecord --output_dir=weights/mine
 
-Takes run_dir/best (the newest checkpoint, if there is no best), leaves out the
+Takes run_dir/best (the newest checkpoint, if there is no best of these data), leaves out the
 optimizer's state, makes the latent space fit the prior that is sampled from, and
 keeps where each style lies in it (styles.npz). What comes is a checkpoint like
 any other, for stock Magenta too.
@@ -15,7 +15,9 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
+import groove_metrics
 import humanize
+import runs
 import styles
 from absl import flags
 import numpy as np
@@ -122,6 +124,22 @@ def density_shift(decode, z_size, silent_share, seed=0):
   return shift
 
 
+def refuse_run(output_dir):
+  """Raises common.UserError if a folder has what training goes on from.
+
+  Exporting replaces all checkpoints of its folder.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  if os.path.exists(os.path.join(output_dir, runs.BEST_JSON)) or any(
+      name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
+      for name in tf.train.load_checkpoint(
+          checkpoints.plain(prefix)).get_variable_to_shape_map()):
+    raise common.UserError(
+        f'{output_dir} holds checkpoints of a run, which would be replaced; name '
+        'another --output_dir, such as RUN/weights.')
+
+
 def export(config, run_dir, examples_path, output_dir):
   """Writes the best checkpoint of a run, as said above, and its styles.
 
@@ -135,13 +153,19 @@ def export(config, run_dir, examples_path, output_dir):
     The new checkpoint's prefix.
 
   Raises:
-    common.UserError: if the run has no checkpoint.
+    common.UserError: if the run has no checkpoint, or the output_dir is a run's.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  best = os.path.join(run_dir, 'best')
-  prefix = (common.find_checkpoint(checkpoint_file=best)
-            if os.path.isdir(best) else common.find_checkpoint(run_dir))
+  from magenta.models.music_vae import packed_slices
+  if not (packed_slices.can_pack(config) and (
+      humanize.can_humanize(config) or not config.data_converter.control_depth)):
+    raise common.UserError(
+        'Only drum configs whose data are slices of one length, such as '
+        "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
+        'checkpoints are sampled as they are, with --run_dir.')
+  refuse_run(output_dir)
+  prefix = runs.find_finished(run_dir, runs.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
   if humanize.can_humanize(config):  # Its latents are never sampled.
     checkpoints.save_slim(prefix, new_prefix)
@@ -161,8 +185,12 @@ def export(config, run_dir, examples_path, output_dir):
     checkpoints.save(tensors, standardized)
     evaluator.load(standardized)
   shift = density_shift(
-      lambda z: evaluator.decode(z, evaluate.DEFAULT_TEMPERATURE, 'Sampling'),
-      mu.shape[1], np.mean(slices == 0))
+      lambda z: groove_metrics.patterns(evaluator.decode(
+          z, evaluate.DEFAULT_TEMPERATURE, 'Sampling')),
+      mu.shape[1], np.mean(groove_metrics.patterns(slices) == 0))
+  styles_path = os.path.join(output_dir, styles.STYLES_FILE)
+  if os.path.exists(styles_path):
+    os.remove(styles_path)  # Of the weights that are replaced.
   checkpoints.save(change_latent(tensors, shift, np.eye(len(shift))), new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
@@ -172,7 +200,8 @@ def export(config, run_dir, examples_path, output_dir):
           f'{examples_path} do not say them as those of GMD do.')
     return new_prefix
   kept = styles.fit(evaluator, by_style)
-  np.savez_compressed(os.path.join(output_dir, styles.STYLES_FILE), **kept)
+  np.savez_compressed(styles_path, checkpoint=os.path.basename(new_prefix),
+                      **kept)
   print(f'{new_prefix}, and the styles ' + ', '.join(
       f'{s} ({n})' for s, n in zip(kept['names'], kept['counts'])) + '.')
   return new_prefix

@@ -1,7 +1,8 @@
 """Says in numbers how human the dynamics and timing of a humanizer are.
 
 Real performances are quantized and flattened, then humanized, and compared with
-what the drummer did. evaluate.py prints this for configs that humanize.
+what the drummer did. What is measured are the MIDI files that sample.py
+--humanize writes. evaluate.py prints this for configs that humanize.
 """
 import collections
 import copy
@@ -12,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import humanize
 import make_tfrecord
+import midi
 import plots
 import render
 import numpy as np
@@ -57,7 +59,7 @@ def performances(examples_path, converter):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   converter = copy.copy(converter)
-  converter._hop_size = None
+  converter._hop_size = converter._split_bars * converter._steps_per_bar
   slices, step_ms, names = [], [], []
   for record in tf.python_io.tf_record_iterator(examples_path):
     sequence = note_seq.NoteSequence.FromString(record)
@@ -79,7 +81,7 @@ def means(train, values):
 
   Where the drum never plays in `train`, its mean over all steps.
   """
-  by_step = [part.reshape(-1, render.BARS, render.STEPS_PER_BAR, humanize.DRUMS)
+  by_step = [part.reshape(-1, render.BARS, midi.STEPS_PER_BAR, humanize.DRUMS)
              for part in (values * train.hits, train.hits)]
   total, count = (part.sum(axis=(0, 1)) for part in by_step)
   overall = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
@@ -89,7 +91,7 @@ def means(train, values):
 
 def repetition(hits, velocities):
   """Returns the correlation of velocities with those a bar before."""
-  shape = [-1, render.BARS, render.STEPS_PER_BAR, humanize.DRUMS]
+  shape = [-1, render.BARS, midi.STEPS_PER_BAR, humanize.DRUMS]
   hits, velocities = hits.reshape(shape), velocities.reshape(shape)
   both = hits[:, 1:] & hits[:, :-1]
   return correlation(velocities[:, 1:][both], velocities[:, :-1][both])
@@ -138,16 +140,52 @@ def describe(reference, velocities, lateness):
                     plots.LANES, hits.sum(axis=(0, 1)), timing, velocity)}}
 
 
-def compare(humanizer, train, reference):
-  """Returns {REAL, the baselines and HUMANIZED: `describe`'s numbers}."""
-  velocities, lateness = humanizer(reference.hits)
+def deliver(humanizer, reference):
+  """Humanizes slices as sample.py does, and reads the files it would write.
+
+  Args:
+    humanizer: A humanize.Humanizer.
+    reference: Performances, of which only the hits and the tempo are used.
+
+  Returns:
+    velocities, 1 to 127, and lateness, in steps, of each hit: two of
+    [slices, 64, 9].
+
+  Raises:
+    common.UserError: if a file has another pattern.
+  """
+  flat = [as_sequence(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
+          for hits in reference.hits]
+  loops = [render.as_loop(sequence, 15_000 / step_ms)
+           for sequence, step_ms in zip(
+               humanize.humanize_loops(flat, humanizer),
+               reference.step_ms.ravel())]
+  velocities, lateness = np.zeros((2,) + reference.hits.shape)
+  for i, hits in enumerate(render.deliver(loops)):
+    for pitch, start, velocity in hits:
+      cell = i, midi.nearest_step(start), plots.lane_of_pitch(pitch)
+      velocities[cell], lateness[cell] = velocity, start - cell[1]
+  if not np.array_equal(velocities > 0, reference.hits):
+    raise common.UserError('The written loops have other patterns than the '
+                           'performances; this is a fault of humanize.py.')
+  return velocities, lateness
+
+
+def compare(delivered, train, reference):
+  """Returns {REAL, the baselines and HUMANIZED: `describe`'s numbers}.
+
+  Args:
+    delivered: What `deliver` returned.
+    train: Performances of the train split.
+    reference: Those of the evaluated one.
+  """
   average = train.velocities[train.hits].mean(dtype=float)
   return {
       REAL: describe(reference, reference.velocities, reference.lateness),
       FLAT: describe(reference, average, 0.),
       MEAN: describe(reference, means(train, train.velocities),
                      means(train, train.lateness)),
-      HUMANIZED: describe(reference, 127 * velocities, lateness)}
+      HUMANIZED: describe(reference, *delivered)}
 
 
 def report(result):
@@ -231,7 +269,7 @@ def plot(train, reference, velocities, lateness):
       ((reference.velocities[i], reference.lateness[i]),
        (np.full(hits.shape[1:], average), np.zeros(hits.shape[1:])),
        (velocities[i], lateness[i]))):
-    plots.drum_grid(axis, as_sequence(hits[i], *how), title)
+    plots.drum_grid(axis, plots.hits(as_sequence(hits[i], *how)), title=title)
   return figure
 
 
@@ -249,12 +287,12 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
   train, reference = (performances(
       str(make_tfrecord.split_path(examples_path, s)), config.data_converter)
                       for s in ('train', split))
+  delivered = deliver(humanizer, reference)
   result = {'checkpoint': checkpoint, 'split': split,
             'slices': len(reference.hits), 'hits': int(reference.hits.sum()),
-            'feel': compare(humanizer, train, reference)}
+            'feel': compare(delivered, train, reference)}
   print(report(result))
   if output_dir:
-    velocities, lateness = humanizer(reference.hits)
     common.write_evaluation(output_dir, result, {'evaluation.png': plot(
-        train, reference, 127 * velocities, lateness)})
+        train, reference, *delivered)})
   return result

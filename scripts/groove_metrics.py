@@ -1,23 +1,32 @@
 """What can be measured of sets of drum loops, with NumPy alone.
 
-A set of loops is an integer array [loops, 64]: a class a step, with one bit for
-each of Magenta's nine drums.
+A set of loops is an integer array [loops, steps]: a class a step, with one bit for
+each of Magenta's nine drums; 64 steps for most.
 """
 import numpy as np
 
-BARS = 4
 STEPS_PER_BAR = 16
 DRUMS = 9
-# Which features say where the drums fall, how dense a loop is, how it repeats.
-GROUPS = (slice(0, STEPS_PER_BAR * DRUMS),
-          slice(STEPS_PER_BAR * DRUMS, STEPS_PER_BAR * DRUMS + BARS),
-          slice(STEPS_PER_BAR * DRUMS + BARS, None))
+
+
+def patterns(slices):
+  """Returns the loops of a converter's slices, whatever else they say.
+
+  Args:
+    slices: [loops, steps] of classes, or [loops, steps, 3 * drums] of hits,
+      velocities and offsets.
+  """
+  if slices.ndim == 2:
+    return slices
+  return ((slices[..., :DRUMS] > 0.5) << np.arange(DRUMS)).sum(axis=-1)
 
 
 def hits(loops):
   """Returns which drums play: bool, [loops, bars, steps a bar, drums]."""
-  bits = np.asarray(loops)[..., np.newaxis] >> np.arange(DRUMS) & 1
-  return bits.astype(bool).reshape(-1, BARS, STEPS_PER_BAR, DRUMS)
+  loops = np.asarray(loops)
+  bits = loops[..., np.newaxis] >> np.arange(DRUMS) & 1
+  return bits.astype(bool).reshape(
+      len(loops), -1, STEPS_PER_BAR, DRUMS)
 
 
 def bar_similarity(loops):
@@ -26,14 +35,15 @@ def bar_similarity(loops):
   Hits that both bars have, as a share of those that either has; 1 where both
   are silent.
   """
-  h = hits(loops).reshape(-1, BARS, STEPS_PER_BAR * DRUMS)
+  h = hits(loops)
+  h = h.reshape(h.shape[:2] + (-1,))
   both = (h[:, 1:] & h[:, :-1]).sum(axis=-1)
   either = (h[:, 1:] | h[:, :-1]).sum(axis=-1)
   return np.where(either, both / np.maximum(either, 1), 1.)
 
 
 def features(loops):
-  """Returns groove features: [loops, 16 * 9 + 4 + 3].
+  """Returns groove features: [loops, 16 * 9 + bars + bars - 1].
 
   How often each drum falls on each of a bar's steps, hits a step in each bar,
   similarity of neighbouring bars.
@@ -78,7 +88,10 @@ class Distance:
   def __init__(self, train, reference):
     variance = features(train).var(axis=0)
     self._scale = np.empty_like(variance)
-    for group in GROUPS:
+    bars = hits(train).shape[1]
+    falls, density, repeats = STEPS_PER_BAR * DRUMS, bars, bars - 1
+    for group in np.split(np.arange(len(variance)),
+                          np.cumsum([falls, density]))[:3 if repeats else 2]:
       self._scale[group] = np.sqrt(variance[group].sum())
     self._reference = features(reference) / self._scale
 
@@ -91,9 +104,9 @@ def marginal_loops(train, count, rng):
 
   A baseline that knows where in a bar each drum falls, and nothing else.
   """
-  frequency = hits(train).mean(axis=(0, 1))
-  drawn = rng.random_sample(
-      (count, BARS, STEPS_PER_BAR, DRUMS)) < frequency
+  h = hits(train)
+  frequency = h.mean(axis=(0, 1))
+  drawn = rng.random_sample((count,) + h.shape[1:]) < frequency
   return (drawn << np.arange(DRUMS)).sum(axis=-1).reshape(count, -1)
 
 
@@ -102,9 +115,9 @@ def mixed_bars(train, count, rng):
 
   A baseline whose every bar is a drummer's, but which has no thread.
   """
-  bars = train.reshape(len(train), BARS, STEPS_PER_BAR)
-  rows = rng.randint(len(train), size=(count, BARS))
-  return bars[rows, np.arange(BARS)].reshape(count, -1)
+  bars = train.reshape(len(train), -1, STEPS_PER_BAR)
+  rows = rng.randint(len(train), size=(count, bars.shape[1]))
+  return bars[rows, np.arange(bars.shape[1])].reshape(count, -1)
 
 
 def nearest(loops, train, block=256):

@@ -6,23 +6,24 @@ GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums fall on which
 sixteenth of 4 bars, a model trained on drummers says how loud each is and how
 far from its sixteenth. All else in the file stays as it is.
 """
-import collections
+import bisect
 import copy
-import itertools
+import math
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
+import midi
 import plots
-import render
 from absl import flags
 import numpy as np
 
 CONFIG = 'groovae_4bar_humanize'
 DRUMS = len(plots.LANES)
 BATCH_SIZE = 64
-FINE_TICKS = 480  # To a quarter: 1 ms at 120 beats a minute.
+MAX_OFFSET = 0.49  # Steps.
+FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 
 def can_humanize(config):
@@ -51,6 +52,7 @@ class Humanizer:
     model, hparams = config.model, config.hparams
     steps, depth = hparams.max_seq_len, config.data_converter.output_depth
     self.shape = (steps, DRUMS)
+    self.pitch_classes = config.data_converter._pitch_classes
     with tf.Graph().as_default():
       model.build(hparams, depth, is_training=False)
       self._hits = tf.placeholder(tf.float32, [BATCH_SIZE, steps, DRUMS])
@@ -106,29 +108,54 @@ class Humanizer:
     return velocities, -offsets / 2
 
 
-def play(humanizer, hits):
-  """Returns how a drummer would play hits: [(velocity, offset)].
+def play(humanizer, patterns):
+  """Returns how a drummer would play hits: a list of [(velocity, start)] each.
+
+  All patterns in one batch, each 4 bars at a time from its step 0 on.
+
+  Where the hit is on the grid, it moves by all of what the model says; the nearer
+  to the next sixteenth it was played, the less, and halfway between two not at
+  all. So flams, triplets and a drummer's own timing stay in their order, and every
+  hit in its sixteenth.
 
   Args:
     humanizer: A Humanizer.
-    hits: [(start in steps, lane or None)] as `plots.hits` has them; the pattern
-      is read 4 bars at a time from step 0 on.
+    patterns: For each, [(lane or None, start in steps)].
 
   Returns:
-    For each hit, its velocity, 1 to 127, and by how many steps it is late; None
-    for what is none of the nine drums.
+    For each hit, its velocity, 1 to 127, and its new start in steps; None for what
+    is none of the nine drums.
   """
   steps, drums = humanizer.shape
-  cells = [(*divmod(plots.nearest_step(start), steps), lane)
-           for start, lane in hits]
-  slices = np.zeros([1 + max(c[0] for c in cells), steps, drums], bool)
-  for i, step, lane in cells:
-    if lane is not None:
-      slices[i, step, lane] = True
+  cells = [[(*divmod(midi.nearest_step(start), steps), lane)
+            for lane, start in pattern] for pattern in patterns]
+  # Only 4 bars in which something is hit are a slice, however far apart they are.
+  places = {}
+  for i, pattern in enumerate(cells):
+    for part, _, lane in pattern:
+      if lane is not None:
+        places.setdefault((i, part), len(places))
+  if not places:
+    return [[None] * len(pattern) for pattern in patterns]
+  slices = np.zeros([len(places), steps, drums], bool)
+  for i, pattern in enumerate(cells):
+    for part, step, lane in pattern:
+      if lane is not None:
+        slices[places[i, part], step, lane] = True
   velocities, offsets = humanizer(slices)
   velocities = np.clip(np.round(127 * velocities), 1, 127).astype(int)
-  return [(int(velocities[c]), float(offsets[c])) if c[2] is not None else None
-          for c in cells]
+  # So that no rounding, to ticks for example, takes a hit to another sixteenth.
+  offsets = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET)
+  def how(i, cell, start):
+    part, step, lane = cell
+    if lane is None:
+      return None
+    place = places[i, part], step, lane
+    played = start - midi.nearest_step(start)
+    return (int(velocities[place]),
+            start + float(offsets[place]) * (1 - 2 * abs(played)))
+  return [[how(i, cell, start) for cell, (_, start) in zip(*pair)]
+          for i, pair in enumerate(zip(cells, patterns))]
 
 
 def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams=''):
@@ -147,103 +174,115 @@ def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams=''):
 
 
 def humanize_loops(sequences, humanizer):
-  """Returns copies of NoteSequences, played as a drummer would."""
-  result = []
-  for sequence in sequences:
-    sequence = copy.deepcopy(sequence)
-    notes = [note for note in sequence.notes if note.is_drum]
-    if notes:
-      step = 60 / sequence.tempos[0].qpm / 4  # Seconds.
-      played = play(humanizer, [
-          (note.start_time / step, plots.lane_of_pitch(note.pitch))
-          for note in notes])
-      for note, how in zip(notes, played):
-        if how:
-          note.velocity = how[0]
-          note.start_time += how[1] * step
-          note.end_time += how[1] * step
-    result.append(sequence)
-  return result
+  """Returns copies of decoded NoteSequences, played as a drummer would."""
+  sequences = copy.deepcopy(sequences)
+  loops = [([note for note in sequence.notes if note.is_drum],
+            60 / sequence.tempos[0].qpm / midi.STEPS_PER_QUARTER)
+           for sequence in sequences]
+  played = play(humanizer, [
+      [(plots.lane_of_pitch(note.pitch), note.start_time / step)
+       for note in notes] for notes, step in loops])
+  for (notes, step), hows in zip(loops, played):
+    for note, how in zip(notes, hows):
+      if how:
+        length = note.end_time - note.start_time
+        note.velocity, note.start_time = how[0], how[1] * step
+        note.end_time = note.start_time + length
+  return sequences
 
 
-def read_midi(path):
-  """Returns a MIDI file as mido has it, at least FINE_TICKS to a quarter.
+def humanize_tracks(tracks, step, humanizer):
+  """Humanizes the drum hits of tracks that are played together, in place.
 
-  Raises:
-    common.UserError: if there is none, or if it counts in seconds.
-  """
-  import mido
-  if not os.path.isfile(path):
-    raise common.UserError(f'There is no MIDI file {path}.')
-  try:
-    midi = mido.MidiFile(path)
-  except Exception as e:  # Which error it is depends on the damage.
-    raise common.UserError(f'{path} is not a valid MIDI file.') from e
-  if not 0 < midi.ticks_per_beat < 1 << 15:
-    raise common.UserError(f'{path} counts in seconds instead of beats.')
-  finer = -(-FINE_TICKS // midi.ticks_per_beat)
-  midi.ticks_per_beat *= finer
-  for track in midi.tracks:
-    if not track or track[-1].type != 'end_of_track':
-      track.append(mido.MetaMessage('end_of_track'))
-    for message in track:
-      message.time *= finer
-  return midi
-
-
-def find_hits(track):
-  """Returns a track's drum hits: [(index of note_on, index of note_off or None)].
-
-  Drums are those of channel 10; a note_off belongs to the first hit of its pitch
-  that has none yet.
-  """
-  found, sounding = {}, collections.defaultdict(collections.deque)
-  for i, message in enumerate(track):
-    if message.type not in ('note_on', 'note_off') or (
-        message.channel != render.DRUM_CHANNEL):
-      continue
-    if message.type == 'note_on' and message.velocity:
-      found[i] = None
-      sounding[message.note].append(i)
-    elif sounding[message.note]:
-      found[sounding[message.note].popleft()] = i
-  return list(found.items())
-
-
-def humanize_track(track, step, humanizer):
-  """Humanizes the drum hits of a mido track in place; all else stays.
+  All else stays where it is. Each hit keeps the position of the hi-hat's pedal
+  that it was played with, and its choke: it is not moved past them, and what is
+  sent at its very tick goes with it.
 
   Args:
-    track: A mido.MidiTrack.
+    tracks: Of a midi.Midi.
     step: Ticks of a sixteenth.
     humanizer: A Humanizer.
 
   Returns:
     How many hits were humanized, of how many.
   """
-  ticks = list(itertools.accumulate(message.time for message in track))
-  hits = find_hits(track)
-  if not hits:
-    return 0, 0
-  played = play(humanizer, [
-      (ticks[on] / step, plots.lane_of_pitch(track[on].note))
-      for on, _ in hits])
-  last = ticks[-1]
-  order = {}  # Of messages at the same tick; 0 unless it says otherwise.
-  for (on, off), how in zip(hits, played):
-    if how:
-      late = round(how[1] * step)
-      track[on].velocity = how[0]
-      ticks[on] = min(last, max(0, ticks[on] + late))
-      if off is not None:
-        ticks[off] = min(last, max(ticks[on], ticks[off] + late))
-        # The end of a hit before the beginning of the next.
-        order[off] = -1 if ticks[off] > ticks[on] else 0
-  arranged = sorted(range(len(track) - 1), key=lambda i: (
-      ticks[i], order.get(i, 0), i)) + [len(track) - 1]  # end_of_track.
-  track[:] = [track[i].copy(time=ticks[i] - before) for i, before in zip(
-      arranged, [0] + [ticks[i] for i in arranged])]
+  hits = midi.find_hits(tracks)
+  lane_of = midi.drum_map(humanizer.pitch_classes)
+  [played] = play(humanizer, [[
+      (lane_of(hit.on.data[1]), hit.on.tick / step) for hit in hits]])
+  before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
+            for i, event in enumerate(track)}
+  marks = _marks(tracks)
+  last = {}  # New ticks of the hits so far, of each thing that must stay in order.
+  for hit, how in sorted(zip(hits, played), key=lambda p: before[id(p[0].on)]):
+    if not how:
+      continue
+    on, pitch = hit.on, hit.on.data[1]
+    sixteenth = midi.nearest_step(on.tick / step)
+    first, end = (math.ceil((sixteenth + x) * step) for x in (-0.5, 0.5))
+    for stream in ('hi-hat',) * (pitch in midi.HI_HATS) + (pitch,):
+      ticks = [event.tick for event in marks.get(stream, ())]
+      i, j = bisect.bisect_left(ticks, on.tick), bisect.bisect(ticks, on.tick)
+      first = max([first] + ticks[:i][-1:])
+      end = min([end] + [tick + 1 for tick in ticks[j:][:1]])
+    part = 'hi-hat' if pitch in midi.HI_HATS else pitch
+    tick = min(max(round(how[1] * step), first), end - 1)
+    tick = last[part] = max(0, tick, last.get(part, 0))
+    if hit.off is not None:
+      hit.off.tick = max(tick, hit.off.tick + tick - on.tick)
+    on.tick, on.data = tick, bytes([on.data[0], pitch, how[0]])
+  _move_marks(marks, hits, before)
+  for track in tracks:
+    end = track.pop()
+    last_before = before[id(end)][0]
+    for event in track:
+      event.tick = min(event.tick, last_before)
+    ends = {id(hit.off): hit.on.tick for hit in hits}
+    # At the same tick, the end of a hit comes before the beginning of the next.
+    track.sort(key=lambda event: (
+        event.tick, -1 if ends.get(id(event), event.tick) < event.tick else 0,
+        before[id(event)]))
+    track.append(end)
   return sum(map(bool, played)), len(hits)
+
+
+def _marks(tracks):
+  """Returns what says how hits sound: {'hi-hat' or pitch: [Event]}, by tick.
+
+  The hi-hat's pedal is a controller, of which the last value before a hit counts,
+  so one that repeats it does not matter. A choke is the key pressure of a cymbal
+  after it was hit.
+  """
+  found, pedal = {}, None
+  for event in sorted((event for track in tracks for event in track),
+                      key=lambda event: event.tick):
+    if event.is_drum(midi.KEY_PRESSURE):
+      found.setdefault(event.data[1], []).append(event)
+    elif (event.is_drum(midi.CONTROLLER) and
+          event.data[1] == midi.FOOT_CONTROLLER and event.data[2] != pedal):
+      pedal = event.data[2]
+      found.setdefault('hi-hat', []).append(event)
+  return found
+
+
+def _move_marks(marks, hits, before):
+  """Moves the marks that were at the tick of a hit, by no more than it takes.
+
+  Args:
+    marks: What `_marks` returned.
+    hits: Hits that have been moved.
+    before: {id of an event: its place in time before}.
+  """
+  for stream, events in marks.items():
+    related = [hit for hit in hits if hit.on.data[1] == stream or
+               stream == 'hi-hat' and hit.on.data[1] in midi.HI_HATS]
+    for event in events:
+      i = bisect.bisect(related, before[id(event)],
+                        key=lambda hit: before[id(hit.on)])
+      if i:
+        event.tick = max(event.tick, related[i - 1].on.tick)
+      if i < len(related):
+        event.tick = min(event.tick, related[i].on.tick)
 
 
 def humanize_file(input_midi, output_midi, humanizer):
@@ -253,25 +292,19 @@ def humanize_file(input_midi, output_midi, humanizer):
     common.UserError: if it is not MIDI or has no drums, or if the output can't
       be written.
   """
-  midi = read_midi(input_midi)
-  counts = [humanize_track(track, midi.ticks_per_beat / 4, humanizer)
-            for track in midi.tracks]
-  humanized, hits = (sum(part) for part in zip(*counts)) if counts else (0, 0)
+  file = midi.read(input_midi)
+  file.refine(FINE_TICKS)
+  counts = [humanize_tracks(tracks, file.ticks_per_step, humanizer)
+            for tracks in file.patterns]
+  humanized, hits = (sum(part) for part in zip(*counts))
   if not hits:
-    raise common.UserError(f'{input_midi} has no drums (MIDI channel 10).')
-  output_midi = os.path.realpath(output_midi)
-  if os.path.exists(output_midi) and not os.path.isfile(output_midi):
-    raise common.UserError(f'{output_midi} is not a file.')
-  temporary = output_midi + '.tmp'
-  try:
-    midi.save(temporary)
-    os.replace(temporary, output_midi)
-  except OSError as e:
-    raise OSError(e.errno, e.strerror, output_midi) from e
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
-  print(f'{output_midi}: {humanized} of {hits} drum hits humanized.')
+    raise common.UserError(midi.no_drums(input_midi, file))
+  midi.write(file, output_midi)
+  print(f'{common.printable(output_midi)}: {humanized} of {hits} drum hits '
+        'humanized.')
+  if not all(midi.is_four_four(file, tracks, 0, file.last_tick + 1)
+             for tracks in file.patterns):
+    print('It is not in 4/4 throughout, and was read four quarters a bar.')
 
 
 def define_flags():

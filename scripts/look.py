@@ -1,12 +1,12 @@
 """A look at the Groove MIDI Dataset: styles, tempos, splits and an example."""
 import collections
-import csv
 import os
 import pathlib
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
+import make_tfrecord
 import notebook_cells
 import plots
 
@@ -15,17 +15,25 @@ EXAMPLE = 'drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid'
 
 
 def read_info(groove_dir):
-  """Returns the rows of the data set's info.csv as dicts.
+  """Returns the rows of the data set's info.csv as dicts, numbers as floats.
 
   Raises:
-    common.UserError: if there is no info.csv.
+    common.UserError: if there is no info.csv, or it is damaged.
   """
   path = pathlib.Path(groove_dir) / 'info.csv'
   if not path.is_file():
     raise common.UserError(f'There is no {path}; run '
                            'scripts/download_groove.py first.')
-  with open(path, newline='') as f:
-    return list(csv.DictReader(f))
+  numbers = ('bpm', 'duration')
+  rows = make_tfrecord.read_info(path, ('drummer', 'split', 'style', *numbers))
+  for row in rows:
+    for column in numbers:
+      try:
+        row[column] = float(row[column])
+      except ValueError as e:
+        raise make_tfrecord.bad_info(
+            path, f'has {row[column]!r} as a {column}') from e
+  return rows
 
 
 def plot_info(rows):
@@ -42,7 +50,7 @@ def plot_info(rows):
     axis.bar_label(bars, padding=2, fontsize=8)
     axis.set_title(title)
     axis.margins(x=0.15)
-  tempo_axis.hist([int(r['bpm']) for r in rows], bins=range(50, 301, 10),
+  tempo_axis.hist([r['bpm'] for r in rows], bins=range(50, 301, 10),
                   color=plots.BLUE)
   tempo_axis.set_title('Tempo (beats a minute)')
   for axis in (split_axis, style_axis, tempo_axis):
@@ -56,9 +64,8 @@ def look(groove_dir, example=EXAMPLE):
   """Shows the data set, and the first bars of a performance, in a notebook."""
   common.music_vae()
   rows = read_info(groove_dir)
-  hours = sum(float(r['duration']) for r in rows) / 3600
+  hours = sum(r['duration'] for r in rows) / 3600
   drummers = len({r['drummer'] for r in rows})
   print(f'{len(rows)} performances by {drummers} drummers, {hours:.1f} hours.')
   plots.show(plot_info(rows))
-  notebook_cells.show_loop(notebook_cells.first_bars(
-      os.path.join(groove_dir, example)), example)
+  notebook_cells.show_first_bars(os.path.join(groove_dir, example))

@@ -11,9 +11,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
 import humanize
+import midi
 import page
 import plots
 import render
+import runs
 import sample
 import styles
 import numpy as np
@@ -52,11 +54,12 @@ def show_loops(paths):
   show_html(*written_loops_html(paths))
 
 
-def show_loop(loop, title):
-  """Shows what `render.as_loop` returned, which lies in no file."""
+def show_first_bars(path):
+  """Shows the first 4 bars with drums of a MIDI file, at its tempo."""
   import soundfile
   png, wav = io.BytesIO(), io.BytesIO()
-  page.picture(loop, title).savefig(png, dpi=page.DPI)
+  loop, hits = first_bars(path), first_hits(path)
+  page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
     soundfile.write(wav, render.synthesize(loop), render.SAMPLE_RATE, 'PCM_16',
                     format='WAV')
@@ -76,7 +79,8 @@ def show_training(run_dir):
   """Shows a run's curves."""
   figure = plots.plot_training(run_dir)
   if figure is None:
-    raise common.UserError(f'There are no training curves in {run_dir} yet.')
+    raise common.UserError('This run has no training curves yet: see what cell 8 '
+                           'said above.')
   plots.show(figure)
 
 
@@ -94,7 +98,7 @@ def choose_midi(path, upload, default):
   """Returns the MIDI file that a form cell means.
 
   Args:
-    path: What was typed in.
+    path: What was typed in; ~ is the home folder.
     upload: Whether to ask for a file on the user's own computer (in Colab).
     default: Used where nothing was typed in.
 
@@ -103,7 +107,7 @@ def choose_midi(path, upload, default):
       came.
   """
   if not upload:
-    return path or default
+    return os.path.expanduser(path) or default
   try:
     from google.colab import files
   except ImportError:
@@ -115,23 +119,32 @@ def choose_midi(path, upload, default):
   return os.path.abspath(uploaded[0])
 
 
+def read_first_bars(path):
+  """Returns the midi.FirstBars to show of a file; what is no drum is heard too."""
+  from magenta.models.music_vae import data
+  return midi.first_bars(path, midi.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
+                         render.BARS, known_only=False)
+
+
 def first_bars(path):
   """Returns the first 4 bars with drums of a MIDI file, as a loop at its tempo."""
   import note_seq
-  sequence = note_seq.midi_file_to_note_sequence(path)
-  qpm = sequence.tempos[0].qpm
-  bar = 4 * 60 / qpm
-  half_step = bar / render.STEPS_PER_BAR / 2
-  drums = [note.start_time for note in sequence.notes if note.is_drum]
-  # A hit that is early for a bar's first beat belongs to that bar.
-  start = int((min(drums) + half_step) / bar) * bar
-  for note in sequence.notes:
-    note.start_time, note.end_time = note.start_time - start, note.end_time - start
-  kept = [note for note in sequence.notes
-          if note.start_time >= -half_step and note.is_drum]
-  del sequence.notes[:]
-  sequence.notes.extend(kept)
-  return render.as_loop(sequence, qpm)
+  found = read_first_bars(path)
+  sequence = note_seq.NoteSequence()
+  sequence.tempos.add(qpm=found.qpm)
+  step = 60 / found.qpm / midi.STEPS_PER_QUARTER
+  for _, start, velocity, pitch in found.hits:
+    sequence.notes.add(pitch=pitch, velocity=velocity, is_drum=True,
+                       instrument=midi.DRUM_CHANNEL, start_time=start * step,
+                       end_time=(start + 1) * step)
+  return render.as_loop(sequence, found.qpm)
+
+
+def first_hits(path):
+  """Returns what a grid draws of `first_bars`, as `plots.hits` does of loops."""
+  return [(lane, start, velocity)
+          for lane, start, velocity, _ in read_first_bars(path).hits
+          if lane is not None]
 
 
 def show_humanized(input_midi, output_dir):
@@ -139,12 +152,14 @@ def show_humanized(input_midi, output_dir):
 
   The new file is called after the old one, in `output_dir`.
   """
+  common.music_vae()
+  input_midi = os.path.expanduser(input_midi)
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   output_midi = os.path.join(output_dir, stem + '-humanized.mid')
   os.makedirs(output_dir, exist_ok=True)
   humanize.humanize_file(input_midi, output_midi, humanize.load())
   for path in (input_midi, output_midi):
-    show_loop(first_bars(path), os.path.basename(path))
+    show_first_bars(path)
 
 
 def find_weights(storage, run_name, config_name):
@@ -154,13 +169,33 @@ def find_weights(storage, run_name, config_name):
     storage: Where runs are kept.
     run_name: The run.
     config_name: The project's own are of this config.
+
+  Raises:
+    common.UserError: if there are neither.
   """
   folder = os.path.join(storage, run_name, 'weights')
   if os.path.isdir(folder):
     return folder
+  own = str(common.ROOT / 'weights' / config_name)
+  if not os.path.isdir(own):
+    raise common.UserError(
+        f'{run_name or "The run"} has no finished weights, and none of '
+        f'{config_name} come with the project: run cells 4, 6, 8 and 9 first.')
   print(f'{run_name or "The run"} has no finished weights, so those that come '
         'with the project are used.')
-  return os.path.dirname(common.find_checkpoint(config_name=config_name))
+  return own
+
+
+def need(name, cell):
+  """Raises common.UserError unless the notebook has a variable of this name.
+
+  Args:
+    name: The variable's.
+    cell: The number of the cell that makes it.
+  """
+  from IPython import get_ipython
+  if name not in get_ipython().user_ns:
+    raise common.UserError(f'This needs what cell {cell} makes: run that first.')
 
 
 def need_data(examples_path):
@@ -186,8 +221,11 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
   """
   need_data(examples_path)
   checkpoints = sample.all_checkpoints(run_dir)
+  if runs.is_best_of_other_data(run_dir, runs.validation_id(examples_path)):
+    checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
+                   os.path.join(run_dir, 'best')]
   if not checkpoints:
-    raise common.UserError(f'There is no checkpoint in {run_dir} yet.')
+    raise common.UserError('This run has no checkpoint yet: run cell 8 first.')
   config = common.get_config(config_name)
   evaluator = evaluate.Evaluator(config)
   slices = evaluate.evenly_spaced(
@@ -201,7 +239,7 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
         **{**options, 'checkpoint_file': checkpoint}))
     rows = ''.join(f'<tr><td style="text-align:left">{name}</td>'
                    f'<td>{scores[name]:.3f}</td></tr>'
-                   for name in evaluate.RECONSTRUCTION)
+                   for name in evaluate.RECONSTRUCTION if name in scores)
     name = '/'.join(checkpoint.split(os.sep)[-2:])
     columns.append(f'<div style="flex:1 1 20em"><b>{html.escape(name)}</b>{loop}'
                    f'<table>{rows}</table></div>')
@@ -219,18 +257,19 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   """
   need_data(examples_path)
   config = common.get_config(config_name)
+  if why := sample.why_not_encoded(config_name, config):
+    raise common.UserError(why)
   evaluator = evaluate.Evaluator(config, sample=False)
   evaluator.load(common.find_checkpoint(checkpoint_file=checkpoint_file))
-  converter = config.data_converter
-  rolls = np.array([sample.first_slice(path, converter)[:, :-1]
-                    for path in midi_paths])
+  slices = np.array([sample.first_slice(path, config) for path in midi_paths])
+  if slices.dtype == bool:  # Rolls, whose last column says that no drum plays.
+    slices = slices[..., :-1] @ (1 << np.arange(slices.shape[-1] - 1))
   by_style = styles.slices_by_style(
-      evaluate.split_path(examples_path, 'test'), converter)
+      evaluate.split_path(examples_path, 'test'), config.data_converter)
   if not by_style:
     raise common.UserError("The files' names do not say styles as GMD's do, so "
                            'there is nothing to colour the map by.')
-  plots.show(evaluate.latent_map(
-      evaluator, by_style, rolls @ (1 << np.arange(rolls.shape[-1]))))
+  plots.show(evaluate.latent_map(evaluator, by_style, slices))
 
 
 def download(folder, archive):

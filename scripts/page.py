@@ -17,6 +17,7 @@ import os
 import re
 import urllib.parse
 
+import midi
 import plots
 import render
 from tqdm import tqdm
@@ -113,8 +114,9 @@ function toggle(i) {
 }
 function place(i, position) {
   const head = loops[i].querySelector('.head');
+  const steps = Number(loops[i].dataset.steps);
   // The picture begins half a step before the first step.
-  const share = (STEPS * position + 0.5) / (STEPS + 0.5);
+  const share = (steps * position + 0.5) / (steps + 0.5);
   head.style.left = 100 * (LEFT + (RIGHT - LEFT) * share) + '%';
 }
 function draw() {
@@ -163,14 +165,16 @@ def write_loops(loops, output_dir, name, facts):
     FluidSynth), 'page': path}.
   """
   os.makedirs(output_dir, exist_ok=True)
-  name = free_name(output_dir, name, facts)
+  files = [render.midi_bytes(loop) for loop in loops]
+  name = free_name(output_dir, name, files)
   paths = {'name': name, 'midi': [], 'wav': [], 'picture': [],
            'page': os.path.join(output_dir, PAGE)}
   has_sound = True
-  for i, loop in enumerate(tqdm(loops, desc='Rendering', unit='loop',
-                                leave=False)):
+  for i, (loop, file) in enumerate(zip(loops, tqdm(
+      files, desc='Rendering', unit='loop', leave=False))):
     base = os.path.join(output_dir, f'{name}-{i + 1}')
-    render.write_midi(loop, base + '.mid')
+    with open(base + '.mid', 'wb') as f:
+      f.write(file)
     paths['midi'].append(base + '.mid')
     picture(loop, f'{name} {i + 1}').savefig(base + '.png', dpi=DPI)
     paths['picture'].append(base + '.png')
@@ -181,35 +185,47 @@ def write_loops(loops, output_dir, name, facts):
       except ImportError:
         has_sound = False
         print(render.NO_SOUND)
-    if not has_sound and os.path.exists(base + '.wav'):
-      os.remove(base + '.wav')  # Of the same loops, but of the older MIDI.
-  entries = [{'name': os.path.basename(midi)[:-len('.mid')], **facts}
-             for midi in paths['midi']]
+  entries = [{'name': os.path.basename(path)[:-len('.mid')],
+              'bars': render.bars_of(loop), **facts}
+             for path, loop in zip(paths['midi'], loops)]
   write_page(output_dir, entries)
   return paths
 
 
-def free_name(folder, name, facts):
+def free_name(folder, name, files):
   """Returns `name`, or `name`-take2 ... so that no other loops are overwritten.
 
-  Loops of the same facts are the same loops.
+  Files of the same bytes are the same loops.
+
+  Args:
+    folder: Where the loops will be written.
+    name: What their names shall begin with.
+    files: The bytes of each loop's MIDI file.
   """
-  entries = {entry['name']: entry
-             for entry in read_entries(os.path.join(folder, PAGE))}
-  for take in itertools.count(1):
-    candidate = name if take == 1 else f'{name}-take{take}'
-    if not os.path.exists(os.path.join(folder, candidate + '-1.mid')):
-      return candidate
-    first = f'{candidate}-1'
-    if entries.get(first) == {'name': first, **facts}:
-      return candidate
+  def is_free(candidate):
+    for i, file in enumerate(files):
+      path = os.path.join(folder, f'{candidate}-{i + 1}.mid')
+      if os.path.exists(path):
+        with open(path, 'rb') as f:
+          if f.read() != file:
+            return False
+    return True
+  names = itertools.chain([name], (f'{name}-take{i}' for i in itertools.count(2)))
+  return next(filter(is_free, names))
 
 
-def picture(loop, title):
-  """Returns a figure of one loop's grid, which lies where the page expects it."""
+def picture(loop, title, found=None):
+  """Returns a figure of one loop's grid, which lies where the page expects it.
+
+  Args:
+    loop: What `render.as_loop` returned.
+    title: Above the grid.
+    found: The hits, if they are not of a config's own pitches (`plots.hits`).
+  """
   figure, axes = plots.figure_of(1, layout=None)
   figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
-  plots.drum_grid(axes[0, 0], loop, title)
+  plots.drum_grid(axes[0, 0], plots.hits(loop) if found is None else found,
+                  render.bars_of(loop), title)
   return figure
 
 
@@ -268,6 +284,7 @@ def section(folder, entry, embed):
   url = urllib.parse.quote(entry['name'])
   path = os.path.join(folder, entry['name'])
   links = f'<a href="./{url}.mid" download>MIDI</a>'
+  steps = entry.get('bars', render.BARS) * midi.STEPS_PER_BAR
   wav = sound = ''
   button = '<span>No sound was made.</span>'
   if os.path.exists(path + '.wav'):
@@ -277,7 +294,8 @@ def section(folder, entry, embed):
     if embed:
       sound = ('<script type="text/plain" class="flac">'
                f'{flac(path + ".wav")}</script>')
-  return f'''<article class="loop" tabindex="-1" aria-label="{name}" data-wav="{wav}">
+  return f'''<article class="loop" tabindex="-1" aria-label="{name}" data-wav="{wav}"
+data-steps="{steps}">
 <h2>{name}</h2>
 <p>{text}</p>
 <div class="grid"><img src="./{url}.png" alt="Drum grid of {name}">
@@ -304,14 +322,14 @@ def page(folder, entries):
 </head>
 <body>
 <h1>Drum loops</h1>
-<p>{len(entries)} loops of 4 bars, the newest first. <kbd>Space</kbd> plays and
+<p>{len(entries)} loops, the newest first. <kbd>Space</kbd> plays and
 stops, <kbd>↑</kbd> <kbd>↓</kbd> choose a loop. In the pictures: the darker, the
 louder; an orange line shows where a hit off the grid is really played.</p>
 {sections}
 <script type="application/json" id="facts">{facts}</script>
 <script>
 const LEFT = {LEFT}, RIGHT = {RIGHT};
-const STEPS = {render.STEPS}, RATE = {render.SAMPLE_RATE};
+const RATE = {render.SAMPLE_RATE};
 {SCRIPT}</script>
 </body>
 </html>

@@ -3,6 +3,8 @@ import functools
 import glob
 import os
 
+import common
+import midi
 import numpy as np
 import render
 
@@ -15,78 +17,122 @@ MARKERS = 'os^Dv<P'  # So that colour is not all that tells styles apart.
 GREY = '#bbbbbb'
 PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
 WIDTH, ROW = 10, 2.3  # Inches.
+OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
 
 
 @functools.cache
 def lane_of_pitch(pitch):
-  """Returns the index in LANES of a MIDI drum, None if it is none of them.
+  """Returns the index in LANES of a pitch of decoded loops, None if it is none.
 
-  By the map of the Roland TD-11 that GMD was played on; what that has not, by
-  General MIDI's.
+  A config decodes each drum to one pitch, of the Roland TD-11's map or of
+  General MIDI's. They differ in the toms, but none of these pitches is another
+  drum in the other. In users' files there are more pitches: see `midi.drum_map`.
   """
   from magenta.models.music_vae import data
   for classes in (data.ROLAND_DRUM_PITCH_CLASSES,
                   data.REDUCED_DRUM_PITCH_CLASSES):
     for lane, pitches in enumerate(classes):
-      if pitch in pitches:
+      if pitch == pitches[0]:
         return lane
   return None
 
 
-def nearest_step(start):
-  """Returns the step that a hit at `start` steps counts for."""
-  return int(np.floor(start + 0.5))
-
-
 def hits(sequence):
-  """Returns a NoteSequence's drum hits: [(lane, start in steps, velocity)].
+  """Returns a decoded NoteSequence's drum hits: [(lane, start in steps, velocity)].
 
   Starts are at sixteenths of the sequence's tempo, not rounded; velocities from
-  0 to 1.
+  1 to 127. What is none of LANES is left out.
   """
   qpm = sequence.tempos[0].qpm if sequence.tempos else render.DEFAULT_QPM
   found = [(lane_of_pitch(note.pitch),
-            note.start_time * qpm / 60 * render.STEPS_PER_BAR / 4,
-            note.velocity / 127) for note in sequence.notes if note.is_drum]
+            note.start_time * qpm / 60 * midi.STEPS_PER_QUARTER,
+            note.velocity) for note in sequence.notes if note.is_drum]
   return [hit for hit in found if hit[0] is not None]
 
 
-def drum_grid(axis, sequence, title='', labels=True):
-  """Draws the hits of a NoteSequence on 16 steps a bar.
+def drum_grid(axis, found, bars=render.BARS, title='', labels=True):
+  """Draws hits on 16 steps a bar.
 
   The darker, the louder. Hits that were not played on their step have a line
   where they were played.
+
+  Args:
+    axis: Of matplotlib.
+    found: What `hits` returns.
+    bars: How many to draw.
+    title: Above the grid.
+    labels: Whether to say what rows and bars are.
   """
-  steps = render.STEPS
+  steps = bars * midi.STEPS_PER_BAR
   is_human = False
-  for lane, start, velocity in hits(sequence):
-    step = nearest_step(start)
+  for lane, start, velocity in found:
+    step = midi.nearest_step(start)
     if step >= steps:
       continue
     axis.bar(step, 0.76, 0.86, lane - 0.38, align='edge', color=BLUE,
-             alpha=PALEST + (1 - PALEST) * velocity, linewidth=0)
+             alpha=PALEST + (1 - PALEST) * velocity / 127, linewidth=0)
     if abs(start - step) > OFF_GRID:
       is_human = True
       axis.plot([start, start], [lane - 0.42, lane + 0.42], color=ORANGE,
                 linewidth=1.6, solid_capstyle='butt', zorder=3)
-  for step in range(0, steps + 1, 4):
-    is_bar = step % render.STEPS_PER_BAR == 0
+  for step in range(0, steps + 1, midi.STEPS_PER_QUARTER):
+    is_bar = step % midi.STEPS_PER_BAR == 0
     axis.axvline(step, color='black' if is_bar else GREY,
                  linewidth=1.2 if is_bar else 0.6, zorder=0)
   axis.set_xlim(-0.5, steps)  # What comes before the beat is seen too.
   axis.set_ylim(-0.6, len(LANES) - 0.4)
   axis.set_yticks(range(len(LANES)), LANES if labels else [''] * len(LANES),
                   fontsize=8)
-  bars = range(steps // render.STEPS_PER_BAR)
-  axis.set_xticks([b * render.STEPS_PER_BAR for b in bars],
-                  [f'bar {b + 1}' for b in bars] if labels else [''] * len(bars),
+  axis.set_xticks([b * midi.STEPS_PER_BAR for b in range(bars)],
+                  [f'bar {b + 1}' if labels else '' for b in range(bars)],
                   fontsize=8, ha='left')
   axis.tick_params(length=0)
-  axis.set_title(title, fontsize=10, loc='left')
+  set_title(axis, title, fontsize=10, loc='left')
   if labels and is_human:
     axis.set_title(LEGEND, fontsize=8, loc='right')
+
+
+@functools.cache
+def font_with(letters):
+  """Returns the family of an installed font that has all letters, or None."""
+  from matplotlib import font_manager
+  for path in sorted(font_manager.findSystemFonts(),
+                     key=lambda path: ('Bold' in path, path)):
+    try:
+      font = font_manager.get_font(path)
+    except (OSError, RuntimeError):  # Not every font can be drawn.
+      continue
+    if all(font.get_char_index(ord(letter)) for letter in letters):
+      font_manager.fontManager.addfont(path)  # It may be newer than the cache.
+      return font.family_name
+  print(f'No font on this machine has the letters {"".join(sorted(letters))}, so '
+        'pictures show ? instead; `apt install fonts-nanum` brings Hangul.')
+  return None
+
+
+def set_text(put, text, **options):
+  """Calls a matplotlib function with a user's own words, as they are.
+
+  Without taking $ for mathematics; letters that matplotlib's own font has not
+  are drawn in another.
+  """
+  from matplotlib import font_manager
+  text = common.printable(text)
+  own = font_manager.get_font(font_manager.findfont(OWN_FONT))
+  missing = frozenset(c for c in text if not own.get_char_index(ord(c)))
+  family = [OWN_FONT]
+  if missing:
+    if other := font_with(missing):
+      family.append(other)
+    else:
+      text = ''.join('?' if c in missing else c for c in text)
+  return put(text, parse_math=False, family=family, **options)
+
+
+def set_title(axis, text, **options):
+  return set_text(axis.set_title, text, **options)
 
 
 def figure_of(rows, columns=1, size=None, layout='constrained'):
@@ -96,18 +142,18 @@ def figure_of(rows, columns=1, size=None, layout='constrained'):
   return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def plot_interpolation(sequences, first, last):
+def plot_interpolation(loops, first, last):
   """Returns a figure of all loops of an interpolation, one under the other."""
-  figure, axes = figure_of(len(sequences), size=(
-      WIDTH, 0.6 + 1.5 * len(sequences)))
-  for i, (axis, sequence) in enumerate(zip(axes[:, 0], sequences)):
-    drum_grid(axis, sequence, labels=False)
-    share = i / max(1, len(sequences) - 1)
+  figure, axes = figure_of(len(loops), size=(WIDTH, 0.6 + 1.5 * len(loops)))
+  for i, (axis, loop) in enumerate(zip(axes[:, 0], loops)):
+    drum_grid(axis, hits(loop), render.bars_of(loop), labels=False)
+    share = i / max(1, len(loops) - 1)
     axis.set_yticks(range(len(LANES)), LANES, fontsize=7)
     axis.set_ylabel(f'{share:.0%}', rotation=0, ha='right', va='center',
                     fontsize=10)
-  axes[0, 0].set_title(f'From {first} (0%) ...', fontsize=10, loc='left')
-  axes[-1, 0].set_xlabel(f'... to {last} (100%)', fontsize=10, loc='left')
+  set_title(axes[0, 0], f'From {first} (0%) ...', fontsize=10, loc='left')
+  set_text(axes[-1, 0].set_xlabel, f'... to {last} (100%)', fontsize=10,
+           loc='left')
   return figure
 
 

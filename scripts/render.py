@@ -1,16 +1,17 @@
-"""Turns drum NoteSequences into loops: MIDI and WAV, exactly 4 bars long."""
+"""Turns drum NoteSequences into loops: MIDI and WAV, exactly their bars long."""
 import copy
+import io
 import os
+import tempfile
 
+import midi
 import numpy as np
+from tqdm import tqdm
 
 SAMPLE_RATE = 44100  # Hz.
 BARS = 4
-STEPS_PER_BAR = 16
-STEPS = BARS * STEPS_PER_BAR
 DEFAULT_QPM = 120.  # What Magenta decodes at.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
-DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 # Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
@@ -23,19 +24,21 @@ SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu; libfluidsynth2 on older '
-    'ones and on Colab) or `brew install fluid-synth` (macOS) and run this '
-    'again.')
+    'ones) or `brew install fluid-synth` (macOS) and run this again.')
 
 
-def loop_seconds(qpm):
-  return BARS * 4 * 60 / qpm
+def as_loop(sequence, qpm=DEFAULT_QPM, bars=BARS):
+  """Returns a NoteSequence as a loop: exactly so many bars of 4/4.
 
+  What comes before its beginning is played at it, with the beat: it could as well
+  end the loop, which repeats, but then a DAW and every reader of the file would
+  find that hit in another place of the pattern. What begins after its end is left
+  out.
 
-def as_loop(sequence, qpm=DEFAULT_QPM):
-  """Returns a NoteSequence as a loop: exactly 4 bars at `qpm` quarters a minute.
-
-  If a hit comes before the loop begins, all are played later by as much; those
-  after its end are left out.
+  Args:
+    sequence: At a tempo of its own.
+    qpm: The loop's tempo, in quarters a minute.
+    bars: Its length.
   """
   old_qpm = sequence.tempos[0].qpm if sequence.tempos else DEFAULT_QPM
   loop = copy.deepcopy(sequence)
@@ -43,37 +46,89 @@ def as_loop(sequence, qpm=DEFAULT_QPM):
   del loop.tempos[:], loop.time_signatures[:], loop.notes[:]
   loop.tempos.add(qpm=qpm)
   loop.time_signatures.add(numerator=4, denominator=4)
-  loop.total_time = loop_seconds(qpm)
-  early = min([0., *(note.start_time for note in sequence.notes)])
+  loop.total_time = bars * 4 * 60 / qpm
   for note in sequence.notes:
-    start = (note.start_time - early) * old_qpm / qpm
+    start = max(0, note.start_time * old_qpm / qpm)
     if start < loop.total_time:
       loop.notes.add().CopyFrom(note)
       loop.notes[-1].pitch = GENERAL_MIDI.get(note.pitch, note.pitch)
+      loop.notes[-1].velocity = max(1, note.velocity)  # 0 would end a note.
       loop.notes[-1].start_time = start
       loop.notes[-1].end_time = min(
-          loop.total_time,
-          max(start, (note.end_time - early) * old_qpm / qpm))
+          loop.total_time, max(start, note.end_time * old_qpm / qpm))
   return loop
 
 
-def write_midi(loop, path):
-  """Writes what `as_loop` returned as a MIDI file that ends after 4 bars."""
+def bars_of(loop):
+  """Returns how many bars `as_loop` gave a loop."""
+  return round(loop.total_time * loop.tempos[0].qpm / 60 / 4)
+
+
+def midi_bytes(loop):
+  """Returns what `as_loop` returned as a MIDI file that ends after its bars."""
   import mido
   import note_seq
-  note_seq.sequence_proto_to_midi_file(loop, path)
-  midi = mido.MidiFile(path)
+  with io.BytesIO() as file:
+    note_seq.sequence_proto_to_pretty_midi(loop).write(file)
+    file.seek(0)
+    parsed = mido.MidiFile(file=file)
   # The first track has the tempo; note_seq adds an empty one for a piano.
-  midi.tracks[1:] = [track for track in midi.tracks[1:]
-                     if any(message.type == 'note_on' for message in track)]
-  for message in midi.tracks[0]:
+  parsed.tracks[1:] = [track for track in parsed.tracks[1:]
+                       if any(message.type == 'note_on' for message in track)]
+  for message in parsed.tracks[0]:
     if message.type == 'set_tempo':  # pretty_midi's may be 1 us shorter.
       message.tempo = mido.bpm2tempo(loop.tempos[0].qpm)
-  for track in midi.tracks:
+  for track in parsed.tracks:
     # A DAW takes the end of the tracks for the length of the loop.
-    track[-1].time = (BARS * 4 * midi.ticks_per_beat -
+    track[-1].time = (bars_of(loop) * 4 * parsed.ticks_per_beat -
                       sum(message.time for message in track[:-1]))
-  midi.save(path)
+  with io.BytesIO() as file:
+    parsed.save(file=file)
+    return file.getvalue()
+
+
+def deliver(loops):
+  """Writes loops as MIDI files and reads them, with a progress bar.
+
+  What is measured of loops is measured of these, which are what a user gets.
+
+  Args:
+    loops: What `as_loop` returned.
+
+  Returns:
+    For each loop, [(pitch, start in steps, velocity from 1 to 127)] of its drums.
+  """
+  found = []
+  with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, 'loop.mid')
+    for loop in tqdm(loops, desc='Writing and reading', unit='loop', leave=False):
+      with open(path, 'wb') as f:
+        f.write(midi_bytes(loop))
+      file = midi.read(path)
+      found.append([(hit.on.data[1], hit.on.tick / file.ticks_per_step,
+                     hit.on.data[2]) for hit in midi.find_hits(file.tracks)])
+  return found
+
+
+def events(loop, synth, font):
+  """Returns what to do with a synthesizer when: [(seconds, order, what, with)].
+
+  Drums are never switched off: they sound as long as they do. Of Magenta's other
+  configs there are notes of other instruments, which end.
+  """
+  found = []
+  for note in loop.notes:
+    if note.is_drum:
+      found.append((note.start_time, 1, synth.noteon,
+                    (midi.DRUM_CHANNEL, note.pitch, note.velocity)))
+      continue
+    channel = note.instrument % midi.DRUM_CHANNEL
+    found += [(note.start_time, 1, synth.program_select,
+               (channel, font, 0, note.program)),
+              (note.start_time, 2, synth.noteon,
+               (channel, note.pitch, note.velocity)),
+              (note.end_time, 0, synth.noteoff, (channel, note.pitch))]
+  return sorted(found, key=lambda event: event[:2])
 
 
 def synthesize(loop):
@@ -95,17 +150,14 @@ def synthesize(loop):
   try:
     font = synth.sfload(os.path.join(
         os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
-    synth.program_select(DRUM_CHANNEL, font, DRUM_BANK, 0)
+    synth.program_select(midi.DRUM_CHANNEL, font, DRUM_BANK, 0)
     parts, now = [], 0
-    for note in sorted(loop.notes, key=lambda n: n.start_time):
-      if not note.is_drum:
-        continue
-      start = round(note.start_time * SAMPLE_RATE)
+    for time, _, action, arguments in events(loop, synth, font):
+      start = min(samples, round(time * SAMPLE_RATE))
       if start > now:
         parts.append(play(start - now))
         now = start
-      # Never switched off: drums sound as long as they do.
-      synth.noteon(DRUM_CHANNEL, note.pitch, note.velocity)
+      action(*arguments)
     parts.append(play(samples - now))
     for _ in range(LONGEST_TAIL):
       parts.append(play(TAIL_BLOCK))

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 import evaluate
 import humanize as humanizing
+import midi
 import page
 import plots
 import render
@@ -38,67 +39,117 @@ def all_checkpoints(run_dir):
 
 def load_model(config, checkpoint, batch_size, seed):
   """Returns Magenta's TrainedModel, whose samples `seed` decides."""
+  from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import TrainedModel
   import tensorflow.compat.v1 as tf
   tf.set_random_seed(seed)
   np.random.seed(seed)
   try:
-    return TrainedModel(config, batch_size, checkpoint)
+    return TrainedModel(config, batch_size, checkpoints.plain(checkpoint))
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
     raise common.UserError(common.does_not_fit(checkpoint)) from e
 
 
-def first_slice(midi_path, converter):
-  """Returns the first 4 bars of drums of a MIDI file as the encoder's input.
+def bars_of(config):
+  """Returns how many bars a config's loops have, None where it does not say."""
+  converter = config.data_converter
+  steps_per_bar = getattr(converter, '_steps_per_bar', None)
+  return (config.hparams.max_seq_len // steps_per_bar
+          if steps_per_bar == midi.STEPS_PER_BAR else None)
 
-  Unlike DrumsConverter, which takes all slices there are, this starts with the
-  first bar in which a drum plays, and fills up with silence.
+
+def why_not_encoded(config_name, config):
+  """Returns why no MIDI file can be given to a config, None if it can."""
+  converter = config.data_converter
+  kind = type(converter).__name__
+  if kind not in ('DrumsConverter', 'GrooveConverter'):
+    return (f'{config_name} is no model of drums, and the MIDI files that are '
+            'read here are drums; name a drum config.')
+  if kind == 'GrooveConverter' and not _plain_groove(converter):
+    return (f'What {config_name} encodes is not a loop as it is played (it is '
+            'tapped, thinned out or told the hits); use groovae_4bar.')
+  return None
+
+
+def _plain_groove(converter):
+  return not (converter._tapify or converter._add_instruments or
+              converter._note_dropout or converter._fixed_velocities or
+              converter._split_instruments or converter._categorical_outputs)
+
+
+def first_slice(midi_path, config):
+  """Returns the first bars of drums of a MIDI file as the encoder's input.
+
+  Unlike Magenta's converters, which take all slices there are, this starts with
+  the first bar in which a drum plays, and fills up with silence.
 
   Args:
-    midi_path: A MIDI file in 4/4.
-    converter: A DrumsConverter with roll_input.
+    midi_path: A MIDI file, in 4/4 there.
+    config: A config for which `why_not_encoded` has no reason.
 
   Returns:
-    bool, [steps, drums + 1].
+    [steps, input_depth]: bool and a class or a drum each with a DrumsConverter,
+    float32 (hits, velocities, offsets) with a GrooveConverter.
 
   Raises:
     common.UserError: if it is not MIDI, not in 4/4 or without drums.
   """
-  import note_seq
-  if not os.path.isfile(midi_path):
-    raise common.UserError(f'There is no MIDI file {midi_path}.')
-  try:
-    sequence = note_seq.midi_file_to_note_sequence(midi_path)
-  except note_seq.MIDIConversionError as e:
-    raise common.UserError(f'{midi_path} is not a valid MIDI file.') from e
-  parts = note_seq.sequences_lib.split_note_sequence_on_time_changes(sequence)
-  if not parts:
-    raise common.UserError(f'{midi_path} has no notes.')
-  sequence = parts[0]
-  steps_per_bar = render.STEPS_PER_BAR
-  quantized = note_seq.quantize_note_sequence(
-      sequence, converter._steps_per_quarter)
-  if note_seq.steps_per_bar_in_quantized_sequence(quantized) != steps_per_bar:
-    raise common.UserError(f'{midi_path} is not in 4/4.')
-  hits = [(note.quantized_start_step, converter._pitch_class_map[note.pitch])
-          for note in quantized.notes
-          if note.is_drum and note.pitch in converter._pitch_class_map]
-  if not hits:
-    raise common.UserError(f'{midi_path} has no drums (MIDI channel 10).')
-  start = min(hits)[0] // steps_per_bar * steps_per_bar
-  roll = np.zeros([converter._slice_steps, converter.input_depth], bool)
-  for step, drum in hits:
-    if step - start < len(roll):
-      roll[step - start, drum] = True
-  roll[:, -1] = ~roll.any(axis=1)
-  return roll
+  converter, steps = config.data_converter, config.hparams.max_seq_len
+  found = midi.first_bars(midi_path, midi.drum_map(converter._pitch_classes),
+                          steps // midi.STEPS_PER_BAR)
+  drums = len(converter._pitch_classes)
+  hits, velocities, offsets = np.zeros([3, steps, drums], np.float32)
+  for drum, start, velocity, _ in found.hits:
+    step = midi.nearest_step(start)
+    if velocity / 127 > velocities[step, drum]:  # As upstream: the loudest.
+      hits[step, drum], velocities[step, drum] = 1, velocity / 127
+      offsets[step, drum] = 2 * (step - start)  # From -1 to 1; early is more.
+  if type(converter).__name__ == 'GrooveConverter':
+    kept = 0 if converter._humanize else 1
+    return np.concatenate([hits, kept * velocities, kept * offsets], axis=-1)
+  if converter._roll_input:
+    return np.append(hits, hits.sum(axis=1, keepdims=True) == 0, axis=1) > 0
+  return np.eye(converter.input_depth, dtype=bool)[
+      (hits.astype(int) << np.arange(drums)).sum(axis=1)]
 
 
-def encode(model, midi_paths, converter):
-  """Returns the means of the latents of MIDI files' first 4 bars."""
-  rolls = [first_slice(path, converter) for path in midi_paths]
-  return model.encode_tensors(rolls, [len(r) for r in rolls])[1]
+def encode(model, midi_paths, config):
+  """Returns the means of the latents of MIDI files' first bars."""
+  slices = [first_slice(path, config) for path in midi_paths]
+  return model.encode_tensors(slices, [len(s) for s in slices])[1]
+
+
+def needs_controls(config_name, config):
+  """Returns the sentence that says why a config can't be sampled here."""
+  if type(config.data_converter).__name__ == 'GrooveConverter':
+    return (f'Models of {config_name} need to be told the hits; see '
+            'scripts/humanize.py.')
+  return (f'Models of {config_name} need to be told the chords, which only '
+          "Magenta's own code can: see TrainedModel.sample's c_input.")
+
+
+def can_be_humanized(config_name, config):
+  """Whether loops of a config have no velocities and timing yet; says if not."""
+  converter = config.data_converter
+  if type(converter).__name__ == 'DrumsConverter' and (
+      bars_of(config) and len(converter._pitch_classes) == len(plots.LANES)):
+    return True
+  print(f'Loops of {config_name} are not humanized: '
+        + ('it gives them velocities and timing of its own.'
+           if type(converter).__name__ == 'GrooveConverter' else
+           'they are no patterns of the nine drums.'))
+  return False
+
+
+def as_loop(sequence, qpm, config):
+  """Returns a decoded NoteSequence as a loop of as many bars as the config's."""
+  bars = bars_of(config)
+  if bars is None:  # As many as there are notes in.
+    quarters = sequence.total_time * (
+        sequence.tempos[0].qpm if sequence.tempos else render.DEFAULT_QPM) / 60
+    bars = max(1, int(np.ceil(quarters / 4)))
+  return render.as_loop(sequence, qpm, bars)
 
 
 def print_styles(config_name, run_dir=None, checkpoint_file=None):
@@ -155,37 +206,36 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   output_dir = os.path.expanduser(output_dir)
   config = common.get_config(config_name, hparams)
   if config.data_converter.control_depth:
-    raise common.UserError(
-        f'Models of {config_name} need to be told the hits; see '
-        'scripts/humanize.py.')
+    raise common.UserError(needs_controls(config_name, config))
+  if inputs and (why := why_not_encoded(config_name, config)):
+    raise common.UserError(why)
   checkpoint = common.find_checkpoint(run_dir, checkpoint_file, config_name)
-  if inputs and type(config.data_converter).__name__ != 'DrumsConverter':
-    raise common.UserError(f'--mode={mode} knows only configs of drum slices.')
   z = styles.draw(styles.load(checkpoint), style, num_outputs,
                   np.random.RandomState(seed)) if style else None
   model = load_model(config, checkpoint, min(num_outputs, MAX_BATCH_SIZE), seed)
   length = config.hparams.max_seq_len
   if inputs:
-    mu = encode(model, inputs, config.data_converter)
+    mu = encode(model, inputs, config)
     z = (np.array([evaluate.slerp(mu[0], mu[1], t)
                    for t in np.linspace(0, 1, num_outputs)])
          if mode == 'interpolate' else np.repeat(mu, num_outputs, axis=0))
   sequences = (model.sample(num_outputs, length, temperature) if z is None else
                model.decode(z, length, temperature))
+  humanize = humanize and can_be_humanized(config_name, config)
   if humanize:
     sequences = humanizing.humanize_loops(sequences, humanizing.load())
+  loops = [as_loop(sequence, qpm, config) for sequence in sequences]
   # As much of where the checkpoint lies as tells it from others.
   checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
   paths = page.write_loops(
-      [render.as_loop(sequence, qpm) for sequence in sequences], output_dir,
-      name or style or mode,
+      loops, output_dir, name or style or mode,
       {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
-       'inputs': [os.path.basename(path) for path in inputs],
+       'inputs': [common.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize})
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
-    plots.plot_interpolation(sequences, *map(os.path.basename, inputs)).savefig(
+    plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(
         paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import zipfile
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
@@ -32,7 +33,7 @@ def style_of(filename):
 
 
 def slices_by_style(examples_path, converter):
-  """Returns {style: [loops, steps]} of a TFRecord (or glob) of GMD's NoteSequences.
+  """Returns {style: slices} of a TFRecord (or glob) of GMD's NoteSequences.
 
   NoteSequences whose names say no style are passed over.
   """
@@ -40,7 +41,7 @@ def slices_by_style(examples_path, converter):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   found = collections.defaultdict(list)
-  for record in (r for path in sorted(tf.gfile.Glob(examples_path))
+  for record in (r for path in packed_slices.find_files(examples_path)
                  for r in tf.python_io.tf_record_iterator(path)):
     sequence = note_seq.NoteSequence.FromString(record)
     style = style_of(sequence.filename)
@@ -55,7 +56,7 @@ def fit(evaluator, by_style):
 
   Args:
     evaluator: An evaluate.Evaluator with a checkpoint loaded.
-    by_style: {style: [loops, steps]}, at least one of MIN_LOOPS.
+    by_style: {style: slices}, at least one of MIN_LOOPS.
 
   Returns:
     {'names': [styles], 'counts': loops, [styles], 'mean' and 'deviation':
@@ -77,16 +78,30 @@ def load(checkpoint):
   """Returns what `fit` kept beside a checkpoint, as a dict of arrays.
 
   Raises:
-    common.UserError: if there is nothing.
+    common.UserError: if there is nothing, or it is of another checkpoint.
   """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
   path = os.path.join(os.path.dirname(checkpoint), STYLES_FILE)
   try:
     with np.load(path) as kept:
-      return dict(kept)
-  except (OSError, ValueError, zipfile.BadZipFile) as e:
+      kept = {key: kept[key] for key in kept}
+      z_size = kept['mean'].shape[1]
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as e:
     raise common.UserError(
         f'There is no readable {path}, which says where the styles lie; '
         'scripts/export.py makes it.') from e
+  # Of weights that were made before this was kept, it is not known.
+  name = str(kept.pop('checkpoint', os.path.basename(checkpoint)))
+  if name != os.path.basename(checkpoint):
+    raise common.UserError(f'{path} is of {name}, not of {checkpoint}; make both '
+                           'with scripts/export.py.')
+  shapes = tf.train.load_checkpoint(
+      checkpoints.plain(checkpoint)).get_variable_to_shape_map()
+  if shapes.get('encoder/mu/bias') != [z_size]:
+    raise common.UserError(f'{path} is of a model with another latent than '
+                           f'{checkpoint}; make both with scripts/export.py.')
+  return kept
 
 
 def draw(kept, style, count, rng):
@@ -104,6 +119,10 @@ def draw(kept, style, count, rng):
   return mean + deviation * rng.standard_normal((count, len(mean)))
 
 
+def groove_features(slices):
+  return groove_metrics.features(groove_metrics.patterns(slices))
+
+
 class Classifier:
   """Names the style of loops by their groove features.
 
@@ -113,7 +132,7 @@ class Classifier:
 
   def __init__(self, by_style):
     self.names = list(by_style)
-    parts = [groove_metrics.features(loops) for loops in by_style.values()]
+    parts = [groove_features(slices) for slices in by_style.values()]
     means = np.array([p.mean(axis=0) for p in parts])
     within = np.concatenate([p - m for p, m in zip(parts, means)])
     covariance = within.T @ within / len(within)
@@ -121,10 +140,10 @@ class Classifier:
     self._weights = np.linalg.solve(covariance, means.T)
     self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
 
-  def __call__(self, loops):
-    """Returns the index in `names` of each loop's style: [loops]."""
+  def __call__(self, slices):
+    """Returns the index in `names` of each slice's style: [slices]."""
     return np.argmax(
-        groove_metrics.features(loops) @ self._weights + self._bias, axis=1)
+        groove_features(slices) @ self._weights + self._bias, axis=1)
 
 
 def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
@@ -133,7 +152,7 @@ def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
   Args:
     evaluator: An evaluate.Evaluator with a checkpoint loaded.
     kept: What `fit` returned.
-    train: {style: [loops, steps]}, with which the classifier is trained.
+    train: {style: slices}, with which the classifier is trained.
     reference: The same of another split.
     temperature: Of the samples.
     seed: For what is drawn.

@@ -8,6 +8,9 @@ split lies beside the examples (drummer-validation.tfrecord), the best
 checkpoint on it is kept in run_dir/best, without the optimizer's state. These
 two are copied to --backup_dir in the background, and continued from there. When
 training is through, run_dir/training.png shows its curves.
+
+With --init_from=weights/hierdec-drums_4bar (or any other checkpoint or folder) a
+new run begins with those weights: fine-tuning.
 """
 import contextlib
 import glob
@@ -23,13 +26,13 @@ import backup
 import common
 import evaluate
 import plots
+import runs
 from absl import flags
 import numpy as np
 from tqdm import tqdm
 
 CHECKPOINT_SECONDS = 300
 SUMMARY_STEPS = 10
-BEST_JSON = 'best.json'
 CURVES = 'training.png'
 
 
@@ -75,30 +78,26 @@ def build_train_op(config, dataset):
 class Validation:
   """Keeps the best checkpoint on the validation split in run_dir/best."""
 
-  def __init__(self, config, run_dir, slices):
+  def __init__(self, config, run_dir, slices, identity):
     self._slices = evaluate.evenly_spaced(slices)
     self._evaluator = evaluate.Evaluator(config, sample=False)
-    self._dir = os.path.join(run_dir, 'best')
-    self._json = os.path.join(self._dir, BEST_JSON)
+    self._run_dir = run_dir
+    self._identity = identity  # What runs.validation_id says of the slices.
 
   def check(self, prefix):
     """Scores a checkpoint; returns its loss and whether it is the best yet."""
     from magenta.models.music_vae import checkpoints
     self._evaluator.load(prefix)
     scores = self._evaluator.score(self._slices)
-    try:
-      with open(self._json) as f:
-        best = json.load(f)['loss']
-    except (OSError, ValueError, KeyError):
-      best = float('inf')
+    best = runs.read_best(self._run_dir).get('loss', float('inf'))
     if not scores['loss'] < best:
       return scores, False
     name = os.path.basename(prefix)
-    checkpoints.save_slim(prefix, os.path.join(self._dir, name))
-    with open(self._json + '.tmp', 'w') as f:
-      json.dump({'checkpoint': name, **scores}, f, indent=2)
-    os.replace(self._json + '.tmp', self._json)
-    checkpoints.remove_others(os.path.join(self._dir, name))
+    new_prefix = os.path.join(self._run_dir, 'best', name)
+    checkpoints.save_slim(prefix, new_prefix)
+    runs.write_best(self._run_dir, {'checkpoint': name, **scores,
+                                    'validation_id': self._identity})
+    checkpoints.remove_others(new_prefix)
     return scores, True
 
 
@@ -114,8 +113,53 @@ def validation_slices(config):
     return None
 
 
+def resume(saver, sess, checkpoint, train_dir):
+  """Restores a checkpoint of this run, with the optimizer's state.
+
+  Raises:
+    common.UserError: if it is of another config, or has weights only.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  try:
+    common.restore(saver, sess, checkpoint)
+  except common.UserError as e:
+    if not fits(checkpoint):
+      raise
+    raise common.UserError(
+        f'{checkpoint} has weights only, without the state of the optimizer, so '
+        'it cannot be gone on from as if it had not stopped; to fine-tune it, '
+        'name a new --run_dir, and it with --init_from.') from e
+  saver.recover_last_checkpoints([
+      checkpoints.plain(os.path.join(train_dir, os.path.basename(p)))
+      for p in tf.train.get_checkpoint_state(
+          train_dir).all_model_checkpoint_paths])
+
+
+def fits(checkpoint):
+  """Whether a checkpoint has all weights of the model that is built."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  shapes = tf.train.load_checkpoint(
+      checkpoints.plain(checkpoint)).get_variable_to_shape_map()
+  return all(shapes.get(v.op.name) == v.shape.as_list()
+             for v in tf.trainable_variables())
+
+
+def begin_from(sess, checkpoint):
+  """Gives the model the weights of a checkpoint; nothing else is taken from it.
+
+  Raises:
+    common.UserError: if it is of another config.
+  """
+  import tensorflow.compat.v1 as tf
+  if not fits(checkpoint):
+    raise common.UserError(common.does_not_fit(checkpoint))
+  common.restore(tf.train.Saver(tf.trainable_variables()), sess, checkpoint)
+
+
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
-          on_save=None):
+          on_save=None, init_from=None):
   """Trains until step `num_steps`, from the newest complete checkpoint on.
 
   Args:
@@ -126,14 +170,17 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
       to keep in run_dir/train.
     seed: For the first weights, the latents and the order of the examples.
     on_save: Called without arguments whenever a checkpoint is finished.
+    init_from: Checkpoint whose weights a new run begins with.
 
   Raises:
-    common.UserError: if there are fewer examples than one batch.
+    common.UserError: if there are fewer examples than one batch, or a checkpoint
+      does not fit.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import data
-  train_dir = os.path.join(os.path.expanduser(run_dir), 'train')
+  run_dir = os.path.expanduser(run_dir)
+  train_dir = os.path.join(run_dir, 'train')
   os.makedirs(train_dir, exist_ok=True)
   for leftover in glob.glob(os.path.join(
       glob.escape(train_dir), '*.tempstate*')):
@@ -144,13 +191,20 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     print(f'{resumed} has reached step {num_steps}; give a larger --num_steps '
           'to go on.')
     return
-  validation = None
+  if resumed and init_from:
+    print(f'{run_dir} has begun already and goes on from where it is, not from '
+          f'{init_from}.')
+  validation, identity = None, None
   slices = validation_slices(config)
+  if slices is not None:
+    identity = runs.validation_id(config.train_examples_path, config.tfds_name)
+  if runs.is_best_of_other_data(run_dir, identity):
+    runs.set_aside_best(run_dir)
   if slices is None:
     print('There is no validation split beside the examples, so no best '
           'checkpoint is kept.')
   else:
-    validation = Validation(config, os.path.expanduser(run_dir), slices)
+    validation = Validation(config, run_dir, slices, identity)
 
   with tf.Graph().as_default():
     # Another order of the examples after a resume than before it.
@@ -162,26 +216,27 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     step = tf.train.get_or_create_global_step()
     train_op = build_train_op(config, dataset)
     summary_op = tf.summary.merge_all()
-    saver = tf.train.Saver(max_to_keep=checkpoints_to_keep)
+    saver = tf.train.Saver(max_to_keep=checkpoints_to_keep,
+                           save_relative_paths=True)
     with tf.Session() as sess:
       sess.run(tf.global_variables_initializer())
       if resumed:
-        common.restore(saver, sess, resumed)
-        saver.recover_last_checkpoints(
-            tf.train.get_checkpoint_state(
-                train_dir).all_model_checkpoint_paths)
+        resume(saver, sess, resumed, train_dir)
         print(f'Resumed from {resumed}.')
+      elif init_from:
+        begin_from(sess, init_from)
+        print(f'Begins with the weights of {init_from}.')
       writer = tf.summary.FileWriter(train_dir, graph=None)
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
             train_dir, start, num_steps, on_save)
-  plots.plot_training(os.path.expanduser(run_dir)).savefig(
-      os.path.join(os.path.expanduser(run_dir), CURVES), dpi=100)
+  plots.plot_training(run_dir).savefig(os.path.join(run_dir, CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
           train_dir, start, num_steps, on_save):
   """Runs the steps from `start` to `num_steps`; saves by time and at the end."""
   import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
 
   def terminate(*_):
     raise KeyboardInterrupt
@@ -189,8 +244,9 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
 
   def save():
     i = int(sess.run(step))
-    prefix = saver.save(sess, os.path.join(train_dir, 'model.ckpt'),
-                        global_step=i, write_meta_graph=False)
+    saver.save(sess, checkpoints.plain(os.path.join(train_dir, 'model.ckpt')),
+               global_step=i, write_meta_graph=False)
+    prefix = os.path.join(train_dir, f'model.ckpt-{i}')
     if validation:
       scores, is_best = validation.check(prefix)
       writer.add_summary(tf.Summary(value=[
@@ -248,24 +304,91 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
   print(f'Trained to step {saved}: {train_dir}')
 
 
+def upstream_files(examples_path):
+  """Returns the files of a path or pattern, so that upstream's pipeline finds them.
+
+  Raises:
+    FileNotFoundError: if there are none.
+  """
+  from magenta.models.music_vae import checkpoints
+  from magenta.models.music_vae import packed_slices
+  return examples_path and [
+      checkpoints.plain(p) for p in packed_slices.find_files(examples_path)]
+
+
+def evaluate_as_upstream(config, prefix):
+  """Evaluates a checkpoint on whole batches, as Magenta's own command does.
+
+  Where the config's training uses scheduled sampling, all steps are sampled.
+
+  Args:
+    config: With eval_examples_path or tfds_name set.
+    prefix: The checkpoint's.
+
+  Returns:
+    {metric: its mean over the batches}, and the number of examples in these.
+
+  Raises:
+    common.UserError: if there is not even one batch.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import data
+  path, converter = config.eval_examples_path, config.data_converter
+  batch_size = config.hparams.batch_size
+  with tf.Graph().as_default():
+    tf.set_random_seed(0)
+    print('Reading the examples ...')
+    dataset = data.get_dataset(config, is_training=False, cache_dataset=False)
+    examples = data.count_examples(path, config.tfds_name, converter)
+    if examples < batch_size:
+      raise common.UserError(
+          f'There are {examples} examples, but a batch takes {batch_size}; use '
+          'more data or a smaller batch (--hparams=batch_size='
+          f'{max(1, min(64, examples))}).')
+    batches = examples // batch_size
+    print('Building the graph ...')
+    config.model.build(config.hparams, converter.output_depth,
+                       is_training=False)
+    inputs, outputs, controls, lengths = tf.data.make_one_shot_iterator(
+        dataset.take(batches)).get_next()
+    updates = config.model.eval(inputs, outputs, lengths,
+                                controls if converter.control_depth else None)
+    summary_op = tf.summary.merge_all()
+    with tf.Session() as sess:
+      sess.run(tf.local_variables_initializer())
+      common.restore(tf.train.Saver(), sess, prefix)
+      for _ in tqdm(range(batches), desc='Evaluating', unit='batch'):
+        sess.run(updates)
+      summary = tf.Summary.FromString(sess.run(summary_op))
+  return {'examples': batches * batch_size,
+          **{v.tag: v.simple_value for v in summary.value}}
+
+
 def evaluate_once(config, run_dir, examples_path, tfds_name):
   """Evaluates the newest checkpoint and writes summaries to run_dir/eval."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
+  from magenta.models.music_vae import packed_slices
   prefix = common.find_checkpoint(run_dir)
-  evaluator = evaluate.Evaluator(config)
-  # As upstream: what --examples_path names, whichever split that is.
-  slices = evaluate.load_split(config, examples_path, tfds_name,
-                               'validation' if tfds_name else 'train')
-  evaluator.load(prefix)
-  scores = evaluator.score(slices, 'Evaluating')
-  with tf.Graph().as_default():
-    writer = tf.summary.FileWriter(
-        os.path.join(os.path.expanduser(run_dir), 'eval'))
+  if packed_slices.can_pack(config):
+    evaluator = evaluate.Evaluator(config)
+    # As upstream: what --examples_path names, whichever split that is.
+    slices = evaluate.load_split(config, examples_path, tfds_name,
+                                 'validation' if tfds_name else 'train')
+    evaluator.load(prefix)
+    scores = evaluator.score(slices, 'Evaluating')
     tags = {'loss': 'loss', 'losses/r_loss': 'reconstruction_loss',
             'losses/kl_bits': 'kl_bits',
             'metrics/accuracy': 'teacher_forced_accuracy',
             'metrics/sampled_accuracy': 'sampled_accuracy'}
+  else:
+    scores = evaluate_as_upstream(config._replace(
+        eval_examples_path=upstream_files(examples_path),
+        tfds_name=tfds_name), prefix)
+    tags = {name: name for name in scores if name != 'examples'}
+  with tf.Graph().as_default():
+    writer = tf.summary.FileWriter(
+        os.path.join(os.path.expanduser(run_dir), 'eval'))
     writer.add_summary(tf.Summary(value=[
         tf.Summary.Value(tag=tag, simple_value=scores[name])
         for tag, name in tags.items() if name in scores]),
@@ -286,6 +409,9 @@ def define_flags():
   flags.DEFINE_integer('num_steps', 50000, 'Step to stop at.', lower_bound=1)
   flags.DEFINE_integer('checkpoints_to_keep', 3, 'Checkpoints to keep.',
                        lower_bound=1)
+  flags.DEFINE_string('init_from', None,
+                      'Checkpoint, or folder of them, whose weights a new run '
+                      'begins with.')
   flags.DEFINE_string('backup_dir', None,
                       'Folder, such as one on Google Drive, to copy the run to '
                       'in the background, and to continue it from.')
@@ -306,12 +432,18 @@ def main():
   if FLAGS.mode == 'eval':
     evaluate_once(config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
+  from magenta.models.music_vae import packed_slices
+  init_from = FLAGS.init_from and common.find_checkpoint(
+      checkpoint_file=FLAGS.init_from)
+  examples_path = FLAGS.examples_path
+  if not packed_slices.can_pack(config):
+    examples_path = upstream_files(examples_path)
   with (backup.Backup(FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
         if FLAGS.backup_dir else contextlib.nullcontext()) as copies:
-    train(config._replace(train_examples_path=FLAGS.examples_path,
+    train(config._replace(train_examples_path=examples_path,
                           tfds_name=FLAGS.tfds_name),
           FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
-          copies.notify if copies else None)
+          copies.notify if copies else None, init_from)
 
 
 if __name__ == '__main__':

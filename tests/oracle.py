@@ -3,6 +3,7 @@
     python oracle.py score CONFIG CHECKPOINT SLICES.npy OUT.npz
     python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
     python oracle.py make CONFIG CHECKPOINT
+    python oracle.py every CHECKPOINTS OUT.npz
     python oracle.py train CONFIG -- flags of music_vae_train
     python oracle.py generate CONFIG -- flags of music_vae_generate
 
@@ -20,14 +21,19 @@ DRUMS_4BAR = os.path.join(
 FLAT = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 
-def get_config(name):
+def config_map():
+  """Returns Magenta's CONFIG_MAP, with our configs in it."""
   from magenta.models.music_vae import configs
-  if name not in configs.CONFIG_MAP:
+  if 'flat-drums_4bar' not in configs.CONFIG_MAP:
     spec = importlib.util.spec_from_file_location('drums_4bar', DRUMS_4BAR)
     drums_4bar = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(drums_4bar)
     drums_4bar.register(configs.CONFIG_MAP, configs.Config)
-  config = configs.CONFIG_MAP[name]
+  return configs.CONFIG_MAP
+
+
+def get_config(name):
+  config = config_map()[name]
   # Stock leaves the conductor's dropout on when it evaluates and samples.
   config.hparams.dropout_keep_prob = 1.
   if name.startswith('flat'):
@@ -101,14 +107,101 @@ def humanize(name, checkpoint, examples_path, out):
 def make(name, checkpoint):
   """Saves a checkpoint of random weights that are large enough to matter."""
   import tensorflow.compat.v1 as tf
-  rng = np.random.RandomState(0)
   with tf.Graph().as_default():
     build(get_config(name), 2)
     with tf.Session() as sess:
-      sess.run(tf.global_variables_initializer())
-      for v in tf.trainable_variables():
-        v.load(rng.normal(0, 0.3, v.shape.as_list()).astype(np.float32), sess)
+      load_random_weights(sess, 0.3, 0.3)
       tf.train.Saver().save(sess, checkpoint)
+
+
+def load_random_weights(sess, of_kernels, of_biases):
+  """Sets all variables to random numbers of these standard deviations."""
+  import tensorflow.compat.v1 as tf
+  rng = np.random.RandomState(0)
+  sess.run(tf.global_variables_initializer())
+  for v in tf.trainable_variables():
+    shape = v.shape.as_list()
+    deviation = of_biases if len(shape) == 1 else of_kernels
+    v.load(rng.normal(0, deviation, shape).astype(np.float32), sess)
+
+
+def every(checkpoints, out):
+  """Loads, encodes with, decodes with and samples every config, made small.
+
+  Makes the checkpoints that the folder `checkpoints` has not got, of random
+  weights. OUT then has, of each config, 'CONFIG mu' (encodings of two random
+  sequences), 'CONFIG decoded' (their likeliest outputs, [2, steps, depth]),
+  'CONFIG notes' (of the NoteSequences that these are, a row a note) and
+  'CONFIG sampled' (how many notes two samples have), or else 'CONFIG error'.
+  """
+  import tensorflow.compat.v1 as tf
+  tf.disable_v2_behavior()  # As Magenta's commands do.
+  restore = tf.train.Saver.restore
+
+  def make_and_restore(saver, sess, checkpoint):
+    if not os.path.exists(checkpoint + '.index'):
+      # With larger biases, most configs repeat one output for ever.
+      load_random_weights(sess, 1., 0.1)
+      saver.save(sess, checkpoint, write_meta_graph=False)
+    restore(saver, sess, checkpoint)
+  tf.train.Saver.restore = make_and_restore
+
+  results = {}
+  for name in sorted(config_map()):
+    try:
+      found = try_config(name, os.path.join(checkpoints, name))
+    except Exception as e:  # Whatever it is, it is what the test asks for.
+      found = {'error': '%s: %s' % (type(e).__name__, e)}
+    results.update(('%s %s' % (name, key), value)
+                   for key, value in found.items())
+  np.savez(out, **results)
+
+
+def make_small(config):
+  """Makes layers narrow, and hierarchies of two segments (or instruments).
+
+  Stock builds a graph for each segment; two show what sixteen do.
+  """
+  hparams, converter = config.hparams, config.data_converter
+  hparams.enc_rnn_size = [8] * len(hparams.enc_rnn_size)
+  hparams.dec_rnn_size = [8] * len(hparams.dec_rnn_size)
+  hparams.z_size = 8
+  if 'nade_num_hidden' in hparams:
+    hparams.nade_num_hidden = 8
+  for part, level in ((config.model.encoder, -1), (config.model.decoder, 0)):
+    if hasattr(part, '_level_lengths'):
+      part._level_lengths[level] = 2
+      hparams.max_seq_len = int(np.prod(part._level_lengths))
+  if converter.length_shape:
+    converter._max_lengths[-2], converter._length_shape = 2, (2,)
+
+
+def try_config(name, checkpoint):
+  """Returns {what `every` keeps of a config: value}."""
+  from magenta.models.music_vae.trained_model import TrainedModel
+  config = get_config(name)
+  make_small(config)
+  converter, steps = config.data_converter, config.hparams.max_seq_len
+  rng = np.random.RandomState(0)
+  inputs = rng.rand(2, steps, converter.input_depth)
+  lengths = np.full((2,) + converter.length_shape,
+                    steps // int(np.prod(converter.length_shape)))
+  controls = None
+  if converter.control_depth:
+    controls = np.eye(converter.control_depth)[
+        rng.randint(converter.control_depth, size=steps)]
+  model = TrainedModel(config, 2, checkpoint)
+  _, mu, _ = model.encode_tensors(
+      list(inputs), lengths, None if controls is None else [controls] * 2)
+  # So cold that the likeliest outputs are sampled.
+  decoded = model.decode_to_tensors(mu, steps, 1e-6, controls)
+  notes = [
+      (i, n.pitch, n.velocity, n.start_time, n.end_time, n.program, n.is_drum)
+      for i, sequence in enumerate(model.decode(mu, steps, 1e-6, controls))
+      for n in sequence.notes]
+  sampled = model.sample(2, steps, c_input=controls)
+  return {'mu': mu, 'decoded': decoded, 'notes': notes,
+          'sampled': [len(sequence.notes) for sequence in sampled]}
 
 
 def train(name, *argv):
@@ -126,5 +219,5 @@ def generate(name, *argv):
 
 
 if __name__ == '__main__':
-  {'score': score, 'humanize': humanize, 'make': make, 'train': train,
-   'generate': generate}[sys.argv[1]](*sys.argv[2:])
+  {'score': score, 'humanize': humanize, 'make': make, 'every': every,
+   'train': train, 'generate': generate}[sys.argv[1]](*sys.argv[2:])

@@ -13,6 +13,7 @@ PARAMETERS = {
     'hierdec-drums_4bar_paper': 176_911_872,
     'hier-drums_4bar': 11_984_896,
     'flat-drums_4bar': 40_213_504,
+    'hier-drums_4bar_small': 5_689_344,
     'cat-drums_4bar_big': 137_582_080,
     'hierdec-drums_4bar_tiny': 111_392,
 }

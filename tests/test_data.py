@@ -1,13 +1,17 @@
 """From the zip to the tensors that training reads."""
 import functools
 import http.server
+import os
 import threading
+import unicodedata
 import zipfile
 
 import conftest
 import common
 import download_groove
+import look
 import make_tfrecord
+import midi
 import numpy as np
 import pytest
 
@@ -110,8 +114,9 @@ def test_official_split(groove_zip, dataset):
     path = make_tfrecord.split_path(dataset / 'drummer.tfrecord', split)
     found = sequences(path)
     assert len(found) == count
-    info = make_tfrecord.read_splits(dataset / 'groove')
-    assert {info[ns.filename] for ns in found} == {split}
+    info = make_tfrecord.read_splits(
+        dataset / 'groove', [ns.filename for ns in found])
+    assert len(info) == count and set(info.values()) == {split}
 
 
 def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path):
@@ -126,13 +131,73 @@ def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path
   assert sorted(ours) == sorted(records(tmp_path / 'stock.tfrecord'))
 
 
+def meta(kind, *content):
+  return bytes([midi.META, kind, len(content), *content])
+
+
+FOUR_FOUR = meta(midi.TIME_SIGNATURE, 4, 2, 24, 8)
+TEMPO_MAP = [(1920 * bar, meta(midi.TEMPO, 9, 39 + bar, 192))
+             for bar in range(4)]
+
+
+def beat(bars=4, channel=9, pitch=36, length=60, head=((0, FOUR_FOUR),),
+         kind=1):
+  """The bytes of a MIDI file: a hit on each quarter, of 480 ticks.
+
+  Args:
+    bars: How many; or the numbers of those in which there are hits.
+    channel: Of the hits, counted from 0.
+    pitch: Theirs.
+    length: In ticks until a note_off, None for no note_off.
+    head: [(tick, event)] of the first track; the hits are in the second.
+    kind: Of the file.
+  """
+  notes = []
+  for bar in range(bars) if isinstance(bars, int) else bars:
+    for tick in range(1920 * bar, 1920 * (bar + 1), 480):
+      notes.append(midi.Event(tick, bytes([0x90 | channel, pitch, 100])))
+      if length is not None:
+        notes.append(midi.Event(
+            tick + length, bytes([0x80 | channel, pitch, 0])))
+  tracks = [[midi.Event(*event) for event in head], notes]
+  for track in tracks:
+    tick = max([event.tick for event in track], default=0)
+    track.append(midi.Event(tick, meta(midi.END_OF_TRACK)))
+  return midi.to_bytes(midi.Midi(kind, 480, tracks))
+
+
+def write(folder, **files):
+  """Writes files NAME.mid into a folder, which is returned."""
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, data in files.items():
+    (folder / f'{name}.mid').write_bytes(data)
+  return folder
+
+
+def convert(folder, capsys=None, **kwargs):
+  """Returns {file name: NoteSequence}, and what was said, of a folder."""
+  output = folder.parent / 'out' / 'x.tfrecord'
+  make_tfrecord.make_tfrecord(str(folder), str(output), **kwargs)
+  found = {ns.filename: ns for ns in sequences(output)}
+  return found, capsys and capsys.readouterr().out
+
+
+def hits(sequence):
+  """Returns [(quarter, pitch, velocity)] of a NoteSequence's notes."""
+  return sorted((round(note.start_time * sequence.tempos[0].qpm / 60, 6),
+                 note.pitch, note.velocity) for note in sequence.notes)
+
+
+EIGHT_BEATS = [(quarter, 36, 100) for quarter in range(8)]
+
+
 def test_corrupt_midi_is_skipped_counted_and_named(tmp_path):
-  midi = tmp_path / 'midi'
+  folder = tmp_path / 'midi'
   common.music_vae()
-  conftest.own_loops.write_own_loops(midi, count=2)
-  (midi / 'bad.mid').write_bytes(b'MThd, not really')
-  (midi / 'empty.MID').write_bytes(b'')
-  result = conftest.script('make_tfrecord.py', f'--input_dir={midi}',
+  conftest.own_loops.write_own_loops(folder, count=2)
+  (folder / 'bad.mid').write_bytes(b'MThd, not really')
+  (folder / 'empty.MID').write_bytes(b'')
+  result = conftest.script('make_tfrecord.py', f'--input_dir={folder}',
                            f'--output_file={tmp_path}/x.tfrecord')
   assert result.returncode == 0, result.stderr
   assert 'Skipped 2 of 4 files' in result.stdout
@@ -148,9 +213,317 @@ def test_folder_without_midi(tmp_path):
                            f'--output_file={tmp_path}/x.tfrecord')
   conftest.check_sentence(make(f'--input_dir={tmp_path}'), '--recursive')
   conftest.check_sentence(make(f'--input_dir={tmp_path}', '--recursive'),
-                          'valid MIDI')
+                          'bad.mid', 'valid MIDI')
   conftest.check_sentence(make('--input_dir=missing'), 'missing')
   assert not (tmp_path / 'x.tfrecord').exists()
+  with pytest.raises(common.UserError, match='is a folder'):
+    make_tfrecord.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
+
+
+def test_what_would_take_gigabytes_is_skipped(tmp_path, capsys, monkeypatch):
+  """Before note_seq reads it, whose array has 8 bytes for each tick."""
+  late = meta(0x06, 65)  # A marker.
+  monkeypatch.setattr(make_tfrecord, 'MOST_BYTES', 10_000)
+  seen = []
+  to_sequence = make_tfrecord.to_sequence
+  monkeypatch.setattr(make_tfrecord, 'to_sequence',
+                      lambda data: seen.append(data) or to_sequence(data))
+  good = beat()
+  # After the end of a track only Magenta reads on.
+  cut = good.replace(b'MTrk\0\0\0\x0c', b'MTrk\0\0\0\x18', 1).replace(
+      meta(midi.END_OF_TRACK), meta(midi.END_OF_TRACK) +
+      midi.write_number(2 ** 28 - 1) + late + b'\0' + meta(1), 1)
+  found, said = convert(write(
+      tmp_path / 'midi', good=good, cut=cut,
+      ticks=beat(head=[(2 ** 28 - 1, late)]),
+      bars=beat(head=[(10_000 * 1920, late)]),
+      size=good + bytes(10_000)), capsys)
+  assert set(found) == {'good.mid', 'cut.mid'}
+  assert hits(found['cut.mid']) == hits(found['good.mid'])
+  assert max(midi.parse(data).last_tick for data in seen) < 4 * 1920
+  assert 'Skipped 3 of 5 files' in said
+  assert 'ticks.mid is damaged: its last event is in bar 139811' in said
+  assert 'size.mid has more than' in said
+
+
+def test_what_every_daw_opens_is_read(tmp_path, capsys):
+  odd = {
+      'key': meta(0x59, 0, 255), 'short': meta(midi.TIME_SIGNATURE, 4, 2),
+      'meter': meta(midi.TIME_SIGNATURE, 4, 200, 24, 8),
+      'smpte': meta(0x54, 0xe0, 0, 0, 0, 0), 'tempo': meta(midi.TEMPO, 0, 0, 0),
+      'controller': bytes([0xb9, 7, 255]), 'system': bytes([0xf4])}
+  files = {name: beat(2, head=[(0, event)]) for name, event in odd.items()}
+  good = beat(2)
+  i = good.rindex(b'MTrk')
+  files['chunk'] = good[:i] + b'XFIH\0\0\0\x04abcd' + good[i:]
+  files['riff'] = b'RIFF' + bytes(4) + b'RMIDdata' + bytes(4) + good
+  # Of a drum's pitch 255 nothing is known but that it is none of the others.
+  files['pitch'] = beat(2).replace(bytes([0x89, 36, 0]), bytes([0x89, 255, 0]))
+  found, said = convert(write(tmp_path / 'midi', good=good, **files), capsys)
+  for name in files:
+    assert hits(found[f'{name}.mid']) == EIGHT_BEATS, name
+  assert f'In {len(files)} files there is something that Magenta can' in said
+  assert {ns.collection_name for ns in found.values()} == {'midi'}
+  assert len({ns.id for ns in found.values()}) == len(found)
+
+
+@pytest.mark.parametrize('head,kind', [
+    (TEMPO_MAP, 1), (TEMPO_MAP, 0), (TEMPO_MAP[1:], 1),
+])
+def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
+  common.music_vae()
+  from magenta.models.music_vae import packed_slices
+  head = [(0, FOUR_FOUR), *head]
+  found, said = convert(write(
+      tmp_path / 'midi', plain=beat(6), mapped=beat(6, head=head, kind=kind)),
+                        capsys)
+  mapped, plain = found['mapped.mid'], found['plain.mid']
+  assert hits(mapped) == hits(plain)
+  assert len(mapped.tempos) == 1
+  converter = common.get_config(conftest.TINY).data_converter
+  assert len(packed_slices.pack(mapped, converter))
+  assert said.splitlines()[-1] == (
+      'In 1 file the tempo changes: the hits were taken by the beat, at the '
+      'first tempo.')
+
+
+def test_hits_that_magenta_would_lose(tmp_path, capsys):
+  unknown = midi.parse(beat(2))
+  unknown.tracks[1].insert(2, midi.Event(300, meta(0x60)))
+  files = {
+      'unended': beat(2, length=None), 'no_time': beat(2, length=0),
+      # mido loses the time before what it does not know.
+      'unknown': midi.to_bytes(unknown),
+      # The header says that there is one track only.
+      'tracks': beat(2).replace(b'\0\2\1\xe0', b'\0\1\1\xe0')}
+  found, said = convert(write(tmp_path / 'midi', **files), capsys)
+  for name in files:
+    assert hits(found[f'{name}.mid']) == EIGHT_BEATS, name
+  assert 'In 4 files Magenta would lose or move most hits of a drum' in said
+
+
+def test_an_end_at_the_tick_of_another_hit():
+  """The first hit has no end, so that each end belongs to the hit before."""
+  events = [midi.Event(0, bytes([0x99, 36, 100]))]
+  for tick in (480, 960, 2000, 2400):
+    events += [midi.Event(tick, bytes([0x99, 36, 100])),
+               midi.Event(tick, bytes([0x89, 36, 0]))]
+  events.insert(7, midi.Event(1500, bytes([0x89, 36, 0])))
+  events.append(midi.Event(2400, meta(midi.END_OF_TRACK)))
+  flat = midi.flatten(midi.Midi(0, 480, [events]))
+  common.music_vae()
+  assert len(make_tfrecord.to_sequence(midi.to_bytes(flat)).notes) == 5
+
+
+def test_odd_hits_are_left_to_magenta(tmp_path, capsys):
+  """As in GMD, whose NoteSequences are stock's."""
+  common.music_vae()
+  from magenta.scripts import convert_dir_to_note_sequences as upstream
+  # The last hit ends when it begins.
+  data = beat().replace(midi.write_number(60) + bytes([0x89, 36, 0]) +
+                        bytes([0, *meta(midi.END_OF_TRACK)]),
+                        bytes([0, 0x89, 36, 0, 0, *meta(midi.END_OF_TRACK)]))
+  folder = write(tmp_path / 'midi', a=data)
+  found, said = convert(folder, capsys)
+  assert len(found['a.mid'].notes) == 15
+  assert found['a.mid'] == upstream.convert_midi(
+      str(folder), '', str(folder / 'a.mid'))
+  assert '1 of 16 hits are left out, as Magenta does' in said
+
+
+def test_names_that_are_not_utf8(tmp_path, capsys):
+  name = os.fsdecode('드럼'.encode('cp949'))
+  folder = write(tmp_path / name / 'sub' / name, **{name: beat(), 'a': beat()})
+  (folder / (os.fsdecode(b'\xff\xfe') + '.mid')).write_bytes(b'')
+  (tmp_path / name / 'info.csv').write_text(
+      'midi_filename,split\nsub/드럼/드럼.mid,train\nsub/드럼/a.mid,train\n'
+      'sub/드럼/\ufffd\ufffd.mid,test\n')
+  found, said = convert(tmp_path / name, capsys, recursive=True)
+  assert set(found) == {'sub/드럼/드럼.mid', 'sub/드럼/a.mid'}
+  assert {ns.collection_name for ns in found.values()} == {'드럼'}
+  said.encode()
+  make_tfrecord.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
+  assert (folder / 'out' / 'x.tfrecord').exists()
+  with pytest.raises(common.UserError, match='no folder 드럼'):
+    make_tfrecord.make_tfrecord(name, str(tmp_path / 'x'))
+
+
+def test_home_and_brackets_in_names(tmp_path, monkeypatch):
+  write(tmp_path / '[a] *?{b}', **{'[1] {x,y}*': beat()})
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert make_tfrecord.make_tfrecord('~/[a] *?{b}', '~/[c]/x.tfrecord') == {
+      'train': 1}
+  assert len(records(tmp_path / '[c]' / 'x.tfrecord')) == 1
+
+
+def test_splits_of_other_data_are_removed(tmp_path, capsys):
+  folder = write(tmp_path / 'midi', a=beat(), b=beat(), c=beat())
+  (folder / 'info.csv').write_text(
+      'midi_filename,split\na.mid,train\nb.mid,validation\nc.mid,test\n')
+  _, said = convert(folder, capsys)
+  assert 'Removed' not in said
+  names = ['x-test.tfrecord', 'x-validation.tfrecord', 'x.tfrecord']
+  output = tmp_path / 'out'
+  assert sorted(p.name for p in output.iterdir()) == names
+  with pytest.raises(common.UserError):  # Not before the new ones are whole.
+    convert(write(tmp_path / 'bad', a=b''))
+  assert sorted(p.name for p in output.iterdir()) == names
+  _, said = convert(write(tmp_path / 'own', a=beat()), capsys)
+  assert [p.name for p in output.iterdir()] == ['x.tfrecord']
+  [line] = [line for line in said.splitlines() if 'Removed' in line]
+  assert 'x-validation.tfrecord and ' in line and 'x-test.tfrecord' in line
+
+
+def test_two_conversions_at_once(tmp_path, monkeypatch):
+  folder = write(tmp_path / 'midi', a=beat())
+  to_sequence = make_tfrecord.to_sequence
+  def other_process(data):
+    monkeypatch.setattr(make_tfrecord, 'to_sequence', to_sequence)
+    monkeypatch.setattr(os, 'getpid', lambda: 1)
+    convert(folder)
+    return to_sequence(data)
+  monkeypatch.setattr(make_tfrecord, 'to_sequence', other_process)
+  found, _ = convert(folder)
+  assert len(found) == 1
+  assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.tfrecord']
+
+
+def test_interrupted_while_magenta_reads(tmp_path, monkeypatch):
+  """note_seq takes Ctrl-C for a damaged file."""
+  import pretty_midi
+  def interrupt(*_):
+    raise KeyboardInterrupt
+  monkeypatch.setattr(pretty_midi.PrettyMIDI, '__init__', interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    convert(write(tmp_path / 'midi', a=beat()))
+  assert not list((tmp_path / 'out').iterdir())
+
+
+# info.csv.
+
+
+INFO = ('drummer,style,bpm,midi_filename,duration,split\n'
+        'drummer1,funk,100,드/1.mid,9.6,train\n'
+        'drummer1,rock,101,드/2.mid,9.6,validation\n'
+        'drummer2,"soul, slow",102,드/3.mid,9.6,test\n')
+OFFICIAL = {'드/1.mid': 'train', '드/2.mid': 'validation', '드/3.mid': 'test'}
+
+
+def read_splits(folder, info, names=tuple(OFFICIAL)):
+  (folder / 'info.csv').write_bytes(
+      info if isinstance(info, bytes) else info.encode())
+  return make_tfrecord.read_splits(folder, names)
+
+
+def test_info_cut_off_anywhere(tmp_path):
+  info = INFO.encode()
+  for length in range(len(info) - 1):
+    with pytest.raises(common.UserError):
+      read_splits(tmp_path, info[:length])
+  assert read_splits(tmp_path, info[:-1]) == OFFICIAL
+
+
+@pytest.mark.parametrize('info,words', [
+    ('', 'no column midi_filename and no column split'),
+    (INFO.splitlines()[0], 'does not list 3 of the 3 MIDI files'),
+    (INFO.replace('split', 'part'), 'no column split'),
+    (INFO.replace('test', 'trai'), "the split 'trai' of 드/3.mid"),
+    (INFO.replace('test', ''), "the split '' of 드/3.mid"),
+    (INFO + 'a,b,1,드/3.mid,1,train\n', 'both in the test and in the train'),
+    (INFO.replace('2.mid', '4.mid'), 'does not list 1 of the 3 MIDI files'),
+    (INFO.replace(',test', ''), 'breaks off in its row 3'),
+    (INFO.replace('"', ''), 'the split'),
+    (INFO.replace('slow"', 'slow'), 'breaks off'),
+    (INFO.replace('funk', 'x' * 200_000), 'is damaged'),
+    (INFO.encode('utf-16-le'), 'no column'),
+    (b'\xff\xfe' + INFO.encode('utf-16-le')[:-41], 'breaks off'),
+    (INFO[:90] + '\0' * 90, 'breaks off in its row 2'),
+    ('name,bytes\na.mid,1\n', 'rename it'),
+])
+def test_damaged_info(tmp_path, info, words):
+  with pytest.raises(common.UserError, match=words) as e:
+    read_splits(tmp_path, info)
+  assert 'scripts/download_groove.py' in str(e.value)
+
+
+@pytest.mark.parametrize('info', [
+    INFO.encode('utf-8-sig'), INFO.encode('utf-16'), INFO.encode('cp949'),
+    INFO.replace('soul, ', 'soul ').replace(',', ';'), INFO.replace(',', '\t'),
+    INFO.replace('\n', '\r\n'), INFO.replace('\n', '\r'),
+    INFO + ',,,,,\n\n', INFO + INFO.splitlines()[1], INFO.replace('/', '\\'),
+    unicodedata.normalize('NFD', INFO), INFO.replace('드/', './드//'),
+    INFO + 'drummer2,funk,100,removed.mid,9.6,test\n',
+])
+def test_info_of_other_programs(tmp_path, info):
+  assert read_splits(tmp_path, info) == OFFICIAL
+  decomposed = unicodedata.normalize('NFD', '드/3.mid')
+  assert read_splits(tmp_path, info, [decomposed]) == {decomposed: 'test'}
+
+
+def test_damaged_info_converts_nothing(tmp_path):
+  folder = write(tmp_path / 'midi', a=beat())
+  (folder / 'info.csv').write_text('midi_filename,split\n')
+  conftest.check_sentence(conftest.script(
+      'make_tfrecord.py', f'--input_dir={folder}',
+      f'--output_file={tmp_path}/out/x.tfrecord'), 'info.csv', 'a.mid')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_info_of_the_folder_around(tmp_path):
+  """The folder above GMD's, in which it was unpacked, keeps GMD's split."""
+  (tmp_path / 'groove').mkdir()
+  (tmp_path / 'groove' / 'info.csv').write_text(INFO)
+  names = ['own/1.mid', *(f'groove/{name}' for name in OFFICIAL)]
+  assert make_tfrecord.read_splits(tmp_path, names) == {
+      f'groove/{name}': split for name, split in OFFICIAL.items()}
+
+
+def test_look_at_a_damaged_info(tmp_path):
+  info = tmp_path / 'info.csv'
+  info.write_text(INFO, encoding='utf-8-sig')
+  assert [row['bpm'] for row in look.read_info(tmp_path)] == [100, 101, 102]
+  for damaged, words in ((INFO.replace('bpm', 'qpm'), 'no column bpm'),
+                         (INFO.replace('101', ''), "'' as a bpm"),
+                         (INFO.replace('9.6', '9.6s'), "'9.6s' as a duration"),
+                         (INFO[:70], 'breaks off')):
+    info.write_text(damaged)
+    with pytest.raises(common.UserError, match=words):
+      look.read_info(tmp_path)
+
+
+# Files of which no loop comes.
+
+
+@pytest.mark.parametrize('files,words', [
+    ({'a': beat(channel=0), 'b': beat(channel=2)},
+     '2 of 2 files give no 4-bar loops: 2 with no drums (notes are on MIDI '
+     'channel 1, 3, drums are read from channel 10).'),
+    ({'a': beat(2), 'b': beat(3), 'c': beat(4)},
+     '2 of 3 files give no 4-bar loops: 2 without 4 bars of drums in a row.'),
+    # Two silent bars between; a bar that is far on.
+    ({'a': beat([0, 1, 4, 5]), 'b': beat([7])},
+     '2 of 2 files give no 4-bar loops: 2 without 4 bars of drums in a row.'),
+    ({'a': beat(8, head=[(0, meta(midi.TIME_SIGNATURE, 3, 2, 24, 8))]),
+      'b': beat(0), 'c': beat(pitch=1), 'd': beat(2), 'e': beat(2)},
+     '5 of 5 files give no 4-bar loops: 2 without 4 bars of drums in a row, 1 '
+     'not in 4/4, 1 without notes, 1 with none of the nine drums on MIDI '
+     'channel 10.'),
+    ({'a': beat(5, head=[(0, meta(midi.TIME_SIGNATURE, 3, 2, 24, 8)),
+                         (1440, FOUR_FOUR)]), 'b': beat([1, 2, 3, 4])}, None),
+])
+def test_files_without_loops(tmp_path, capsys, files, words):
+  common.music_vae()
+  from magenta.models.music_vae import packed_slices
+  found, said = convert(write(tmp_path / 'midi', **files), capsys)
+  last = said.splitlines()[-1]
+  converter = common.get_config(conftest.TINY).data_converter
+  without = sum(not len(packed_slices.pack(ns, converter))
+                for ns in found.values())
+  if words is None:
+    assert 'NoteSequences' in last and not without
+  else:
+    assert last == words
+    assert last.startswith(f'{without} of ')
 
 
 # NoteSequences to slices.
@@ -328,3 +701,10 @@ def test_augmented_loops_are_the_same_grooves():
   tenth = (augmented(0.1) != loops).any(axis=1).mean()
   # Five changes, of which the bars' does nothing in one of four cases.
   assert tenth == pytest.approx(1 - 0.9 ** 4 * 0.925, abs=0.08)
+
+
+def test_a_drummers_folder_keeps_the_split(dataset, groove_zip, tmp_path):
+  """The info.csv is in the folder above it."""
+  counts = make_tfrecord.make_tfrecord(
+      str(dataset / 'groove' / 'drummer5'), str(tmp_path / 'x.tfrecord'), True)
+  assert set(counts) > {'train'}

@@ -25,7 +25,10 @@ def magenta():
 
 
 def write(folder, name='funk', count=3, **facts):
-  loops = [render.as_loop(beat(shift=0.1 * i), 173.5) for i in range(count)]
+  # Other seeds are other loops.
+  shift = 0.02 * (facts.get('seed', FACTS['seed']) - FACTS['seed'])
+  loops = [render.as_loop(beat(shift=0.1 * i + shift), 173.5)
+           for i in range(count)]
   return page.write_loops(loops, str(folder), name, {**FACTS, **facts})
 
 
@@ -39,13 +42,15 @@ def test_files_and_what_the_page_remembers(tmp_path):
   assert write(tmp_path, 'funk', 2, seed=8)['name'] == 'funk-take2'
   assert write(tmp_path, 'funk', 2, seed=8)['name'] == 'funk-take2'
   assert write(tmp_path, 'funk', 2, seed=9)['name'] == 'funk-take3'
+  # The bytes count: the same loops of other inputs are the same.
+  assert write(tmp_path, 'funk', 2, inputs=['a.mid'])['name'] == 'funk'
   os.remove(tmp_path / 'rock-1.mid')
   write(tmp_path, 'a&b <i>', 1)
   entries = page.read_entries(paths['page'])
   # The newest first, each once, and none whose files are gone.
   assert [(e['name'], e['seed']) for e in entries] == [
-      ('a&b <i>-1', 7), ('funk-take3-1', 9), ('funk-take3-2', 9),
-      ('funk-take2-1', 8), ('funk-take2-2', 8), ('funk-1', 7), ('funk-2', 7),
+      ('a&b <i>-1', 7), ('funk-1', 7), ('funk-2', 7), ('funk-take3-1', 9),
+      ('funk-take3-2', 9), ('funk-take2-1', 8), ('funk-take2-2', 8),
       ('funk-3', 7)]
   for name, content in before.items():  # Nothing was lost.
     assert (tmp_path / name).read_bytes() == content
@@ -65,10 +70,11 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
   def fail(*_):
     raise ImportError
   monkeypatch.setattr(render, 'synthesize', fail)
-  paths = write(tmp_path)
+  paths = write(tmp_path)  # Whose sound is kept.
   assert not paths['wav'] and capsys.readouterr().out.count(render.NO_SOUND) == 1
+  write(tmp_path, 'rock', 2)
   text = pathlib.Path(paths['page']).read_text()
-  assert '<button' not in text and text.count('No sound was made') == 3
+  assert text.count('<button') == 3 and text.count('No sound was made') == 2
 
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,11 @@
 """Pictures, by what is drawn in them."""
 import common
+import midi
 import note_seq
 import numpy as np
 import plots
 import pytest
+import render
 
 
 def sequence_of(hits, qpm=120.):
@@ -23,19 +25,34 @@ def magenta():
 
 
 def test_lanes():
-  """GMD's pads by Roland's map, what it lacks by General MIDI's."""
-  names = {36: 'kick', 38: 'snare', 37: 'snare', 22: 'closed hi-hat',
-           42: 'closed hi-hat', 26: 'open hi-hat', 43: 'low tom', 58: 'low tom',
-           47: 'mid tom', 50: 'high tom', 49: 'crash', 51: 'ride', 35: 'kick',
-           39: 'snare'}
+  """Of what every config decodes to, by Roland's map or General MIDI's."""
+  names = {36: 'kick', 38: 'snare', 42: 'closed hi-hat', 46: 'open hi-hat',
+           43: 'low tom', 45: 'low tom', 47: 'mid tom', 48: 'mid tom',
+           50: 'high tom', 49: 'crash', 51: 'ride'}
   for pitch, name in names.items():
     assert plots.LANES[plots.lane_of_pitch(pitch)] == name
   assert plots.lane_of_pitch(0) is None
 
 
+@pytest.mark.parametrize('name', [
+    'hierdec-drums_4bar', 'hierdec-drums_4bar_small', 'cat-drums_2bar_small',
+    'groovae_4bar'])
+def test_lanes_of_decoded_loops(name):
+  """One drum after the other comes back on its own row, whatever the map."""
+  converter = common.get_config(name).data_converter
+  converter.set_mode('infer')
+  one = np.zeros([1, 9, converter.output_depth], np.float32)
+  for drum in range(9):
+    one[0, drum, drum if name.startswith('groovae') else 1 << drum] = 1
+  [sequence] = converter.from_tensors(one)
+  assert sorted((midi.nearest_step(start), lane)
+                for lane, start, _ in plots.hits(sequence)) == [
+                    (drum, drum) for drum in range(9)]
+
+
 def draw(hits):
   figure, axes = plots.figure_of(1)
-  plots.drum_grid(axes[0, 0], sequence_of(hits), 'title')
+  plots.drum_grid(axes[0, 0], plots.hits(sequence_of(hits)), title='title')
   axis = axes[0, 0]
   lines = [line for line in axis.lines if line.get_color() == plots.ORANGE]
   return axis, axis.patches, lines
@@ -61,10 +78,26 @@ def test_on_the_grid_there_are_no_lines_to_explain():
 
 def test_interpolation_strip():
   figure = plots.plot_interpolation(
-      [sequence_of([(36, i, 100)]) for i in range(5)], 'a.mid', 'b.mid')
+      [render.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
+      'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
   assert [a.patches[0].get_x() for a in figure.axes] == [0, 1, 2, 3, 4]
+
+
+def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):
+  """Dollars are no mathematics; Hangul is drawn as letters, if there is a font."""
+  import warnings
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')  # Of a letter that is not in the font.
+    figure = plots.plot_interpolation(
+        [render.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
+        '드럼 $x^2$.mid')
+    figure.savefig(tmp_path / 'strip.png')
+  assert 'Ba$$in_.mid' in figure.axes[0].get_title('left')
+  label = figure.axes[1].get_xlabel()
+  assert '$x^2$.mid' in label
+  assert ('드럼' in label) != ('fonts-nanum' in capsys.readouterr().out)
 
 
 def test_training_curves_are_the_event_files(trained):

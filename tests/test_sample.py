@@ -80,7 +80,8 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
   common.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
-  converter = common.get_config(conftest.TINY).data_converter
+  config = common.get_config(conftest.TINY)
+  converter = config.data_converter
   slices = packed_slices.load_slices(
       converter, str(dataset / 'drummer-test.tfrecord'))
   slices = slices[(slices[:, :16] > 0).any(axis=1)][::50]
@@ -90,7 +91,7 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     path = str(tmp_path / 'loop.mid')
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
-        sample.first_slice(path, converter), inputs[i])
+        sample.first_slice(path, config), inputs[i])
     drawn = np.zeros([64, 9], bool)
     for lane, start, _ in plots.hits(sequence):
       drawn[round(start), lane] = True
@@ -129,12 +130,12 @@ def test_wrong_midi(trained, tmp_path):
   waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
   for name, sequence in (('piano', piano), ('waltz', waltz)):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
-  converter = common.get_config(conftest.TINY).data_converter
+  config = common.get_config(conftest.TINY)
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
     with pytest.raises(common.UserError, match=word):
-      sample.first_slice(str(tmp_path / f'{name}.mid'), converter)
+      sample.first_slice(str(tmp_path / f'{name}.mid'), config)
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
       'valid MIDI')

@@ -297,7 +297,7 @@ def test_eval_mode_of_another_kind_of_config(trained, dataset):
   conftest.check_sentence(conftest.script(
       'train.py', '--config=groovae_4bar', f'--run_dir={trained}',
       '--mode=eval', f'--examples_path={dataset}/drummer-test.tfrecord'),
-                          'fixed slices')
+                          'does not fit')
 
 
 def test_truncated_tfrecord(dataset, tmp_path):

@@ -1,10 +1,33 @@
 """Finds, repairs and slims the checkpoints of a MusicVAE training run."""
+import functools
 import glob
 import os
 import re
 import sys
+import tempfile
 
 import tensorflow.compat.v1 as tf
+
+
+@functools.cache
+def _links():
+  """A folder for symbolic links, which goes when the program ends."""
+  return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def plain(path):
+  """Returns another path of a file in a folder that TensorFlow can name.
+
+  TensorFlow takes a name with brackets in it for a pattern, and finds nothing.
+  The folder of `path` is then reached by a link; the file need not be there yet.
+  """
+  folder, name = os.path.split(os.path.abspath(path))
+  if not re.search(r'[\[\]*?\\]', folder):
+    return path
+  link = os.path.join(_links().name, str(len(os.listdir(_links().name))))
+  os.symlink(folder, link)
+  return os.path.join(link, name)
 
 
 def is_complete(prefix):
@@ -14,7 +37,7 @@ def is_complete(prefix):
   damaged files, and shards that are missing.
   """
   try:
-    reader = tf.train.load_checkpoint(prefix)
+    reader = tf.train.load_checkpoint(plain(prefix))
     for name in reader.get_variable_to_shape_map():
       reader.get_tensor(name)
   except Exception:  # Which errors TensorFlow raises depends on the damage.
@@ -64,9 +87,11 @@ def repair(directory):
   prefixes = list(all_complete(directory))[::-1]
   state = os.path.join(directory, 'checkpoint')
   if prefixes:
-    # Relative names, so that the folder may be moved.
+    # Relative names, so that the folder may be moved. TensorFlow keeps them as
+    # they are only if the folder's own name is absolute.
     names = [os.path.basename(p) for p in prefixes]
-    tf.train.update_checkpoint_state(directory, names[-1], names)
+    tf.train.update_checkpoint_state(
+        os.path.abspath(directory), names[-1], names)
     return prefixes[-1]
   if os.path.exists(state):
     os.remove(state)
@@ -79,7 +104,7 @@ def save_slim(prefix, new_prefix):
   The copy is a third of the size, and everything but training can use it, in
   stock Magenta too.
   """
-  reader = tf.train.load_checkpoint(prefix)
+  reader = tf.train.load_checkpoint(plain(prefix))
   save({n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()
         if not re.search(r'/Adam(_1)?$|^beta[12]_power$', n)}, new_prefix)
 
@@ -91,8 +116,9 @@ def save(tensors, prefix):
     variables = [tf.Variable(value, name=name, dtype=value.dtype)
                  for name, value in tensors.items()]
     sess.run(tf.global_variables_initializer())
-    tf.train.Saver(variables, max_to_keep=None).save(
-        sess, prefix, write_meta_graph=False)
+    # Relative names in the `checkpoint` file, so that the folder may be moved.
+    tf.train.Saver(variables, max_to_keep=None, save_relative_paths=True).save(
+        sess, plain(prefix), write_meta_graph=False)
 
 
 def remove_others(prefix):

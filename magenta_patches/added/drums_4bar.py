@@ -2,7 +2,8 @@
 
 Those of patterns have 512 classes a step. Flat models decode 64 steps in a row;
 hierarchical ones (`hierdec-`, after Roberts et al. 2018, arXiv 1803.05428) let a
-conductor make 16 embeddings, one a beat, from each of which 4 steps are decoded.
+conductor make 16 embeddings, one a beat, from each of which 4 steps are decoded
+(or 4, one a bar).
 The one that humanizes (Gillick et al. 2019, arXiv 1905.06118) has a hit, a
 velocity and an offset for each drum.
 """
@@ -16,10 +17,11 @@ from magenta.models.music_vae.base_model import MusicVAE
 
 BARS = 4
 STEPS = 64  # 4 bars of 16 sixteenths.
-LEVEL_LENGTHS = [16, 4]  # 16 beats of 4 steps.
+BEATS = [16, 4]  # Segments of a hierarchy: 16 of 4 steps ...
+BARS_OF_STEPS = [BARS, 16]  # ... or 4 of 16.
 
 # name: (encoder, decoder, encoder units, decoder units, latent, free bits,
-#        drum map)
+#        drum map, segments if not BEATS)
 # GENERAL_MIDI is Magenta's default map, which the 2022 projects used. ROLAND
 # is the one of the TD-11 that the Groove MIDI Dataset was played on.
 GENERAL_MIDI = data.REDUCED_DRUM_PITCH_CLASSES
@@ -42,6 +44,10 @@ SIZES = {
     # Magenta.js loads hierarchical models with a one-layer encoder a level.
     'hier-drums_4bar':
         ('hier', 'hier', [512], [256] * 2, 256, 48, GENERAL_MIDI),
+    # One of the 2022 projects' own: bars as segments (and no hierarchical encoder,
+    # whatever its name says).
+    'hier-drums_4bar_small':
+        ('flat', 'hier', [512], [256] * 2, 256, 48, GENERAL_MIDI, BARS_OF_STEPS),
     # The 4-bar sibling of upstream's cat-drums_2bar_big.
     'cat-drums_4bar_big':
         ('flat', 'flat', [2048], [2048] * 3, 512, 48, GENERAL_MIDI),
@@ -59,17 +65,17 @@ RECIPE_CONFIGS = ('hierdec-drums_4bar', 'flat-drums_4bar_roland')
 
 
 def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
-                z_size, free_bits, pitch_classes):
+                z_size, free_bits, pitch_classes, level_lengths=BEATS):
   """Returns the `Config` for a row of `SIZES`."""
   core_encoder = lstm_models.BidirectionalLstmEncoder
   core_decoder = lstm_models.CategoricalLstmDecoder()
   return config_cls(
       model=MusicVAE(
           lstm_models.HierarchicalLstmEncoder(core_encoder,
-                                              LEVEL_LENGTHS[::-1])
+                                              level_lengths[::-1])
           if encoder == 'hier' else core_encoder(),
           lstm_models.HierarchicalLstmDecoder(
-              core_decoder, level_lengths=LEVEL_LENGTHS,
+              core_decoder, level_lengths=level_lengths,
               disable_autoregression=True)
           if decoder == 'hier' else core_decoder),
       hparams=merge_hparams(

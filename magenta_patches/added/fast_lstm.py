@@ -374,12 +374,20 @@ def _loss(decoder, x_input, x_target, x_length, z):
 
 
 def _results(decoder, classes, logits, samples, state, lengths):
+  """Returns the LstmDecodeResults of a sequence's steps.
+
+  The lengths' values are hidden until the graph runs, as upstream's are, because
+  SplitMultiOutLstmDecoder asserts that they equal max_seq_len. Those of a
+  hierarchy's segments never do: known values would stop the graph from being
+  built, while at run time neither samples nor loss depend on the assertion.
+  """
   return lstm_utils.LstmDecodeResults(
       rnn_input=tf.one_hot(tf.transpose(classes) - 1, decoder._output_depth),
       rnn_output=tf.transpose(logits, [1, 0, 2]),
       samples=tf.transpose(samples, [1, 0] + list(range(2, samples.shape.rank))),
       final_state=tf.nest.pack_sequence_as(decoder.state_size, state),
-      final_sequence_lengths=lengths)
+      final_sequence_lengths=tf.placeholder_with_default(
+          lengths, lengths.shape))
 
 
 def _metrics(decoder, x_target, x_length, logits):
@@ -472,7 +480,7 @@ def can_sample(decoder, end_token):
                                 not decoder._is_training)
 
 
-def _generate(decoder, z, segments, steps, temperature, first):
+def _generate(decoder, z, segments, steps, temperature, first, lengths):
   """Samples segments one after another, each from its own `z`.
 
   Args:
@@ -482,6 +490,7 @@ def _generate(decoder, z, segments, steps, temperature, first):
     steps: Number of steps of a segment; may be a tensor.
     temperature: Scalar that divides the logits.
     first: Classes to start from, [batch].
+    lengths: The results' final_sequence_lengths.
 
   Returns:
     The LstmDecodeResults of the whole, [batch, segments * steps, ...].
@@ -513,7 +522,7 @@ def _generate(decoder, z, segments, steps, temperature, first):
        tf.TensorArray(tf.int32, size=total, element_shape=[batch])))
   return _results(
       decoder, inputs.stack(), logits.stack(),
-      tf.one_hot(drawn.stack() - 1, depth), state, None)
+      tf.one_hot(drawn.stack() - 1, depth), state, lengths)
 
 
 def sample(decoder, n, max_length, z, temperature, start_inputs):
@@ -522,8 +531,8 @@ def sample(decoder, n, max_length, z, temperature, start_inputs):
     z = tf.zeros([n, 0])
   first = (tf.zeros([n], tf.int32) if start_inputs is None else
            _classes(start_inputs[:, tf.newaxis])[0])
-  results = _generate(decoder, z, 1, max_length, temperature, first)
-  results = results._replace(final_sequence_lengths=tf.fill([n], max_length))
+  results = _generate(decoder, z, 1, max_length, temperature, first,
+                      tf.fill([n], max_length))
   return results.samples, results
 
 
@@ -542,7 +551,6 @@ def hierarchical_sample(decoder, n, max_length, z, temperature):
   with tf.variable_scope('core_decoder', reuse=tf.AUTO_REUSE):
     results = _generate(
         decoder._core_decoder, tf.reshape(segment_major, [-1, size]), segments,
-        steps, temperature, tf.zeros([n], tf.int32))
-  results = results._replace(
-      final_sequence_lengths=tf.fill([n, segments], steps))
+        steps, temperature, tf.zeros([n], tf.int32),
+        tf.fill([n, segments], steps))
   return results.samples, results

@@ -9,9 +9,12 @@ whose name is a hash of the TFRecord's content and the converter's settings.
 GrooveConverter's slices are 64 steps of 27 numbers (hits, velocities, offsets
 of nine drums). They are the decoder's targets, and as they are or without
 velocities and offsets the encoder's inputs. They are large and converted in
-seconds, so they are not kept.
+seconds, so they are not kept. A converter without a hop, as upstream's groovae_
+configs have it, is meant for the clips of TFDS's groove/4bar-midionly; whole
+performances are cut as those clips are cut.
 """
 import copy
+import glob
 import hashlib
 import json
 import multiprocessing
@@ -30,6 +33,13 @@ from tqdm import tqdm
 KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT = 0, 1, 2, 3
 LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = 4, 5, 6, 7, 8
 STEPS_PER_BAR = 16
+
+
+NO_SLICES = (
+    'There is not one slice of drums in the data: a file gives slices if it has '
+    'notes on MIDI channel 10, is in 4/4, has one tempo and is as long as a loop '
+    'of the config (4 bars for most); scripts/make_tfrecord.py says which it was '
+    'when it made the TFRecord.')
 
 
 class NotEnoughExamples(ValueError):
@@ -79,6 +89,9 @@ def prepared_tfds(name):
         f'TensorFlow Datasets has no MIDI named {name}; for drums there are '
         'groove/full-midionly and groove/4bar-midionly.')
   zip_path = os.environ.get('GROOVE_ZIP')
+  if not builder.data_path.exists() and 'bar' in name:
+    print(f'TensorFlow Datasets makes {name} once, of some 14 clips a second, '
+          'which takes about 20 minutes.', file=sys.stderr)
   builder.download_and_prepare(download_config=tfds.download.DownloadConfig(
       manual_dir=os.path.dirname(os.path.abspath(zip_path))
       if zip_path else None))
@@ -88,15 +101,15 @@ def prepared_tfds(name):
 def can_pack(config):
   """Whether the config's data are fixed-length slices, all of them."""
   converter = config.data_converter
-  if (config.note_sequence_augmenter is not None or
-      converter.max_tensors_per_notesequence is not None):
+  if config.note_sequence_augmenter is not None:
     return False
-  if is_groove(converter):
+  if is_groove(converter):  # It never looks at max_tensors_per_notesequence.
     return (bool(converter._split_bars) and not converter._split_instruments and
             not converter._categorical_outputs and not converter._tapify and
             not converter._add_instruments and not converter._note_dropout and
             not converter._fixed_velocities)
   return (type(converter).__name__ == 'DrumsConverter' and
+          converter.max_tensors_per_notesequence is None and
           bool(converter._slice_steps) and
           converter.end_token is None and
           converter._roll_input and not converter._roll_output)
@@ -122,14 +135,53 @@ def pack(note_sequence, converter):
   other.
   """
   if is_groove(converter):
-    outputs = converter.to_tensors(note_sequence).outputs
-    return np.array(outputs, np.float32) if outputs else _no_slices(converter)
+    cut = clips if not converter._hop_size else all_windows
+    return cut(note_sequence, converter)
   converter = copy.copy(converter)
   converter._roll_input = False  # The rolls follow from the classes.
   outputs = converter.to_tensors(note_sequence).outputs
   if not outputs:
     return _no_slices(converter)
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
+
+
+def all_windows(note_sequence, converter):
+  """Returns a GrooveConverter's slices, float32 [slices, steps, 3 * drums]."""
+  outputs = converter.to_tensors(note_sequence).outputs
+  return np.array(outputs, np.float32) if outputs else _no_slices(converter)
+
+
+def clips(note_sequence, converter):
+  """Returns the slices of the clips that TFDS's groove data sets would have.
+
+  tensorflow_datasets' groove_dataset_builder cuts a performance at every bar line:
+  a hit that is early for a clip's first beat is not in it, nor is a last bar that
+  is not half filled, and GrooveConverter makes nothing of a clip whose last bar
+  has no hit. A clip is itself cut to just what it is.
+  """
+  bars, steps_per_bar = converter._split_bars, converter._steps_per_bar
+  hop = copy.copy(converter)
+  hop._hop_size = steps_per_bar
+  windows = all_windows(note_sequence, hop)
+  if not len(windows):
+    return windows
+  end = max([note_sequence.total_time] + [e.time for events in (
+      note_sequence.control_changes, note_sequence.pitch_bends,
+      note_sequence.tempos, note_sequence.time_signatures) for e in events])
+  bar_seconds = steps_per_bar / converter._steps_per_quarter * (
+      60 / note_sequence.tempos[0].qpm)
+  drums, last_bar = converter._num_drums, (bars - 1) * steps_per_bar
+  hits, offsets = windows[..., :drums], windows[..., 2 * drums:]
+  kept = []
+  for i in range(min(len(windows), int(round(end / bar_seconds)) - bars + 1)):
+    # What is early for the bar after the clip is in it, and fills its last bar.
+    early = i + 1 < len(windows) and (offsets[i + 1, last_bar] > 0).any()
+    if early or hits[i, last_bar:].any():
+      window = windows[i].copy()
+      if i:
+        window[0, np.tile(offsets[i, 0] > 0, 3)] = 0
+      kept.append(window)
+  return np.array(kept) if kept else windows[:0]
 
 
 _work = None  # What `_pack_one` works on, in a worker process.
@@ -221,6 +273,46 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
   return slices
 
 
+def find_files(examples_path):
+  """Returns the TFRecord files of a path or a pattern, sorted.
+
+  A pattern leaves out the validation and test splits of what it matches too, as
+  scripts/make_tfrecord.py puts them beside it, and says so.
+
+  Raises:
+    FileNotFoundError: if there are none.
+  """
+  path = os.path.expanduser(examples_path)
+  folder, name = os.path.split(path)
+  found = ([path] if os.path.isfile(path) else  # It may have brackets in it.
+           tf.gfile.Glob(path) if '://' in path else
+           glob.glob(path) or
+           glob.glob(os.path.join(glob.escape(folder), name)))
+  if not found:
+    raise FileNotFoundError(
+        f'No TFRecord file matches {examples_path}; make one with '
+        'scripts/make_tfrecord.py, or name another.')
+  def is_other_split(path):
+    stem, ending = os.path.splitext(path)
+    return any(stem.endswith(split) and stem[:-len(split)] + ending in found
+               for split in ('-validation', '-test'))
+  others = sorted(filter(is_other_split, found))
+  if others:
+    print(f'{examples_path} matches other splits too, which are left out: '
+          f'{", ".join(map(os.path.basename, others))}.', file=sys.stderr)
+  return sorted(set(found) - set(others))
+
+
+def fingerprint(paths):
+  """Returns a hashlib hash of the content of files."""
+  source_hash = hashlib.sha256()
+  for path in paths:
+    with open(path, 'rb') as f:
+      while block := f.read(1 << 20):
+        source_hash.update(block)
+  return source_hash
+
+
 def load_slices(converter, examples_path=None, tfds_name=None,
                 split='train'):
   """Returns the slices of a TFRecord (or glob of them) or of a TFDS split.
@@ -230,20 +322,12 @@ def load_slices(converter, examples_path=None, tfds_name=None,
     tf.errors.DataLossError: if a TFRecord is truncated or damaged.
   """
   if examples_path:
-    paths = sorted(tf.gfile.Glob(os.path.expanduser(examples_path)))
-    if not paths:
-      raise FileNotFoundError(
-          f'No TFRecord file matches {examples_path}; make one with '
-          'scripts/make_tfrecord.py, or name another.')
-    source_hash = hashlib.sha256()
-    for path in paths:
-      with open(path, 'rb') as f:
-        while block := f.read(1 << 20):
-          source_hash.update(block)
+    paths = find_files(examples_path)
     def read_tfrecords():
       return [lambda r=r: note_seq.NoteSequence.FromString(r)
               for path in paths for r in tf.python_io.tf_record_iterator(path)]
-    return cached_slices(source_hash, paths[0], read_tfrecords, converter)
+    return cached_slices(
+        fingerprint(paths), paths[0], read_tfrecords, converter)
   builder = prepared_tfds(tfds_name)
   def read_tfds():
     examples = tfds.as_numpy(builder.as_dataset(split=split))
@@ -347,6 +431,8 @@ def get_dataset(config, is_training, seed=None):
       converter,
       config.train_examples_path if is_training else config.eval_examples_path,
       config.tfds_name, 'train' if is_training else 'validation')
+  if not len(slices):
+    raise NotEnoughExamples(NO_SLICES)
   if len(slices) < batch_size:
     raise NotEnoughExamples(
         f'There are {len(slices)} examples, but a batch takes {batch_size}; '

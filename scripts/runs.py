@@ -1,0 +1,92 @@
+"""What lies in a training run's folder, and of what data it is.
+
+    run/train/            checkpoints to go on from, TensorBoard's summaries
+    run/best/             the best checkpoint on the validation split, best.json
+    run/training.png      the curves
+"""
+import json
+import os
+
+import common
+import make_tfrecord
+
+BEST_JSON = 'best.json'
+SET_ASIDE = 'best-on-other-data'
+
+
+def validation_id(examples_path=None, tfds_name=None):
+  """Returns what tells this data's validation split from others, None without one.
+
+  Args:
+    examples_path: TFRecord of the train split.
+    tfds_name: TensorFlow Datasets name, instead.
+  """
+  from magenta.models.music_vae import packed_slices
+  if tfds_name:
+    return f'tfds {tfds_name}'
+  try:
+    return packed_slices.fingerprint(packed_slices.find_files(str(
+        make_tfrecord.split_path(os.path.expanduser(examples_path),
+                                 'validation')))).hexdigest()
+  except FileNotFoundError:
+    return None
+
+
+def read_best(run_dir):
+  """Returns what best.json says, {} if there is none or it is damaged."""
+  try:
+    with open(os.path.join(run_dir, 'best', BEST_JSON)) as f:
+      best = json.load(f)
+  except (OSError, ValueError):
+    return {}
+  return best if isinstance(best, dict) and isinstance(
+      best.get('checkpoint'), str) and isinstance(best.get('loss'), float) else {}
+
+
+def write_best(run_dir, best):
+  path = os.path.join(run_dir, 'best', BEST_JSON)
+  with open(path + '.tmp', 'w') as f:
+    json.dump(best, f, indent=2)
+  os.replace(path + '.tmp', path)
+
+
+def is_best_of_other_data(run_dir, identity):
+  """Whether the best checkpoint was chosen on another split than `validation_id`'s.
+
+  Of checkpoints that older versions chose it is not known; they pass.
+  """
+  best = read_best(run_dir)
+  return bool(best) and (
+      identity is None or best.get('validation_id', identity) != identity)
+
+
+def set_aside_best(run_dir):
+  """Renames the folder of the best checkpoint, and says so."""
+  number, name = 1, SET_ASIDE
+  while os.path.exists(os.path.join(run_dir, name)):
+    number += 1
+    name = f'{SET_ASIDE}-{number}'
+  os.rename(os.path.join(run_dir, 'best'), os.path.join(run_dir, name))
+  print('The best checkpoint so far was chosen on other data, so it is not '
+        f'compared with; it is kept in {os.path.join(run_dir, name)}.')
+
+
+def find_finished(run_dir, identity):
+  """Returns the checkpoint to make weights of: the best, else the newest one.
+
+  Says so if there is a best one, but of other data than `identity` is.
+
+  Raises:
+    common.UserError: if there is none.
+  """
+  best = os.path.join(run_dir, 'best')
+  if not os.path.isdir(best):
+    return common.find_checkpoint(run_dir)
+  # What was chosen on TFDS's split can't be told from the same data's TFRecord.
+  if is_best_of_other_data(run_dir, identity) and not str(
+      read_best(run_dir).get('validation_id')).startswith('tfds '):
+    newest = common.find_checkpoint(run_dir)
+    print(f'The best checkpoint in {best} was chosen on other data than this, '
+          f'so the newest one, {newest}, is taken.')
+    return newest
+  return common.find_checkpoint(checkpoint_file=best)

@@ -1,0 +1,361 @@
+"""Users' files: every hit is read, in beats, and nothing else is touched."""
+import os
+import struct
+
+import conftest
+import common
+import humanize
+import midi
+import numpy as np
+import page
+import pytest
+import sample
+
+KICK, SNARE, HIHAT, LOW_TOM = 36, 38, 42, 43
+
+
+@pytest.fixture(autouse=True)
+def magenta():
+  common.music_vae()
+
+
+def drum_of(pitch):
+  return midi.drum_map(common.get_config(
+      'hierdec-drums_4bar').data_converter._pitch_classes)(pitch)
+
+
+def meta(kind, content):
+  return bytes([midi.META, kind]) + midi.write_number(len(content)) + content
+
+
+def tempo(qpm):
+  return meta(midi.TEMPO, round(60e6 / qpm).to_bytes(3, 'big'))
+
+
+def time_signature(numerator, power):
+  return meta(midi.TIME_SIGNATURE, bytes([numerator, power, 24, 8]))
+
+
+def groove(bars=4):
+  """[(step, pitch)] whose every bar is another."""
+  hits = [(s, HIHAT) for s in range(0, 16 * bars, 2)]
+  hits += [(s + 4, SNARE) for s in range(0, 16 * bars, 8)]
+  for bar in range(bars):
+    hits += [(16 * bar + s, KICK) for s in ((0, 8), (0, 7, 10), (0, 3, 8),
+                                            (0, 6, 10, 11))[bar % 4]]
+  return sorted(hits + [(60, LOW_TOM)])
+
+
+def notes(hits, ticks=480, length=60, channel=9, shift=0):
+  """[(tick, message)] of (step, pitch), each ended after `length` ticks or not."""
+  found = []
+  for step, pitch in hits:
+    tick = max(0, round(step * ticks / 4) + shift)
+    found.append((tick, bytes([0x90 | channel, pitch, 100])))
+    if length is not None:
+      found.append((tick + length, bytes([0x80 | channel, pitch, 64])))
+  return found
+
+
+def write(path, *tracks, kind=1, ticks=480):
+  """Writes a file of tracks of [(tick, message)]."""
+  made = []
+  for track in tracks:
+    events = [midi.Event(*e) for e in sorted(track, key=lambda e: e[0])]
+    events.append(midi.Event(max([0] + [e.tick for e in events]),
+                             meta(midi.END_OF_TRACK, b'')))
+    made.append(events)
+  path.write_bytes(midi.to_bytes(midi.Midi(kind, ticks, made)))
+  return str(path)
+
+
+def steps_of(path, bars=4):
+  return [(midi.nearest_step(start), pitch) for _, start, _, pitch in
+          midi.first_bars(path, drum_of, bars).hits]
+
+
+TEMPOS = [(b * 1920, tempo(96 + b / 7)) for b in range(4)]
+
+
+@pytest.mark.parametrize('tracks,kind', [
+    ([notes(groove())], 0),
+    ([TEMPOS, notes(groove())], 1),  # A tempo map moves nothing, ...
+    ([[], TEMPOS[1:] + notes(groove())], 1),  # ... wherever it stands.
+    ([notes(groove(), length=None)], 0),  # Nothing ends a hit.
+    ([notes(groove(), length=0)], 0),  # It lasts no time.
+    ([notes(groove(), shift=-40)], 0),  # Early; the first one as far as can be.
+    ([notes([h for h in groove() if h[1] == pitch])  # One drum a track.
+      for pitch in (HIHAT, KICK, LOW_TOM, SNARE)], 1),
+    ([notes(groove()), notes([(0, 60), (64, 60)], channel=0)], 1),
+    ([[(0, time_signature(2, 1))] + notes(groove())], 1),  # 2/2: as long a bar.
+])
+def test_all_hits_are_read(tmp_path, tracks, kind):
+  path = write(tmp_path / 'in.mid', *tracks, kind=kind)
+  assert sorted(steps_of(path)) == groove()
+
+
+def test_bars_are_counted_by_the_time_signatures(tmp_path, capsys):
+  """Four bars of 4/4 after two of 3/4, and hits after them."""
+  shifted = [(s + 24, p) for s, p in groove(6)]
+  path = write(tmp_path / 'in.mid', [(0, time_signature(3, 2)), (
+      2 * 1440, time_signature(4, 2))] + notes(shifted))
+  assert sorted(steps_of(path)) == [h for h in groove(6) if h[0] < 64]
+  assert 'bars 3 to 6 are used' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('where', [0, 2, 3])
+def test_a_bar_of_2_4_is_refused(tmp_path, where):
+  path = write(tmp_path / 'in.mid', [
+      (where * 1920, time_signature(2, 2)),
+      (where * 1920 + 960, time_signature(4, 2))] + notes(groove()))
+  if where:
+    with pytest.raises(common.UserError, match='not in 4/4 throughout'):
+      steps_of(path)
+  else:  # The loop begins after the upbeat, if nothing plays in it.
+    path = write(tmp_path / 'in.mid', [
+        (0, time_signature(2, 2)), (960, time_signature(4, 2))]
+                 + notes([(s + 8, p) for s, p in groove()]))
+    assert sorted(steps_of(path)) == groove()
+
+
+def test_general_midi_is_known_and_the_rest_is_said(tmp_path, capsys):
+  other = {KICK: 35, LOW_TOM: 41, SNARE: 40}
+  path = write(tmp_path / 'gm.mid', notes(
+      [(s, other.get(p, p)) for s, p in groove()] + [(1, 3), (2, 3), (70, 36)]))
+  found = midi.first_bars(path, drum_of, 4).hits
+  assert len(found) == len(groove()) and {d for d, _, _, _ in found} == {
+      0, 1, 2, 4}
+  said = capsys.readouterr().out
+  assert '2 of 55 hits are left out, because the pitches 3' in said
+  assert 'the 1 hits after them are not' in said
+
+
+def odd_files():
+  """Files that DAWs open: {name: [(tick, message)] before the drums}."""
+  return {
+      'key signature': [(0, meta(0x59, bytes([0, 255])))],
+      'controller': [(0, bytes([0xb9, 4, 255]))],
+      'time signature': [(0, meta(midi.TIME_SIGNATURE, bytes([4, 2])))],
+      'offset': [(0, meta(0x54, bytes([97, 0, 0, 0, 0])))],
+      'unknown meta': [(0, meta(0x0b, b'x')), (7, meta(0x60, b'yz'))],
+      'escape': [(0, bytes([0xf7, 2, 1, 2])), (3, bytes([0xf0, 2, 1, 0xf7]))],
+      'tempo 0': [(0, meta(midi.TEMPO, bytes(3)))],
+      'text': [(0, meta(3, '드럼'.encode('cp949')))]}
+
+
+@pytest.mark.parametrize('name', odd_files())
+def test_what_daws_open_is_opened_and_kept(tmp_path, name):
+  path = write(tmp_path / 'in.mid', odd_files()[name] + notes(groove()))
+  assert sorted(steps_of(path)) == groove()
+  before = midi.read(path)
+  midi.write(before, str(tmp_path / 'out.mid'))
+  assert (tmp_path / 'out.mid').read_bytes() == (
+      tmp_path / 'in.mid').read_bytes()
+
+
+def test_chunks_of_others_and_a_riff(tmp_path):
+  path = write(tmp_path / 'in.mid', [(0, tempo(72))], notes(groove()))
+  data = (tmp_path / 'in.mid').read_bytes()
+  second = data.index(b'MTrk', 20)
+  vendor = data[:second] + b'XFIH' + struct.pack('>I', 3) + b'abc' + data[second:]
+  for content in (vendor, data + b'\0\0', b'RIFF' + struct.pack(
+      '<I', 12 + len(data)) + b'RMIDdata' + struct.pack('<I', len(data)) + data):
+    (tmp_path / 'in.mid').write_bytes(content)
+    assert sorted(steps_of(path)) == groove()
+    assert midi.first_bars(path, drum_of, 4).qpm == pytest.approx(72, rel=1e-5)
+
+
+def test_running_status():
+  """After a meta event too, as some programs write it."""
+  track = (b'\0\x99\x24\x64' + b'\x78\x26\x64' + b'\0\xff\x01\x01a'
+           + b'\x78\x24\0' + b'\0\xff\x2f\0')
+  data = b'MThd' + struct.pack('>IHHH', 6, 0, 1, 480) + b'MTrk' + struct.pack(
+      '>I', len(track)) + track
+  hits = midi.find_hits(midi.parse(data).tracks)
+  assert [(h.on.tick, h.on.data[1], h.off and h.off.tick) for h in hits] == [
+      (0, 36, 240), (120, 38, None)]
+
+
+@pytest.mark.parametrize('change,words', [
+    (lambda data: b'', 'not a valid MIDI file'),
+    (lambda data: b'not MIDI at all, but long enough', 'not a valid MIDI file'),
+    (lambda data: data[:200], 'breaks off in track 1'),
+    (lambda data: data[:14], 'no track'),
+    (lambda data: data[:12] + b'\xe2\x50' + data[14:], 'in seconds'),
+    (lambda data: data[:12] + b'\0\0' + data[14:], 'no ticks'),
+    (lambda data: data[:22] + b'\0\x24' + data[24:], 'middle of an event')])
+def test_damage_is_a_sentence(tmp_path, change, words):
+  path = write(tmp_path / 'in.mid', notes(groove()))
+  (tmp_path / 'in.mid').write_bytes(change((tmp_path / 'in.mid').read_bytes()))
+  with pytest.raises(common.UserError, match=words) as error:
+    midi.read(path)
+  assert path in str(error.value) and str(error.value).endswith('.')
+
+
+def test_why_there_are_no_drums(tmp_path):
+  path = write(tmp_path / 'in.mid', notes(groove(), channel=0))
+  with pytest.raises(common.UserError, match='on MIDI channel 1, drums'):
+    steps_of(path)
+  path = write(tmp_path / 'in.mid', notes([(0, 3)]))
+  with pytest.raises(common.UserError, match='only of the pitches 3'):
+    steps_of(path)
+
+
+def test_slices_are_what_upstreams_converters_make(dataset):
+  """Of performances, the first slice of DrumsConverter and GrooveConverter."""
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import packed_slices
+  rolls = common.get_config('hierdec-drums_4bar')
+  grooves = common.get_config('groovae_4bar')
+  folder = next(dataset / d for d in ('groove', 'own') if (dataset / d).exists())
+  compared = 0
+  for record in list(tf.python_io.tf_record_iterator(
+      str(dataset / 'drummer-validation.tfrecord')))[:20]:
+    sequence = note_seq.NoteSequence.FromString(record)
+    windows = packed_slices.all_windows(sequence, grooves.data_converter)
+    # Where they begin with the first bar, and no drum of it is left out.
+    if not len(windows) or not windows[0][:16, :9].any() or any(
+        drum_of(note.pitch) is None for note in sequence.notes):
+      continue
+    path = str(folder / sequence.filename)
+    np.testing.assert_allclose(
+        sample.first_slice(path, grooves), windows[0], atol=0.01)
+    roll = sample.first_slice(path, rolls)
+    np.testing.assert_array_equal(roll[:, :9], windows[0][:, :9] > 0)
+    np.testing.assert_array_equal(roll[:, 9], ~windows[0][:, :9].any(axis=1))
+    compared += 1
+  assert compared > 1
+
+
+# Humanizing users' files.
+
+
+class Pushes:
+  """A humanizer that makes everything louder and later, or earlier, by drum."""
+  shape = (64, 9)
+
+  def __init__(self):
+    self.slices = 0
+    self.pitch_classes = common.get_config(
+        humanize.CONFIG).data_converter._pitch_classes
+
+  def __call__(self, hits):
+    self.slices += len(hits)
+    return (np.full(hits.shape, 0.9),
+            hits * np.where(np.arange(9) % 2, 0.45, -0.45))
+
+
+def played(path):
+  """[(tick in steps, pitch, velocity)] of a file's hits, by time."""
+  file = midi.read(path)
+  return [(hit.on.tick / file.ticks_per_step, *hit.on.data[1:])
+          for hit in midi.find_hits(file.tracks)]
+
+
+def test_one_drummer_plays_all_tracks(tmp_path):
+  together = write(tmp_path / 'a.mid', notes(groove()))
+  apart = write(tmp_path / 'b.mid', *[
+      notes([h for h in groove() if h[1] == pitch])
+      for pitch in (SNARE, KICK, HIHAT, LOW_TOM)])
+  humanizer = humanize.load()
+  results = []
+  for path in (together, apart):
+    humanize.humanize_file(path, path, humanizer)
+    results.append(sorted(played(path)))
+  assert results[0] == results[1] and len({v for _, _, v in results[0]}) > 5
+
+
+def test_each_hit_stays_in_its_sixteenth(tmp_path):
+  """And in its order, wherever in it it was played."""
+  starts = np.arange(0, 64, 0.23)
+  path = write(tmp_path / 'in.mid', [
+      event for start in starts for event in notes([(start, KICK), (start, SNARE)])])
+  before = played(path)
+  humanize.humanize_file(path, path, Pushes())
+  after = played(path)
+  for pitch in (KICK, SNARE):
+    a, b = ([start for start, p, _ in hits if p == pitch]
+            for hits in (before, after))
+    assert [midi.nearest_step(x) for x in a] == [midi.nearest_step(x) for x in b]
+    moves = np.subtract(b, a)
+    nearest = [abs(x - midi.nearest_step(x)) < 0.01 for x in a]
+    np.testing.assert_allclose(  # On the grid by all of it; an early first not.
+        moves[nearest][1:], -0.45 if pitch == KICK else 0.45, atol=0.03)
+
+
+def test_many_loops_are_one_batch():
+  humanizer = Pushes()
+  humanizer.calls = 0
+  patterns = [[(0, 0.), (1, 4.), (None, 5.)], [], [(8, 3.), (0, 1000.)]]
+  played = humanize.play(humanizer, patterns)
+  assert humanizer.slices == 3  # Not the 15 that are silent.
+  assert played[0] == [(114, -0.45), (114, 4.45), None] and played[1] == []
+  assert played[2] == [(114, 2.55), (114, 999.55)]
+  assert humanize.play(humanizer, [[(None, 1.)], []]) == [[None], []]
+
+
+def pedals(path):
+  """For each hi-hat hit, the pedal's position; for each choke, its pitch's hits."""
+  file = midi.read(path)
+  pedal, hats, struck, chokes = None, [], {}, []
+  for track in file.tracks:
+    for event in track:
+      if event.is_drum(midi.CONTROLLER):
+        pedal = event.data[2]
+      elif event.is_drum(midi.KEY_PRESSURE):
+        chokes.append((event.data[1], struck.get(event.data[1], 0)))
+      elif event.is_hit:
+        struck[event.data[1]] = struck.get(event.data[1], 0) + 1
+        if event.data[1] in midi.HI_HATS:
+          hats.append((event.data[1], pedal))
+  return hats, chokes
+
+
+@pytest.mark.parametrize('before,after', [(0, 5), (5, 5), (2, 60), (30, 110)])
+def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
+  """The pedal some ticks before each hi-hat hit, a choke after each crash."""
+  events = []
+  for i, step in enumerate(range(1, 64)):
+    tick = 120 * step
+    events += [(tick - before, bytes([0xb9, 4, 2 * i % 128])),
+               (tick, bytes([0x99, (42, 46)[i % 2], 90])),
+               (tick, bytes([0x99, 49, 90])),
+               (tick + after, bytes([0xa9, 49, 127])),
+               (tick + after, bytes([0x89, 49, 0]))]
+  path = write(tmp_path / 'in.mid', events)
+  expected, others = pedals(path), [
+      (e.tick, e.data) for t in midi.read(path).tracks for e in t
+      if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
+  starts = played(path)
+  humanize.humanize_file(path, path, Pushes())
+  assert pedals(path) == expected
+  assert played(path) != starts
+  if before:  # What is not at the tick of a hit stays where it is.
+    assert others == [
+        (e.tick, e.data) for t in midi.read(path).tracks for e in t
+        if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
+
+
+def test_type_2_is_pattern_by_pattern(tmp_path):
+  path = write(tmp_path / 'in.mid', notes(groove()), notes(groove()), kind=2)
+  humanizer = Pushes()
+  humanize.humanize_file(path, path, humanizer)
+  assert humanizer.slices == 2
+  hits = [midi.find_hits([track]) for track in midi.read(path).tracks]
+  assert [h.on.tick for h in hits[0]] == [h.on.tick for h in hits[1]]
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+  path = os.path.join(os.fsencode(tmp_path), '드럼'.encode('cp949') + b'.mid')
+  write(tmp_path / 'in.mid', notes(groove()))
+  os.rename(tmp_path / 'in.mid', path)
+  result = conftest.script('humanize.py', os.fsdecode(path), tmp_path / 'o.mid')
+  assert result.returncode == 0, result.stderr[-2000:]
+  result = conftest.script(
+      'sample.py', '--mode=interpolate', f'--input_midi_1={os.fsdecode(path)}',
+      f'--input_midi_2={os.fsdecode(path)}', '--num_outputs=2',
+      f'--output_dir={tmp_path}/out')
+  assert result.returncode == 0, result.stderr[-2000:]
+  entry = page.read_entries(tmp_path / 'out' / 'index.html')[0]
+  assert entry['inputs'] == ['드럼.mid'] * 2
