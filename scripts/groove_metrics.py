@@ -89,10 +89,11 @@ class Distance:
     variance = features(train).var(axis=0)
     self._scale = np.empty_like(variance)
     bars = hits(train).shape[1]
-    falls, density, repeats = STEPS_PER_BAR * DRUMS, bars, bars - 1
+    falls, density = STEPS_PER_BAR * DRUMS, bars
     for group in np.split(np.arange(len(variance)),
-                          np.cumsum([falls, density]))[:3 if repeats else 2]:
-      self._scale[group] = np.sqrt(variance[group].sum())
+                          np.cumsum([falls, density])):
+      # What never changes is not scaled.
+      self._scale[group] = np.sqrt(variance[group].sum()) or 1
     self._reference = features(reference) / self._scale
 
   def __call__(self, loops):

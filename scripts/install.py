@@ -22,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAGENTA = 'magenta==2.1.4'
 OLDEST, NEWEST = (3, 11), (3, 13)
 FLUIDSYNTH_PACKAGES = ('libfluidsynth3', 'libfluidsynth2')
+# For the names of users' files in pictures.
+HANGUL_PACKAGE, HANGUL_FONTS = 'fonts-nanum', '/usr/share/fonts/truetype/nanum'
 
 
 def requirements():
@@ -91,6 +93,16 @@ def install_fluidsynth():
         'Ubuntu) or `brew install fluid-synth` (macOS).')
 
 
+def install_hangul():
+  """Installs a font with Hangul with apt if it may; does without, if not."""
+  if shutil.which('apt-get') and os.geteuid() == 0 and not os.path.isdir(
+      HANGUL_FONTS):
+    subprocess.run(
+        ['apt-get', 'install', '-y', '--no-install-recommends', HANGUL_PACKAGE],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'})
+
+
 def main():
   argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
   if not OLDEST <= sys.version_info[:2] <= NEWEST:
@@ -109,6 +121,7 @@ def main():
              'environment.')
   warn_of_untested_versions()
   install_fluidsynth()
+  install_hangul()
   result = subprocess.run(
       [sys.executable, '-m', 'magenta_patches', 'apply'], cwd=ROOT)
   sys.exit(result.returncode)

@@ -28,7 +28,10 @@ def main():
   FLAGS = flags.FLAGS
   common.get_config(FLAGS.config)
   from magenta.models.music_vae import preprocess_tfrecord
+  from magenta.models.music_vae import checkpoints
   import tensorflow as tf
+  # Beam takes brackets in a folder's name for a pattern.
+  FLAGS.input_tfrecord = checkpoints.plain(FLAGS.input_tfrecord)
   if not tf.io.gfile.glob(FLAGS.input_tfrecord):
     raise common.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
                            'make one with scripts/make_tfrecord.py.')

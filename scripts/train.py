@@ -304,16 +304,17 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
   print(f'Trained to step {saved}: {train_dir}')
 
 
-def upstream_files(examples_path):
-  """Returns the files of a path or pattern, so that upstream's pipeline finds them.
+def readable(config, examples_path):
+  """Returns a path or pattern as the input pipeline of a config takes it.
 
   Raises:
-    FileNotFoundError: if there are none.
+    FileNotFoundError: if there are no such files.
   """
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import packed_slices
-  return examples_path and [
-      checkpoints.plain(p) for p in packed_slices.find_files(examples_path)]
+  if not examples_path or packed_slices.can_pack(config):
+    return examples_path
+  return [checkpoints.plain(p) for p in packed_slices.find_files(examples_path)]
 
 
 def evaluate_as_upstream(config, prefix):
@@ -383,7 +384,7 @@ def evaluate_once(config, run_dir, examples_path, tfds_name):
             'metrics/sampled_accuracy': 'sampled_accuracy'}
   else:
     scores = evaluate_as_upstream(config._replace(
-        eval_examples_path=upstream_files(examples_path),
+        eval_examples_path=readable(config, examples_path),
         tfds_name=tfds_name), prefix)
     tags = {name: name for name in scores if name != 'examples'}
   with tf.Graph().as_default():
@@ -432,12 +433,9 @@ def main():
   if FLAGS.mode == 'eval':
     evaluate_once(config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
-  from magenta.models.music_vae import packed_slices
   init_from = FLAGS.init_from and common.find_checkpoint(
       checkpoint_file=FLAGS.init_from)
-  examples_path = FLAGS.examples_path
-  if not packed_slices.can_pack(config):
-    examples_path = upstream_files(examples_path)
+  examples_path = readable(config, FLAGS.examples_path)
   with (backup.Backup(FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
         if FLAGS.backup_dir else contextlib.nullcontext()) as copies:
     train(config._replace(train_examples_path=examples_path,

@@ -157,17 +157,23 @@ def every(checkpoints, out):
   np.savez(out, **results)
 
 
-def make_small(config):
-  """Makes layers narrow, and hierarchies of two segments (or instruments).
-
-  Stock builds a graph for each segment; two show what sixteen do.
-  """
-  hparams, converter = config.hparams, config.data_converter
+def make_narrow(config):
+  """Makes layers and latent narrow."""
+  hparams = config.hparams
   hparams.enc_rnn_size = [8] * len(hparams.enc_rnn_size)
   hparams.dec_rnn_size = [8] * len(hparams.dec_rnn_size)
   hparams.z_size = 8
   if 'nade_num_hidden' in hparams:
     hparams.nade_num_hidden = 8
+
+
+def make_small(config):
+  """Makes layers narrow, and hierarchies of two segments (or instruments).
+
+  Stock builds a graph for each segment; two show what sixteen do.
+  """
+  make_narrow(config)
+  hparams, converter = config.hparams, config.data_converter
   for part, level in ((config.model.encoder, -1), (config.model.decoder, 0)):
     if hasattr(part, '_level_lengths'):
       part._level_lengths[level] = 2

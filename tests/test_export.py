@@ -154,3 +154,31 @@ def test_classifier_knows_real_styles(groove_zip, dataset):
   rates = [np.mean(classifier(test[s]) == i)
            for i, s in enumerate(classifier.names) if s in test]
   assert len(rates) >= 10 and np.mean(rates) > 3 / len(train)
+
+
+def test_a_run_is_not_replaced(trained, dataset):
+  before = {p: p.stat().st_mtime_ns for p in trained.rglob('model*')}
+  for part in ('train', 'best'):
+    conftest.check_sentence(conftest.script(
+        'export.py', *conftest.FLAT, f'--run_dir={trained}',
+        f'--examples_path={dataset}/drummer.tfrecord',
+        f'--output_dir={trained}/{part}'), 'another --output_dir')
+  assert {p: p.stat().st_mtime_ns for p in trained.rglob('model*')} == before
+
+
+def test_styles_of_other_weights_are_refused(tmp_path):
+  """Of another step, and of a latent of another size."""
+  import shutil
+  common.music_vae()
+  shutil.copytree(conftest.ROOT / 'weights' / 'hierdec-drums_4bar',
+                  tmp_path / 'w')
+  checkpoint = common.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
+  kept = styles.load(checkpoint)
+  for changes, words in (({'checkpoint': 'model.ckpt-9'}, 'is of model.ckpt-9'),
+                         ({'mean': kept['mean'][:, :3]}, 'another latent')):
+    np.savez(tmp_path / 'w' / styles.STYLES_FILE, **{**kept, **changes})
+    with pytest.raises(common.UserError, match=words):
+      styles.load(checkpoint)
+  (tmp_path / 'w' / styles.STYLES_FILE).write_bytes(b'PK damaged')
+  with pytest.raises(common.UserError, match='no readable'):
+    styles.load(checkpoint)

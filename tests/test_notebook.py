@@ -53,7 +53,7 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
   path = str(tmp_path / 'early.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
   loop = notebook_cells.first_bars(path)
-  assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.52, 1.02, 7.92]
+  assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.5, 1.0, 7.9]
 
 
 def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):

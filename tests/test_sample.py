@@ -207,3 +207,72 @@ for i, ns in enumerate(model.sample(n=2, length=64, temperature=0.5)):
                         trained / 'train', tmp_path)
   assert result.returncode == 0, result.stderr[-3000:]
   assert sorted(os.listdir(tmp_path)) == ['0.mid', '1.mid']
+
+
+@pytest.mark.parametrize('inside', ['', 'groovae/train/'])
+def test_checkpoint_in_a_tar_file(tmp_path, inside):
+  """As Magenta publishes its own; the same bytes as from the folder."""
+  import tarfile
+  weights = conftest.ROOT / 'weights' / 'hierdec-drums_4bar'
+  with tarfile.open(tmp_path / 'mine.tar', 'w') as tar:
+    for path in weights.glob('model.ckpt-*'):
+      tar.add(path, inside + path.name)
+  made = []
+  for checkpoint in (tmp_path / 'mine.tar', weights):
+    result = conftest.script(
+        'sample.py', f'--checkpoint_file={checkpoint}', '--num_outputs=1',
+        f'--output_dir={tmp_path}/out')
+    assert result.returncode == 0, result.stderr[-3000:]
+    made.append((tmp_path / 'out' / 'sample-1.mid').read_bytes())
+  assert made[0] == made[1]
+  for content, words in ((b'', 'no checkpoint'), (None, 'no checkpoint in')):
+    if content is None:
+      with tarfile.open(tmp_path / 'bad.tar', 'w'):
+        pass
+    else:
+      (tmp_path / 'bad.tar').write_bytes(content)
+    conftest.check_sentence(conftest.script(
+        'sample.py', f'--checkpoint_file={tmp_path}/bad.tar',
+        f'--output_dir={tmp_path}/out'), words)
+
+
+def test_keras_3_in_the_environment(tmp_path):
+  result = conftest.script(
+      'sample.py', '--num_outputs=1', f'--output_dir={tmp_path}',
+      env={'TF_USE_LEGACY_KERAS': '0'})
+  assert result.returncode == 0, result.stderr[-3000:]
+  code = """
+import sys; sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+tf.keras.Model
+import common
+try:
+  common.music_vae()
+except common.UserError as e:
+  print(e)
+"""
+  result = conftest.run(conftest.sys.executable, '-c', code, conftest.SCRIPTS,
+                        env={'TF_USE_LEGACY_KERAS': '0'})
+  assert 'TF_USE_LEGACY_KERAS' in result.stdout, result.stderr[-3000:]
+
+
+def test_early_hits_are_played_with_the_loop():
+  """Only those before it; nothing is shifted, and no hit is lost to velocity 0."""
+  import note_seq
+  sequence = note_seq.NoteSequence()
+  sequence.tempos.add(qpm=120)
+  for start, velocity in ((-0.03, 90), (0.47, 0), (7.99, 80)):
+    sequence.notes.add(pitch=36, velocity=velocity, is_drum=True,
+                       start_time=start, end_time=start + 0.1)
+  [hits] = render.deliver([render.as_loop(sequence, 60)])
+  assert [(round(start, 2), velocity) for _, start, velocity in hits] == [
+      (0, 90), (3.76, 1), (63.92, 80)]
+
+
+@pytest.mark.parametrize('name,bars', [('hierdec-drums_4bar', 4),
+                                       ('cat-drums_2bar_small', 2),
+                                       ('groovae_4bar', 4), ('flat-mel_16bar', 16)])
+def test_loops_are_as_long_as_the_configs(name, bars):
+  import note_seq
+  loop = sample.as_loop(note_seq.NoteSequence(), 100, common.get_config(name))
+  assert render.bars_of(loop) == bars

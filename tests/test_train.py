@@ -230,21 +230,54 @@ def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
       trained / 'eval')
 
 
+# Prepares 100 clips a split, converts those of the train split, and finds each
+# among the slices of the whole performances in the TFRecord.
+TFDS_CLIPS = '''
+import sys; sys.path.insert(0, sys.argv[1])
+import common; common.music_vae()
+import note_seq
+import numpy as np
+import tensorflow.compat.v1 as tf
+from magenta.models.music_vae import packed_slices
+tfds = packed_slices.tfds
+builder = tfds.builder(sys.argv[2])
+builder.download_and_prepare(
+    download_config=tfds.download.DownloadConfig(
+        manual_dir=sys.argv[3], max_examples_per_split=100))
+clips = list(tfds.as_numpy(builder.as_dataset(split='train')))
+converter = common.get_config('groovae_4bar').data_converter
+ids = {clip['id'].decode().split(':')[0] for clip in clips}
+ours = {}
+for record in tf.python_io.tf_record_iterator(sys.argv[4] + '/drummer.tfrecord'):
+  sequence = note_seq.NoteSequence.FromString(record)
+  name = sequence.filename.split('_')[0]
+  if name in ids:
+    ours[name] = packed_slices.pack(sequence, converter)
+slices = ties = 0
+for clip in clips:
+  theirs = converter.to_tensors(
+      note_seq.midi_to_note_sequence(clip['midi'])).outputs
+  if theirs:
+    [theirs] = theirs  # As upstream: one slice of a clip.
+    slices += 1
+    ties += np.abs(ours[clip['id'].decode().split(':')[0]] - theirs).max(
+        axis=(1, 2)).min() > 1e-5
+print(len(clips), slices, ties)
+'''
+
+
 @pytest.mark.parametrize('name', ['groove/full-midionly',
                                   'groove/4bar-midionly'])
-def test_tfds(groove_zip, tmp_path, name):
+def test_tfds(groove_zip, dataset, tmp_path, name):
   """Prepared from the local zip; 4bar (20 minutes to prepare) in part."""
   env = {'TFDS_DATA_DIR': str(tmp_path)}
   if '4bar' in name:
-    result = conftest.run(sys.executable, '-c', '''
-import sys; sys.path.insert(0, sys.argv[1])
-import common; common.music_vae()
-from magenta.models.music_vae.packed_slices import tfds
-tfds.builder(sys.argv[2]).download_and_prepare(
-    download_config=tfds.download.DownloadConfig(
-        manual_dir=sys.argv[3], max_examples_per_split=100))
-''', conftest.SCRIPTS, name, pathlib.Path(groove_zip).parent, env=env)
+    result = conftest.run(sys.executable, '-c', TFDS_CLIPS, conftest.SCRIPTS,
+                          name, pathlib.Path(groove_zip).parent, dataset, env=env)
     assert result.returncode == 0, result.stderr[-3000:]
+    clips, slices, ties = map(int, result.stdout.split()[-3:])
+    # A hit just halfway between two steps may fall to either: 3 of 129 slices.
+    assert clips == 100 and slices > 30 and ties <= 0.05 * slices
   result = conftest.script(
       'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run', '--num_steps=2',
       f'--tfds_name={name}', env=env)
@@ -321,3 +354,133 @@ def test_checkpoint_of_another_config(trained, tmp_path):
     conftest.check_sentence(conftest.script(
         name, f'--config={conftest.TINY}', f'--run_dir={trained}', *flags),
                             'does not fit')
+
+
+# Fine-tuning, and what other data have left.
+
+
+def test_fine_tuning_begins_with_the_weights(trained, dataset, tmp_path):
+  """Every weight is the other run's, the optimizer and the step are new."""
+  import common
+  common.music_vae()
+  import tensorflow.compat.v1 as tf
+  weights = trained / 'best'  # Has no optimizer's state.
+  for init_from in (weights, trained / 'train' / 'model.ckpt-12'):
+    result = train(tmp_path / 'run', dataset, '--num_steps=1',
+                   '--hparams=learning_rate=0.,decay_rate=1.,min_learning_rate='
+                   '0.,' + conftest.FLAT[1].removeprefix('--hparams='),
+                   f'--init_from={init_from}')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'Begins with the weights of' in result.stdout
+    old, new = (tf.train.load_checkpoint(str(path)) for path in (
+        weights / 'model.ckpt-12', tmp_path / 'run/train/model.ckpt-1'))
+    names = [n for n in old.get_variable_to_shape_map() if n != 'global_step']
+    for name in names:
+      np.testing.assert_array_equal(old.get_tensor(name), new.get_tensor(name))
+    assert len(names) > 8 and new.get_tensor('global_step') == 1
+    shutil.copytree(tmp_path / 'run', tmp_path / 'first', dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / 'run')
+  result = train(tmp_path / 'first', dataset, '--num_steps=2',
+                 f'--init_from={weights}')
+  assert 'has begun already' in result.stdout and 'Resumed' in result.stdout
+  conftest.check_sentence(train(tmp_path / 'other', dataset,
+                                f'--init_from={tmp_path}/missing'), 'missing')
+  conftest.check_sentence(conftest.script(
+      'train.py', f'--config={conftest.TINY}', '--hparams=batch_size=4',
+      f'--run_dir={tmp_path}/other', f'--init_from={weights}',
+      f'--examples_path={dataset}/drummer.tfrecord'), 'does not fit')
+
+
+def test_weights_without_an_optimizer_are_not_resumed(trained, dataset, tmp_path):
+  shutil.copytree(trained / 'best', tmp_path / 'train')
+  conftest.check_sentence(train(tmp_path, dataset, '--num_steps=20'),
+                          'optimizer', '--init_from')
+
+
+def test_a_best_checkpoint_of_other_data_is_set_aside(trained, dataset, tmp_path):
+  """Its loss is of another split; exporting takes the newest one instead."""
+  shutil.copytree(trained, tmp_path / 'run')
+  own = tmp_path / 'own.tfrecord'  # Has no validation split.
+  shutil.copy(dataset / 'drummer-test.tfrecord', own)
+  exported = conftest.script(
+      'export.py', *conftest.FLAT, f'--run_dir={tmp_path}/run',
+      f'--examples_path={own}', f'--output_dir={tmp_path}/weights')
+  assert exported.returncode == 0, exported.stderr[-3000:]
+  assert 'chosen on other data' in exported.stdout
+  result = conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run', '--num_steps=13',
+      f'--examples_path={own}')
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert 'chosen on other data' in result.stdout
+  assert not (tmp_path / 'run/best').exists()
+  assert (tmp_path / 'run/best-on-other-data/best.json').exists()
+  result = train(tmp_path / 'run', dataset, '--num_steps=14')
+  assert json.loads((tmp_path / 'run/best/best.json').read_text())[
+      'checkpoint'] == 'model.ckpt-14'
+
+
+def test_a_pattern_leaves_other_splits_out(dataset, tmp_path, capfd):
+  import common
+  common.music_vae()
+  from magenta.models.music_vae import packed_slices
+  for split in ('', '-validation', '-test'):
+    shutil.copy(dataset / f'drummer{split}.tfrecord', tmp_path)
+  shutil.copy(dataset / 'drummer-test.tfrecord', tmp_path / 'my-test.tfrecord')
+  found = packed_slices.find_files(f'{tmp_path}/*.tfrecord')
+  assert [os.path.basename(p) for p in found] == [
+      'drummer.tfrecord', 'my-test.tfrecord']
+  assert 'drummer-test.tfrecord, drummer-validation.tfrecord' in (
+      capfd.readouterr().err)
+  assert packed_slices.find_files(f'{tmp_path}/*-validation.tfrecord') == [
+      f'{tmp_path}/drummer-validation.tfrecord']
+
+
+def test_brackets_in_names(dataset, tmp_path):
+  """TensorFlow takes them for patterns."""
+  folder = tmp_path / 'Drums [90 BPM] 50%'
+  folder.mkdir()
+  for split in ('', '-validation'):
+    shutil.copy(dataset / f'drummer{split}.tfrecord', folder)
+  for steps in (2, 4):
+    result = train(folder / 'run', folder, f'--num_steps={steps}',
+                   '--checkpoints_to_keep=1')
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert 'broken' not in result.stderr
+  assert 'Resumed from' in result.stdout and checkpoint_steps(
+      folder / 'run') == [4]
+  assert str(tmp_path / 'Drums') in result.stdout
+  state = (folder / 'run/train/checkpoint').read_text()
+  assert 'model_checkpoint_path: "model.ckpt-4"' in state
+
+
+def test_home_folder(trained, dataset, tmp_path):
+  shutil.copytree(trained, tmp_path / 'run')
+  shutil.copy(dataset / 'drummer.tfrecord', tmp_path)
+  result = conftest.script(
+      'train.py', *conftest.FLAT, '--run_dir=~/run', '--num_steps=13',
+      '--examples_path=~/drummer.tfrecord', f'--init_from=~/run/train',
+      env={'HOME': str(tmp_path)})
+  assert result.returncode == 0, result.stderr[-3000:]
+  assert checkpoint_steps(tmp_path / 'run') == [12, 13]
+
+
+def test_own_files_train_the_humanizer(tmp_path, dataset):
+  """Cowbells, claps and a bass are left out, as DrumsConverter leaves them out."""
+  import common
+  common.music_vae()
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import packed_slices
+  converter = common.get_config('groovae_4bar_humanize').data_converter
+  record = next(tf.python_io.tf_record_iterator(
+      str(dataset / 'drummer-test.tfrecord')))
+  plain = note_seq.NoteSequence.FromString(record)
+  expected = packed_slices.pack(plain, converter)
+  other = note_seq.NoteSequence.FromString(record)
+  for pitch, is_drum in ((56, True), (39, True), (36, False)):
+    other.notes.add(pitch=pitch, is_drum=is_drum, velocity=127, start_time=1,
+                    end_time=2)
+  other.notes.add(pitch=40, velocity=90, start_time=plain.total_time + 60,
+                  end_time=plain.total_time + 61)
+  assert len(expected)
+  np.testing.assert_array_equal(packed_slices.pack(other, converter), expected)

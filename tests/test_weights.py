@@ -138,6 +138,7 @@ def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
     for column in ('timing_error_ms', 'velocity_error', 'timing_distance_ms',
                    'velocity_distance'):
       assert rows[feel.HUMANIZED][column] < rows[baseline][column], column
+  assert rows[feel.HUMANIZED]['timing_error_ms'] <= 19.2  # As delivered.
 
 
 def test_on_loops_of_ones_own(tmp_path):

@@ -155,32 +155,50 @@ def clips(note_sequence, converter):
   """Returns the slices of the clips that TFDS's groove data sets would have.
 
   tensorflow_datasets' groove_dataset_builder cuts a performance at every bar line:
-  a hit that is early for a clip's first beat is not in it, nor is a last bar that
-  is not half filled, and GrooveConverter makes nothing of a clip whose last bar
-  has no hit. A clip is itself cut to just what it is.
+  a note that begins before its clip or ends after it is not in it, nor is a last
+  bar that is not half filled, and GrooveConverter makes nothing of a clip whose
+  last bar has no hit. A clip is itself cut to just what it is.
   """
   bars, steps_per_bar = converter._split_bars, converter._steps_per_bar
   hop = copy.copy(converter)
   hop._hop_size = steps_per_bar
   windows = all_windows(note_sequence, hop)
-  if not len(windows):
+  if not len(windows):  # It is too short, or not in 4/4.
     return windows
   end = max([note_sequence.total_time] + [e.time for events in (
       note_sequence.control_changes, note_sequence.pitch_bends,
       note_sequence.tempos, note_sequence.time_signatures) for e in events])
-  bar_seconds = steps_per_bar / converter._steps_per_quarter * (
-      60 / note_sequence.tempos[0].qpm)
-  drums, last_bar = converter._num_drums, (bars - 1) * steps_per_bar
-  hits, offsets = windows[..., :drums], windows[..., 2 * drums:]
+  qpm, ticks = note_sequence.tempos[0].qpm, note_sequence.ticks_per_quarter
+  tick_seconds = 60 / (qpm * ticks)
+  # A clip is a file, for which pretty_midi cuts the tempo off to microseconds. In
+  # this order, for the last bit decides which step a hit between two belongs to.
+  new_tick = 60 / (6e7 / int(6e7 / (60 / (tick_seconds * ticks))) * ticks)
+  steps_per_second = converter._steps_per_quarter * (60 / (new_tick * ticks)) / 60
+  if abs(qpm - round(qpm)) < 0.01:  # It cuts by the beats a minute of info.csv.
+    qpm = round(qpm)
+  bar_seconds = steps_per_bar / converter._steps_per_quarter * 60 / qpm
+  classes = converter.pitch_class_map
+  # The loudest hit of a step and drum counts, of several the first: it is last.
+  notes = sorted((n for n in reversed(note_sequence.notes)
+                  if n.is_drum and n.pitch in classes), key=lambda n: n.velocity)
+  starts, ends = (np.array([getattr(n, name) for n in notes])
+                  for name in ('start_time', 'end_time'))
+  drums = np.array([classes[n.pitch] for n in notes])
+  velocities = np.array([n.velocity / 127 for n in notes])
   kept = []
-  for i in range(min(len(windows), int(round(end / bar_seconds)) - bars + 1)):
-    # What is early for the bar after the clip is in it, and fills its last bar.
-    early = i + 1 < len(windows) and (offsets[i + 1, last_bar] > 0).any()
-    if early or hits[i, last_bar:].any():
-      window = windows[i].copy()
-      if i:
-        window[0, np.tile(offsets[i, 0] > 0, 3)] = 0
-      kept.append(window)
+  for i in range(int(round(end / bar_seconds)) - bars + 1):
+    begin = i * bar_seconds
+    inside = (starts >= begin) & (ends <= (i + bars) * bar_seconds)
+    times = np.round((starts[inside] - begin) / tick_seconds) * new_tick * (
+        steps_per_second)
+    steps = np.floor(times + 0.5).astype(int)
+    if not len(steps) or steps.max() < (bars - 1) * steps_per_bar:
+      continue
+    cells = np.zeros([bars * steps_per_bar + 1, 3, converter._num_drums],
+                     np.float32)  # The last step is the one after the clip.
+    cells[steps, :, drums[inside]] = np.stack(
+        [np.ones(len(steps)), velocities[inside], 2 * (steps - times)], axis=1)
+    kept.append(cells[:-1].reshape(len(cells) - 1, -1))
   return np.array(kept) if kept else windows[:0]
 
 

@@ -1,0 +1,145 @@
+"""Every config through every stage: it works, or one sentence says why it can not.
+
+Sizes are small (see oracle.make_narrow). Configs that differ in nothing but their
+sizes are one structure, of which the first is tried.
+"""
+import random
+
+import common
+import evaluate
+import export
+import note_seq
+import oracle
+import pytest
+import render
+import sample
+import train
+
+STAGES = ('train', 'resume', 'sample', 'interpolate', 'reconstruct', 'evaluate',
+          'export')
+NO_DRUMS = {'interpolate': 'no model of drums', 'reconstruct': 'no model of drums'}
+NO_SLICES = {'evaluate': 'only drum configs', 'export': 'drum configs'}
+NOT_PLAYED = {stage: 'is not a loop as it is played'
+              for stage in ('interpolate', 'reconstruct')}
+TOLD_HITS = {stage: 'to be told the hits'
+             for stage in ('sample', 'interpolate', 'reconstruct')}
+CHORDS = {stage: 'told the chords' for stage in TOLD_HITS}
+
+
+def exceptions(name):
+  """Returns what can't be done with a config: {stage: words of the sentence}."""
+  if name == 'groovae_4bar_humanize':
+    return TOLD_HITS
+  if name == 'groovae_2bar_hits_control_tfds':
+    return {**TOLD_HITS, 'evaluate': 'to be told the hits',
+            'export': 'drum configs'}
+  if name.endswith('_chords'):
+    return {**CHORDS, **NO_SLICES}
+  if 'mel' in name or 'trio' in name or 'multiperf' in name:
+    return {**NO_DRUMS, **NO_SLICES}
+  if name.startswith('groovae_2bar') and not name.endswith('_humanize'):
+    return {**NOT_PLAYED, **NO_SLICES}
+  if '2bar' in name and 'drums' in name:  # At most 5 slices a file.
+    return NO_SLICES
+  return {}
+
+
+def structures():
+  """Returns a config of each structure, by name."""
+  found = {}
+  for name, config in common.music_vae().CONFIG_MAP.items():
+    converter, model = config.data_converter, config.model
+    settings = {k: str(v) for k, v in vars(converter).items()
+                if isinstance(v, (int, float, str, list, tuple, type(None)))}
+    found.setdefault(str((
+        settings, type(converter), type(model.encoder), type(model.decoder),
+        getattr(model.decoder, '_level_lengths', None),
+        getattr(model.encoder, '_level_lengths', None),
+        config.hparams.max_seq_len)), name)
+  return sorted(found.values())
+
+
+@pytest.fixture(scope='module')
+def songs(tmp_path_factory):
+  """A folder of songs for melody, bass and drums, as MIDI and TFRecords."""
+  import tensorflow as tf
+  common.music_vae()
+  rng = random.Random(0)
+  folder = tmp_path_factory.mktemp('songs')
+  for split, count in (('', 6), ('-validation', 4), ('-test', 4)):
+    with tf.io.TFRecordWriter(str(folder / f'songs{split}.tfrecord')) as writer:
+      for i in range(count):
+        song = note_seq.NoteSequence(ticks_per_quarter=220)
+        song.filename = f'{i + 1}_funk_120_beat_4-4.mid'
+        song.tempos.add(qpm=120)
+        song.time_signatures.add(numerator=4, denominator=4)
+        song.text_annotations.add(
+            text='C', time=0,
+            annotation_type=note_seq.NoteSequence.TextAnnotation.CHORD_SYMBOL)
+        for step in range(0, 16 * 20, 2):
+          start = step / 8
+          for pitch, program, instrument, is_drum in (
+              (rng.choice((60, 62, 64)), 0, 0, False),
+              (rng.choice((36, 38)), 33, 1, False),
+              (rng.choice((36, 38, 42)), 0, 9, True), (56, 0, 9, True)):
+            song.notes.add(pitch=pitch, program=program, instrument=instrument,
+                           is_drum=is_drum, velocity=rng.randint(60, 120),
+                           start_time=start, end_time=start + 0.25)
+        song.total_time = 40
+        writer.write(song.SerializeToString())
+    note_seq.sequence_proto_to_midi_file(song, str(folder / 'song.mid'))
+  return folder
+
+
+def outcome(stage):
+  """Returns what came of a stage: 'works', or the sentence."""
+  try:
+    stage()
+  except Exception as e:
+    text = common.sentence(e)
+    if text is None:
+      raise
+    return text
+  return 'works'
+
+
+@pytest.mark.parametrize('name', structures())
+def test_stages(name, songs, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # Paths are relative.
+  known = common.get_config
+  def small(name, hparams=''):
+    config = known(name, hparams)
+    oracle.make_narrow(config)
+    config.hparams.batch_size = 4
+    return config
+  monkeypatch.setattr(common, 'get_config', small)
+  def silent(*_):  # Sound is tested elsewhere.
+    raise ImportError
+  monkeypatch.setattr(render, 'write_wav', silent)
+  for module, constant, value in (
+      (evaluate, 'SAMPLES', 8), (evaluate, 'PAIRS', 2), (evaluate, 'POINTS', 3),
+      (export, 'CALIBRATION_LOOPS', 64)):
+    monkeypatch.setattr(module, constant, value)
+  examples = str(songs / 'songs.tfrecord')
+  def trained(steps):
+    config = small(name)
+    train.train(config._replace(
+        train_examples_path=train.readable(config, examples), tfds_name=None),
+                'run', steps)
+  def sampled(mode):
+    return sample.sample(
+        name, 'run', mode=mode, temperature=1.,
+        num_outputs=2 if mode == 'interpolate' else 1,
+        input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
+        output_dir='out')
+  found = dict(zip(STAGES, map(outcome, (
+      lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),
+      lambda: sampled('interpolate'), lambda: sampled('reconstruct'),
+      lambda: evaluate.evaluate(
+          small(name), common.find_checkpoint('run'), examples, split='test'),
+      lambda: export.export(small(name), 'run', examples, 'weights')))))
+  expected = exceptions(name)
+  for stage, result in found.items():
+    assert expected.get(stage, 'works') in result, (stage, result)
+    assert result == 'works' or result.endswith('.')
+  assert (tmp_path / 'run' / 'train' / 'model.ckpt-3.index').exists()
