@@ -134,12 +134,14 @@ PATCHES = (
          Edit(
              "GrooveConverter raised KeyError on every pitch that its map has "
              'not; what is none of its drums is left out, as by '
-             'DrumsConverter.',
+             'DrumsConverter, and so are other instruments beside drums.',
              '    beat_length = 60. / quantized_sequence.tempos[0].qpm\n'
              '    step_length = beat_length / (\n'
              '        quantized_sequence.quantization_info.steps_per_quarter)\n',
+             '    has_drums = any(n.is_drum for n in quantized_sequence.notes)\n'
              '    drums = [n for n in quantized_sequence.notes\n'
-             '             if n.is_drum and n.pitch in self.pitch_class_map]\n'
+             '             if n.is_drum >= has_drums and\n'
+             '             n.pitch in self.pitch_class_map]\n'
              '    del quantized_sequence.notes[:]\n'
              '    quantized_sequence.notes.extend(drums)\n'
              '\n'

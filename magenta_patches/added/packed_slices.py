@@ -147,6 +147,8 @@ def pack(note_sequence, converter):
 
 def all_windows(note_sequence, converter):
   """Returns a GrooveConverter's slices, float32 [slices, steps, 3 * drums]."""
+  if not any(note.is_drum for note in note_sequence.notes):
+    return _no_slices(converter)
   outputs = converter.to_tensors(note_sequence).outputs
   return np.array(outputs, np.float32) if outputs else _no_slices(converter)
 
