@@ -395,7 +395,7 @@ def first_bars(path, drum_of, bars, known_only=True):
       unknown.append(hit)
     else:
       inside.append((drum_of(pitch), start, min(127, hit.on.data[2]), pitch))
-  name = os.path.basename(path)
+  name = common.printable(os.path.basename(path))
   if unknown:
     print(f'{name}: {len(unknown)} of {len(unknown) + len(inside)} hits are left '
           f'out, because the pitches {pitches(unknown)} are none of the nine '

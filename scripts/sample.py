@@ -61,21 +61,15 @@ def bars_of(config):
 
 def why_not_encoded(config_name, config):
   """Returns why no MIDI file can be given to a config, None if it can."""
-  converter = config.data_converter
-  kind = type(converter).__name__
+  from magenta.models.music_vae import packed_slices
+  kind = type(config.data_converter).__name__
   if kind not in ('DrumsConverter', 'GrooveConverter'):
     return (f'{config_name} is no model of drums, and the MIDI files that are '
             'read here are drums; name a drum config.')
-  if kind == 'GrooveConverter' and not _plain_groove(converter):
+  if kind == 'GrooveConverter' and not packed_slices.can_pack(config):
     return (f'What {config_name} encodes is not a loop as it is played (it is '
             'tapped, thinned out or told the hits); use groovae_4bar.')
   return None
-
-
-def _plain_groove(converter):
-  return not (converter._tapify or converter._add_instruments or
-              converter._note_dropout or converter._fixed_velocities or
-              converter._split_instruments or converter._categorical_outputs)
 
 
 def first_slice(midi_path, config):

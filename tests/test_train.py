@@ -458,7 +458,7 @@ def test_home_folder(trained, dataset, tmp_path):
   shutil.copy(dataset / 'drummer.tfrecord', tmp_path)
   result = conftest.script(
       'train.py', *conftest.FLAT, '--run_dir=~/run', '--num_steps=13',
-      '--examples_path=~/drummer.tfrecord', f'--init_from=~/run/train',
+      '--examples_path=~/drummer.tfrecord', '--init_from=~/run/train',
       env={'HOME': str(tmp_path)})
   assert result.returncode == 0, result.stderr[-3000:]
   assert checkpoint_steps(tmp_path / 'run') == [12, 13]
