@@ -100,13 +100,19 @@ class File:
     if self.stock is None:
       self.path.unlink(missing_ok=True)
     else:
-      write(self.path, self.stock)
+      if self.state != 'stock':
+        write(self.path, self.stock)
       self.backup.unlink(missing_ok=True)
+
+  def leftovers(self):
+    """Returns what an `apply` or `revert` that was killed has left beside it."""
+    return [*self.path.parent.glob(f'{self.path.name}.*.tmp'),
+            *[self.backup] * (self.state == 'stock' and self.backup.exists())]
 
 
 def write(path, data):
   """Replaces `path` in one step, so that a full disk leaves it as it was."""
-  temporary = path.with_name(path.name + '.tmp')
+  temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
     temporary.write_bytes(data)
     os.replace(temporary, path)
@@ -173,9 +179,13 @@ def revert(target=None):
   """Restores every byte; returns how many files were restored or removed."""
   files = find_files(target)
   refuse_unknown(files)
-  todo = [f for f in files if f.state in ('applied', 'outdated')]
+  todo = [f for f in files
+          if f.state in ('applied', 'outdated') or f.leftovers()]
   for f in todo:
-    f.revert()
+    for path in f.leftovers():
+      path.unlink(missing_ok=True)
+    if f.state != 'missing':
+      f.revert()
   return len(todo)
 
 

@@ -7,7 +7,6 @@ checkpoint's files .index, by which it is recognised, comes last.
 import contextlib
 import errno
 import io
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ import time
 
 import common
 import runs
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 RETRY_SECONDS = 60  # After a failure.
 SLOW_SECONDS = 60  # A copy that a new checkpoint finds this old is slow.
@@ -72,10 +71,7 @@ def read(*path):
 
 def best_name(best_json):
   """Returns which checkpoint best.json's bytes are about, None if damaged."""
-  try:
-    return json.loads(best_json)['checkpoint']
-  except (ValueError, KeyError, TypeError):
-    return None
+  return runs.parse_best(best_json or b'').get('checkpoint')
 
 
 def is_same(folder, other, name):
@@ -206,7 +202,7 @@ class Backup:
     """Says something of this kind, once."""
     if kind not in self._said and not self._over:
       self._said.add(kind)
-      tqdm.write(text, file=sys.stderr)
+      tqdm.write(common.words(text), file=sys.stderr)
 
   # All below is done by the thread.
 
@@ -236,10 +232,11 @@ class Backup:
     done = False
     try:
       done = job()
-    except OSError as e:
-      self._failing.add(e.errno)
-      self._tell(e.errno,
-                 f'{self._dir}: {what} failed ({e.strerror or e}); {then}')
+    except Exception as e:  # Whatever lies there, training must go on.
+      kind = getattr(e, 'errno', None) or type(e)
+      why = getattr(e, 'strerror', None) or f'{type(e).__name__}: {e}'
+      self._failing.add(kind)
+      self._tell(kind, f'{self._dir}: {what} failed ({why}); {then}')
       with contextlib.suppress(OSError):
         self._remove_leftovers()
     if done and self._failing:
@@ -379,7 +376,6 @@ class Backup:
       publish(stage, files, folder)
 
   def _restore_best(self, best, stage):
-    from magenta.models.music_vae import checkpoints
     best_json = read(best, runs.BEST_JSON)
     if best_json is None:
       return
@@ -392,8 +388,7 @@ class Backup:
     self._install(stage, files, 'best')
     folder = os.path.join(self._run, 'best')
     self._put(best_json, os.path.join(folder, runs.BEST_JSON))
-    checkpoints.remove_others(os.path.join(folder, name))
-    checkpoints.repair(folder)
+    self._keep(folder, [name])
 
   def _restore_events(self, train, stage):
     folder = os.path.join(self._run, 'train')

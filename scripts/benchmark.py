@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 from absl import flags
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 TEACHER_FORCING = 'sampling_schedule=constant,sampling_rate=0'
 # name: (hyperparameters of hierdec-drums_4bar_small, steps timed)

@@ -16,7 +16,7 @@ import zipfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
 from absl import flags
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 URL = ('https://storage.googleapis.com/magentadata/datasets/groove/'
        'groove-v1.0.0-midionly.zip')

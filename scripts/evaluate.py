@@ -24,7 +24,7 @@ import render
 import styles
 from absl import flags
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 BATCH_SIZE = 64
 VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
@@ -463,7 +463,8 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     by_style, real = (styles.slices_by_style(
         split_path(examples_path, s), config.data_converter)
                       for s in ('train', split))
-    if set(kept['names']) <= set(by_style):  # Not so with a user's own MIDI.
+    # Not so with a user's own MIDI.
+    if set(kept['names']) <= set(by_style) and set(kept['names']) & set(real):
       result['styles'] = styles.evaluate_styles(
           evaluator, kept, by_style, real, DEFAULT_TEMPERATURE)
       latents = latent_map(evaluator, real, samples[:MAPPED])

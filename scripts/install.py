@@ -128,4 +128,8 @@ def main():
 
 
 if __name__ == '__main__':
-  main()
+  try:
+    main()
+  except KeyboardInterrupt:
+    print('Stopped.', file=sys.stderr)
+    sys.exit(130)

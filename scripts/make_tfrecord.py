@@ -23,7 +23,7 @@ import common
 import midi
 import numpy as np
 from absl import flags
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 SPLITS = ('train', 'validation', 'test')
 LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
@@ -415,12 +415,13 @@ def make_tfrecord(input_dir, output_file, recursive=False):
           f'{skipped[0]}.')
     for writer in writers.values():
       writer.close()
-    for split in writers:
-      os.replace(unfinished[split], targets[split])
-    old = [targets[split] for split in SPLITS
-           if split not in writers and targets[split].is_file()]
-    for path in old:
-      path.unlink()
+    with common.locked(output_file, -1, ''):  # All splits are of one conversion.
+      for split in writers:
+        os.replace(unfinished[split], targets[split])
+      old = [targets[split] for split in SPLITS
+             if split not in writers and targets[split].is_file()]
+      for path in old:
+        path.unlink()
   finally:
     for path in unfinished.values():
       pathlib.Path(path).unlink(missing_ok=True)

@@ -17,17 +17,39 @@ import plots
 import render
 import runs
 import sample
+import share as sharing
+import stages
 import styles
 import numpy as np
 
+OGG_BLOCK = 1 << 14  # Samples.
 
-def loop_html(png, wav=None):
+
+def ogg(audio):
+  """Returns sound as an Ogg Vorbis file, of a sixth of FLAC's size.
+
+  A notebook is saved to Drive with all that its cells show.
+
+  Args:
+    audio: float32 or int16, [samples, channels], at render.SAMPLE_RATE.
+  """
+  import soundfile
+  packed = io.BytesIO()
+  with soundfile.SoundFile(packed, 'w', render.SAMPLE_RATE, audio.shape[1],
+                           'VORBIS', format='OGG') as f:
+    # libsndfile encodes on the stack: much at once can be too much.
+    for i in range(0, len(audio), OGG_BLOCK):
+      f.write(audio[i:i + OGG_BLOCK])
+  return packed.getvalue()
+
+
+def loop_html(png, audio=None):
   """Returns HTML of a loop: its grid and, looped, its player, as one piece."""
   def data(content, kind):
     return f'"data:{kind};base64,{base64.b64encode(content).decode()}"'
-  player = '' if wav is None else (
-      f'<audio controls loop style="width:100%" src={data(wav, "audio/wav")}>'
-      '</audio>')
+  player = '' if audio is None else (
+      '<audio controls loop style="width:100%" '
+      f'src={data(ogg(audio), "audio/ogg")}></audio>')
   return ('<div style="max-width:1000px;margin-bottom:1em">'
           f'<img alt="drum grid" style="max-width:100%;background:white" '
           f'src={data(png, "image/png")}>{player}</div>')
@@ -35,10 +57,12 @@ def loop_html(png, wav=None):
 
 def written_loops_html(paths):
   """Returns `loop_html` of each loop that `page.write_loops` wrote."""
+  import soundfile
   def read(path):
     with open(path, 'rb') as f:
       return f.read()
-  return [loop_html(read(picture), read(paths['wav'][i]) if paths['wav'] else None)
+  return [loop_html(read(picture), soundfile.read(paths['wav'][i], dtype='int16')[0]
+                    if paths['wav'] else None)
           for i, picture in enumerate(paths['picture'])]
 
 
@@ -51,21 +75,20 @@ def show_loops(paths):
   """Shows what `sample.sample` returned: each loop's grid, a player under it."""
   if 'strip' in paths:
     show_image(paths['strip'])
-  show_html(*written_loops_html(paths))
+  for loop in written_loops_html(paths):
+    show_html(loop)
 
 
-def show_first_bars(path):
+def show_first_bars(path, soundfont=None):
   """Shows the first 4 bars with drums of a MIDI file, at its tempo."""
-  import soundfile
-  png, wav = io.BytesIO(), io.BytesIO()
+  png, audio = io.BytesIO(), None
   loop, hits = first_bars(path), first_hits(path)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
-    soundfile.write(wav, render.synthesize(loop), render.SAMPLE_RATE, 'PCM_16',
-                    format='WAV')
+    audio = render.synthesize(loop, soundfont)
   except ImportError:
     print(render.NO_SOUND)
-  show_html(loop_html(png.getvalue(), wav.getvalue() or None))
+  show_html(loop_html(png.getvalue(), audio))
 
 
 def show_image(path):
@@ -75,18 +98,45 @@ def show_image(path):
     display.display(display.Image(filename=path))
 
 
+def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_size,
+          init_from):
+  """Trains a run, or goes on with it, and shows its curves, if stopped too.
+
+  Raises:
+    common.UserError: if it failed or was stopped.
+  """
+  if not tfds_name:
+    need_data(examples)
+  if init_from.startswith(common.HUB):  # Scripts can't read Colab's secrets.
+    import huggingface_hub
+    os.environ['HF_TOKEN'] = huggingface_hub.get_token() or ''
+  try:
+    stages.run('train.py', config=config, run_dir=run_dir, backup_dir=backup_dir,
+               examples_path=None if tfds_name else examples, tfds_name=tfds_name,
+               num_steps=num_steps, hparams=f'batch_size={batch_size}',
+               init_from=init_from)
+  except stages.Stopped:
+    show_training(run_dir)
+    raise
+  show_training(run_dir)
+
+
 def show_training(run_dir):
-  """Shows a run's curves."""
+  """Shows a run's curves, if it has any yet."""
+  common.music_vae()  # Which reads them without a word.
   figure = plots.plot_training(run_dir)
-  if figure is None:
-    raise common.UserError('This run has no training curves yet: see what cell 8 '
-                           'said above.')
-  plots.show(figure)
+  if figure is not None:
+    plots.show(figure)
 
 
 def show_tensorboard(logdir):
   """Shows TensorBoard, which reads training's summaries as they come."""
-  from tensorboard import notebook
+  try:
+    from tensorboard import notebook
+  except ImportError:
+    print('TensorBoard is not installed; cell 8 shows the curves when it is '
+          'through.')
+    return
   os.makedirs(logdir, exist_ok=True)
   # A kernel's own programs need not be on the path.
   os.environ.setdefault('TENSORBOARD_BINARY', shutil.which('tensorboard') or (
@@ -147,7 +197,7 @@ def first_hits(path):
           if lane is not None]
 
 
-def show_humanized(input_midi, output_dir):
+def show_humanized(input_midi, output_dir, soundfont=None):
   """Humanizes a MIDI file; shows its first bars before and after.
 
   The new file is called after the old one, in `output_dir`.
@@ -159,20 +209,23 @@ def show_humanized(input_midi, output_dir):
   os.makedirs(output_dir, exist_ok=True)
   humanize.humanize_file(input_midi, output_midi, humanize.load())
   for path in (input_midi, output_midi):
-    show_first_bars(path)
+    show_first_bars(path, soundfont)
 
 
-def find_weights(storage, run_name, config_name):
+def find_weights(storage, run_name, config_name, other=''):
   """Returns the folder of a run's finished weights, else of the project's own.
 
   Args:
     storage: Where runs are kept.
     run_name: The run.
     config_name: The project's own are of this config.
+    other: What the user wants instead of these, if anything.
 
   Raises:
     common.UserError: if there are neither.
   """
+  if other:
+    return other
   folder = os.path.join(storage, run_name, 'weights')
   if os.path.isdir(folder):
     return folder
@@ -270,6 +323,18 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
     raise common.UserError("The files' names do not say styles as GMD's do, so "
                            'there is nothing to colour the map by.')
   plots.show(evaluate.latent_map(evaluator, by_style, slices))
+
+
+def share(repo, config_name, weights, evaluation_dir, private):
+  """Shares weights on the Hub, if a repository is named.
+
+  Raises:
+    common.UserError: if they could not be shared.
+  """
+  if not repo:
+    print('Nothing was shared; to share your weights, type user/name.')
+    return
+  sharing.share(repo, config_name, weights, evaluation_dir, private)
 
 
 def download(folder, archive):

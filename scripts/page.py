@@ -17,15 +17,19 @@ import os
 import re
 import urllib.parse
 
+import common
 import midi
 import plots
 import render
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 PAGE = 'index.html'
 # Where a grid lies in its picture, as shares of the picture's size.
 LEFT, RIGHT, TOP, BOTTOM = 0.1, 0.99, 0.88, 0.1
 DPI = 100
+# What a page knows of a loop.
+FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
+         'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
 
 CSS = '''
@@ -150,7 +154,7 @@ document.addEventListener('keydown', event => {
 '''
 
 
-def write_loops(loops, output_dir, name, facts):
+def write_loops(loops, output_dir, name, facts, soundfont=None):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
@@ -159,6 +163,7 @@ def write_loops(loops, output_dir, name, facts):
     name: What the files' names begin with; if other loops are called so, the
       name is NAME-take2 or the like.
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
+    soundfont: Of `render.find_soundfont`.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
@@ -166,44 +171,64 @@ def write_loops(loops, output_dir, name, facts):
   """
   os.makedirs(output_dir, exist_ok=True)
   files = [render.midi_bytes(loop) for loop in loops]
-  name = free_name(output_dir, name, files)
-  paths = {'name': name, 'midi': [], 'wav': [], 'picture': [],
-           'page': os.path.join(output_dir, PAGE)}
-  has_sound = True
-  for i, (loop, file) in enumerate(zip(loops, tqdm(
-      files, desc='Rendering', unit='loop', leave=False))):
-    base = os.path.join(output_dir, f'{name}-{i + 1}')
-    with open(base + '.mid', 'wb') as f:
-      f.write(file)
-    paths['midi'].append(base + '.mid')
-    picture(loop, f'{name} {i + 1}').savefig(base + '.png', dpi=DPI)
-    paths['picture'].append(base + '.png')
-    if has_sound:
-      try:
-        render.write_wav(loop, base + '.wav')
-        paths['wav'].append(base + '.wav')
-      except ImportError:
-        has_sound = False
-        print(render.NO_SOUND)
-  entries = [{'name': os.path.basename(path)[:-len('.mid')],
-              'bars': render.bars_of(loop), **facts}
-             for path, loop in zip(paths['midi'], loops)]
-  write_page(output_dir, entries)
+  facts = {**facts, 'soundfont': os.path.basename(render.find_soundfont(soundfont))}
+  with alone(output_dir):  # The files with the MIDI keep the name for us.
+    name = free_name(output_dir, name, files, facts['soundfont'])
+    bases = [os.path.join(output_dir, f'{name}-{i + 1}')
+             for i in range(len(files))]
+    for base, file in zip(bases, files):
+      with common.replacing(base + '.mid') as path, open(path, 'wb') as f:
+        f.write(file)
+  paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
+           'picture': [], 'page': os.path.join(output_dir, PAGE)}
+  why_silent = None
+  try:
+    for i, (loop, base) in enumerate(zip(loops, tqdm(
+        bases, desc='Rendering', unit='loop', leave=False))):
+      with common.replacing(base + '.png') as path:
+        picture(loop, f'{name} {i + 1}').savefig(path, dpi=DPI)
+      if not why_silent:
+        try:
+          with common.replacing(base + '.wav') as path:
+            render.write_wav(loop, path, soundfont)
+          paths['wav'].append(base + '.wav')
+        except ImportError:
+          why_silent = render.NO_SOUND
+        except common.UserError as e:
+          why_silent = f'No sound was made: {e}'
+      paths['picture'].append(base + '.png')
+  finally:  # If it is stopped, the page has those that are through.
+    if why_silent:
+      print(why_silent)
+    with alone(output_dir):
+      write_page(output_dir, [
+          {'name': os.path.basename(base), 'bars': render.bars_of(loop), **facts}
+          for base, loop, _ in zip(bases, loops, paths['picture'])])
   return paths
 
 
-def free_name(folder, name, files):
+def alone(folder):
+  """Keeps other processes from writing loops into a folder meanwhile."""
+  return common.locked(folder, -1, '')
+
+
+def free_name(folder, name, files, soundfont):
   """Returns `name`, or `name`-take2 ... so that no other loops are overwritten.
 
-  Files of the same bytes are the same loops.
+  Files of the same bytes are the same loops, if the same SoundFont plays them.
 
   Args:
     folder: Where the loops will be written.
     name: What their names shall begin with.
     files: The bytes of each loop's MIDI file.
+    soundfont: The SoundFont's name.
   """
+  sounds = {entry['name']: entry.get('soundfont', soundfont)
+            for entry in read_entries(os.path.join(folder, PAGE))}
   def is_free(candidate):
     for i, file in enumerate(files):
+      if sounds.get(f'{candidate}-{i + 1}', soundfont) != soundfont:
+        return False
       path = os.path.join(folder, f'{candidate}-{i + 1}.mid')
       if os.path.exists(path):
         with open(path, 'rb') as f:
@@ -229,15 +254,38 @@ def picture(loop, title, found=None):
   return figure
 
 
+def is_entry(entry):
+  """Whether a page can say this of a loop."""
+  return (isinstance(entry, dict) and
+          all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
+          isinstance(entry.get('style'), (str, type(None))) and
+          isinstance(entry.get('bars', render.BARS), int) and
+          os.path.basename(entry['name']) == entry['name'])
+
+
 def read_entries(path):
-  """Returns what a page that was written before says of its loops."""
+  """Returns what a page that was written before says of its loops.
+
+  Says so if that is damaged.
+  """
   try:
     with open(path, encoding='utf-8') as f:
-      return json.loads(re.search(
-          r'<script type="application/json" id="facts">(.*?)</script>', f.read(),
-          re.S)[1])
-  except (OSError, ValueError, TypeError):
-    return []  # There is none, or it is another's.
+      text = f.read()
+  except FileNotFoundError:
+    return []
+  except (OSError, UnicodeDecodeError):
+    text = ''
+  match = re.search(
+      r'<script type="application/json" id="facts">(.*?)</script>', text, re.S)
+  try:
+    entries = json.loads(match[1]) if match else None
+  except ValueError:
+    entries = None
+  known = [e for e in entries if is_entry(e)] if isinstance(entries, list) else []
+  if not isinstance(entries, list) or len(known) < len(entries):
+    print(f'{path} is damaged or not a page of loops; older loops that it does '
+          'not tell of are still in its folder.')
+  return known
 
 
 def write_page(folder, entries):
@@ -252,9 +300,9 @@ def write_page(folder, entries):
   entries = entries + [
       entry for entry in read_entries(path) if entry['name'] not in names and
       os.path.exists(os.path.join(folder, entry['name'] + '.mid'))]
-  with open(path + '.tmp', 'w', encoding='utf-8') as f:
+  with common.replacing(path) as temporary, open(
+      temporary, 'w', encoding='utf-8') as f:
     f.write(page(folder, entries))
-  os.replace(path + '.tmp', path)
 
 
 def describe(entry):

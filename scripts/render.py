@@ -4,14 +4,16 @@ import io
 import os
 import tempfile
 
+import common
 import midi
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 SAMPLE_RATE = 44100  # Hz.
 BARS = 4
 DEFAULT_QPM = 120.  # What Magenta decodes at.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
+SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 # Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
@@ -23,8 +25,7 @@ LONGEST_TAIL = 20  # Blocks.
 SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
-    '`apt install libfluidsynth3` (Debian, Ubuntu; libfluidsynth2 on older '
-    'ones) or `brew install fluid-synth` (macOS) and run this again.')
+    '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` (macOS) and run this again.')
 
 
 def as_loop(sequence, qpm=DEFAULT_QPM, bars=BARS):
@@ -131,26 +132,53 @@ def events(loop, synth, font):
   return sorted(found, key=lambda event: event[:2])
 
 
-def synthesize(loop):
+def find_soundfont(path=None):
+  """Returns the SoundFont to play with: `path`, else $SOUNDFONT, else the small
+  one that pretty_midi ships.
+
+  Raises:
+    common.UserError: if it is none.
+  """
+  import pretty_midi
+  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
+      os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
+  try:
+    with open(path, 'rb') as f:
+      head = f.read(12)
+  except OSError as e:
+    raise common.UserError(
+        f'The SoundFont {path} can\'t be read ({e.strerror}).') from e
+  if head[:4] + head[8:] != b'RIFFsfbk':
+    raise common.UserError(f'{path} is no SoundFont (.sf2).')
+  return path
+
+
+def synthesize(loop, soundfont=None):
   """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
 
   What still sounds after the loop's end (its `total_time`) is added to its
-  beginning, so that it repeats without a gap. FluidSynth plays the small
-  SoundFont that pretty_midi ships.
+  beginning, so that it repeats without a gap. FluidSynth plays it.
+
+  Args:
+    loop: What `as_loop` returned.
+    soundfont: Of `find_soundfont`.
 
   Raises:
     ImportError: if FluidSynth's library is not installed.
+    common.UserError: if the SoundFont can't be used.
   """
   import fluidsynth
-  import pretty_midi
+  soundfont = find_soundfont(soundfont)
   samples = round(loop.total_time * SAMPLE_RATE)
   synth = fluidsynth.Synth(gain=GAIN, samplerate=float(SAMPLE_RATE))
   def play(count):
     return np.reshape(synth.get_samples(count), [-1, 2]) / 2 ** 15
   try:
-    font = synth.sfload(os.path.join(
-        os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
-    synth.program_select(midi.DRUM_CHANNEL, font, DRUM_BANK, 0)
+    font = synth.sfload(soundfont)
+    if font < 0 or any(n.is_drum for n in loop.notes) and synth.program_select(
+        midi.DRUM_CHANNEL, font, DRUM_BANK, 0) < 0:
+      raise common.UserError(
+          f'{soundfont} is damaged or has no drums (bank {DRUM_BANK}).')
     parts, now = [], 0
     for time, _, action, arguments in events(loop, synth, font):
       start = min(samples, round(time * SAMPLE_RATE))
@@ -174,11 +202,10 @@ def synthesize(loop):
   return wrapped * (PEAK / peak) if peak > SILENCE else wrapped
 
 
-def write_wav(loop, path):
+def write_wav(loop, path, soundfont=None):
   """Writes a loop as a stereo 16-bit WAV file, exactly its length.
 
-  Raises:
-    ImportError: if FluidSynth's library is not installed.
+  Raises as `synthesize` does.
   """
   import soundfile
-  soundfile.write(path, synthesize(loop), SAMPLE_RATE, 'PCM_16')
+  soundfile.write(path, synthesize(loop, soundfont), SAMPLE_RATE, 'PCM_16')

@@ -6,11 +6,13 @@
 """
 import json
 import os
+import re
 
 import common
 import make_tfrecord
 
 BEST_JSON = 'best.json'
+CHECKPOINT = re.compile(r'model\.ckpt-\d+')
 SET_ASIDE = 'best-on-other-data'
 
 
@@ -32,22 +34,30 @@ def validation_id(examples_path=None, tfds_name=None):
     return None
 
 
+def parse_best(data):
+  """Returns what the bytes of best.json say, {} if they are damaged."""
+  try:
+    best = json.loads(data)
+  except (ValueError, RecursionError):
+    return {}
+  return best if isinstance(best, dict) and isinstance(
+      best.get('checkpoint'), str) and CHECKPOINT.fullmatch(
+          best['checkpoint']) and isinstance(best.get('loss'), (int, float)) else {}
+
+
 def read_best(run_dir):
   """Returns what best.json says, {} if there is none or it is damaged."""
   try:
-    with open(os.path.join(run_dir, 'best', BEST_JSON)) as f:
-      best = json.load(f)
-  except (OSError, ValueError):
+    with open(os.path.join(run_dir, 'best', BEST_JSON), 'rb') as f:
+      return parse_best(f.read())
+  except OSError:
     return {}
-  return best if isinstance(best, dict) and isinstance(
-      best.get('checkpoint'), str) and isinstance(best.get('loss'), float) else {}
 
 
 def write_best(run_dir, best):
   path = os.path.join(run_dir, 'best', BEST_JSON)
-  with open(path + '.tmp', 'w') as f:
+  with common.replacing(path) as temporary, open(temporary, 'w') as f:
     json.dump(best, f, indent=2)
-  os.replace(path + '.tmp', path)
 
 
 def is_best_of_other_data(run_dir, identity):
@@ -60,15 +70,21 @@ def is_best_of_other_data(run_dir, identity):
       identity is None or best.get('validation_id', identity) != identity)
 
 
-def set_aside_best(run_dir):
+def is_best_damaged(run_dir):
+  """Whether there is a best.json that does not say how good its checkpoint is."""
+  return (os.path.exists(os.path.join(run_dir, 'best', BEST_JSON)) and
+          not read_best(run_dir))
+
+
+def set_aside_best(run_dir, why):
   """Renames the folder of the best checkpoint, and says so."""
   number, name = 1, SET_ASIDE
   while os.path.exists(os.path.join(run_dir, name)):
     number += 1
     name = f'{SET_ASIDE}-{number}'
   os.rename(os.path.join(run_dir, 'best'), os.path.join(run_dir, name))
-  print('The best checkpoint so far was chosen on other data, so it is not '
-        f'compared with; it is kept in {os.path.join(run_dir, name)}.')
+  print(f'{why}, so the best checkpoint there is not compared with; it is kept '
+        f'in {os.path.join(run_dir, name)}.')
 
 
 def find_finished(run_dir, identity):

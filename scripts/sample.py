@@ -160,7 +160,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=evaluate.DEFAULT_TEMPERATURE, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
-           qpm=render.DEFAULT_QPM, humanize=False):
+           qpm=render.DEFAULT_QPM, humanize=False, soundfont=None):
   """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
@@ -180,6 +180,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     style: With mode 'sample', a style of GMD's that the weights know.
     qpm: Tempo, in quarters a minute.
     humanize: Whether to give the loops a drummer's dynamics and timing.
+    soundfont: Of `render.find_soundfont`.
 
   Raises:
     common.UserError: if the input is wrong.
@@ -198,12 +199,14 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
   output_dir = os.path.expanduser(output_dir)
+  render.find_soundfont(soundfont)  # Sooner than after sampling.
   config = common.get_config(config_name, hparams)
   if config.data_converter.control_depth:
     raise common.UserError(needs_controls(config_name, config))
   if inputs and (why := why_not_encoded(config_name, config)):
     raise common.UserError(why)
   checkpoint = common.find_checkpoint(run_dir, checkpoint_file, config_name)
+  common.warn_of_new_gpu()
   z = styles.draw(styles.load(checkpoint), style, num_outputs,
                   np.random.RandomState(seed)) if style else None
   model = load_model(config, checkpoint, min(num_outputs, MAX_BATCH_SIZE), seed)
@@ -226,7 +229,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
        'inputs': [common.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
-       'temperature': temperature, 'qpm': qpm, 'humanized': humanize})
+       'temperature': temperature, 'qpm': qpm, 'humanized': humanize},
+      soundfont)
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(
@@ -257,6 +261,9 @@ def define_flags():
                      'Tempo in quarters (beats) a minute.')
   flags.DEFINE_bool('humanize', False,
                     "Whether to give the loops a drummer's dynamics and timing.")
+  flags.DEFINE_string('soundfont', None,
+                      'SoundFont (.sf2) that plays the drums; default: the '
+                      'environment variable SOUNDFONT, else a small one.')
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
@@ -268,7 +275,8 @@ def main():
   sample(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
          FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
          FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir,
-         style=FLAGS.style, qpm=FLAGS.qpm, humanize=FLAGS.humanize)
+         style=FLAGS.style, qpm=FLAGS.qpm, humanize=FLAGS.humanize,
+         soundfont=FLAGS.soundfont)
 
 
 if __name__ == '__main__':

@@ -8,8 +8,6 @@ import collections
 import os
 import re
 import sys
-import zipfile
-import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import common
@@ -86,8 +84,14 @@ def load(checkpoint):
   try:
     with np.load(path) as kept:
       kept = {key: kept[key] for key in kept}
-      z_size = kept['mean'].shape[1]
-  except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as e:
+    styles, z_size = kept['mean'].shape
+    if not (kept['names'].dtype.kind == 'U' and
+            kept['counts'].dtype.kind == 'i' and
+            kept['names'].shape == kept['counts'].shape == (styles,) and
+            kept['deviation'].shape == (styles, z_size) and
+            np.isfinite([kept['mean'], kept['deviation']]).all()):
+      raise ValueError('it has other arrays than it should')
+  except Exception as e:  # Which error NumPy raises depends on the damage.
     raise common.UserError(
         f'There is no readable {path}, which says where the styles lie; '
         'scripts/export.py makes it.') from e

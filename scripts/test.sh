@@ -3,8 +3,8 @@
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 # uv makes the other environments (Colab's, stock Magenta's), xdist uses 2 cores,
-# the notebook is opened in JupyterLab.
-.venv/bin/python -c 'import uv, xdist, jupyterlab' 2> /dev/null ||
-  .venv/bin/python -m pip install -q uv pytest-xdist jupyterlab
-exec .venv/bin/python -m pytest -n 2 --dist loadfile -ra --durations=10 \
+# timeout says where a test hangs, the notebook is opened in JupyterLab.
+.venv/bin/python -c 'import uv, xdist, pytest_timeout, jupyterlab' 2> /dev/null ||
+  .venv/bin/python -m pip install -q uv pytest-xdist pytest-timeout jupyterlab
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -ra --durations=10 --timeout=900 \
   "${@:-tests}"

@@ -17,7 +17,6 @@ import glob
 import json
 import os
 import random
-import signal
 import sys
 import time
 
@@ -27,12 +26,13 @@ import common
 import evaluate
 import plots
 import runs
+import stages
 from absl import flags
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-CHECKPOINT_SECONDS = 300
 SUMMARY_STEPS = 10
+LOCK_SECONDS = 10  # For a training that is just being stopped to save.
 CURVES = 'training.png'
 
 
@@ -130,10 +130,16 @@ def resume(saver, sess, checkpoint, train_dir):
         f'{checkpoint} has weights only, without the state of the optimizer, so '
         'it cannot be gone on from as if it had not stopped; to fine-tune it, '
         'name a new --run_dir, and it with --init_from.') from e
-  saver.recover_last_checkpoints([
-      checkpoints.plain(os.path.join(train_dir, os.path.basename(p)))
-      for p in tf.train.get_checkpoint_state(
-          train_dir).all_model_checkpoint_paths])
+  saver.recover_last_checkpoints(list(map(
+      checkpoints.plain, checkpoint_paths(train_dir))))
+
+
+def checkpoint_paths(train_dir):
+  """Returns the prefixes of a folder's finished checkpoints, oldest first."""
+  import tensorflow.compat.v1 as tf
+  state = tf.train.get_checkpoint_state(train_dir)
+  return [os.path.join(train_dir, os.path.basename(p))
+          for p in (state.all_model_checkpoint_paths if state else ())]
 
 
 def fits(checkpoint):
@@ -158,8 +164,16 @@ def begin_from(sess, checkpoint):
   common.restore(tf.train.Saver(tf.trainable_variables()), sess, checkpoint)
 
 
+def remove_unusable(train_dir, prefixes):
+  """Removes what is there of checkpoints that cannot be restored, and says so."""
+  for prefix in prefixes:
+    for path in glob.glob(glob.escape(os.path.join(train_dir, prefix)) + '.*'):
+      os.remove(path)
+    print(f'Removed the broken checkpoint {os.path.join(train_dir, prefix)}.')
+
+
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
-          on_save=None, init_from=None):
+          on_save=None, init_from=None, save_seconds=300, stop=None):
   """Trains until step `num_steps`, from the newest complete checkpoint on.
 
   Args:
@@ -171,10 +185,13 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     seed: For the first weights, the latents and the order of the examples.
     on_save: Called without arguments whenever a checkpoint is finished.
     init_from: Checkpoint whose weights a new run begins with.
+    save_seconds: How long to train between checkpoints.
+    stop: A stages.Stop, which can end this after any step.
 
   Raises:
     common.UserError: if there are fewer examples than one batch, or a checkpoint
       does not fit.
+    KeyboardInterrupt: if `stop` was asked; all is saved then.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
@@ -187,9 +204,22 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     os.remove(leftover)  # Of a save that was killed.
   resumed = checkpoints.repair(train_dir)
   start = checkpoints.step_of(resumed) if resumed else 0
+  def whole():
+    return {os.path.basename(p) for p in checkpoint_paths(train_dir)}
+  unusable = {m[0] for m in map(runs.CHECKPOINT.match, os.listdir(train_dir))
+              if m} - whole()
+
+  def saved():
+    # Only now: what seems broken may be a disk that could not be read. One of
+    # these steps may just have been saved.
+    remove_unusable(train_dir, sorted(unusable - whole()))
+    unusable.clear()
+    if on_save:
+      on_save()
+
   if start >= num_steps:
-    print(f'{resumed} has reached step {num_steps}; give a larger --num_steps '
-          'to go on.')
+    print(common.words(f'{resumed} has reached step {num_steps}; give a larger '
+                       '--num_steps to go on.'))
     return
   if resumed and init_from:
     print(f'{run_dir} has begun already and goes on from where it is, not from '
@@ -198,8 +228,11 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
   slices = validation_slices(config)
   if slices is not None:
     identity = runs.validation_id(config.train_examples_path, config.tfds_name)
+  if runs.is_best_damaged(run_dir):
+    runs.set_aside_best(run_dir, f'{runs.BEST_JSON} is damaged')
   if runs.is_best_of_other_data(run_dir, identity):
-    runs.set_aside_best(run_dir)
+    runs.set_aside_best(run_dir, 'The best checkpoint so far was chosen on other '
+                        'data')
   if slices is None:
     print('There is no validation split beside the examples, so no best '
           'checkpoint is kept.')
@@ -228,22 +261,22 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
         print(f'Begins with the weights of {init_from}.')
       writer = tf.summary.FileWriter(train_dir, graph=None)
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
-            train_dir, start, num_steps, on_save)
-  plots.plot_training(run_dir).savefig(os.path.join(run_dir, CURVES), dpi=100)
+            train_dir, start, num_steps, saved, save_seconds,
+            stop or stages.Stop())
+  curves = plots.plot_training(run_dir)
+  if curves is not None:  # Somebody may have removed the summaries.
+    curves.savefig(os.path.join(run_dir, CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
-          train_dir, start, num_steps, on_save):
+          train_dir, start, num_steps, on_save, save_seconds, stop):
   """Runs the steps from `start` to `num_steps`; saves by time and at the end."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
 
-  def terminate(*_):
-    raise KeyboardInterrupt
-  signal.signal(signal.SIGTERM, terminate)
-
   def save():
     i = int(sess.run(step))
+    os.makedirs(train_dir, exist_ok=True)  # Somebody may have tidied up.
     saver.save(sess, checkpoints.plain(os.path.join(train_dir, 'model.ckpt')),
                global_step=i, write_meta_graph=False)
     prefix = os.path.join(train_dir, f'model.ckpt-{i}')
@@ -255,8 +288,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
       bar.write(f'Step {i}: validation loss {scores["loss"]:.2f}'
                 + (', the best so far.' if is_best else '.'))
     writer.flush()
-    if on_save:
-      on_save()
+    on_save()
     return i
 
   def run_with_summary(i):
@@ -276,31 +308,30 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
                     kl_bits=f'{values["losses/kl_bits"]:.1f}')
 
   saved, last_save = start, time.time()
-  with tqdm(initial=start, total=num_steps, desc='Training',
-            unit='step') as bar:
+  with stop.between_steps(), tqdm(initial=start, total=num_steps,
+                                  desc='Training', unit='step') as bar:
     try:
       for i in range(start, num_steps):
+        if stop.asked:
+          break
         if i % SUMMARY_STEPS == 0 or i == start:
           run_with_summary(i)
         else:
           sess.run(train_op)
         bar.update()
-        if time.time() - last_save >= CHECKPOINT_SECONDS:
+        if time.time() - last_save >= save_seconds:
           saved, last_save = save(), time.time()
-      if saved < num_steps:
+      if int(sess.run(step)) > saved:
         saved = save()
     except tf.errors.OutOfRangeError as e:
       raise common.UserError(
           'There are fewer examples than one batch; use more data or a smaller '
           'batch (--hparams=batch_size=16).') from e
-    except KeyboardInterrupt:
-      if int(sess.run(step)) > saved:
-        saved = save()
-      bar.close()
-      print(f'Stopped at step {saved} and saved; the same command goes on from '
-            'here.')
-      raise
   writer.close()
+  if saved < num_steps:
+    print(common.words(f'Stopped at step {saved} and saved; the same command '
+                       'goes on from here.'))
+    raise KeyboardInterrupt
   print(f'Trained to step {saved}: {train_dir}')
 
 
@@ -410,6 +441,8 @@ def define_flags():
   flags.DEFINE_integer('num_steps', 50000, 'Step to stop at.', lower_bound=1)
   flags.DEFINE_integer('checkpoints_to_keep', 3, 'Checkpoints to keep.',
                        lower_bound=1)
+  flags.DEFINE_integer('save_seconds', 300, 'How long to train between '
+                       'checkpoints.', lower_bound=0)
   flags.DEFINE_string('init_from', None,
                       'Checkpoint, or folder of them, whose weights a new run '
                       'begins with.')
@@ -430,18 +463,27 @@ def main():
   if not tf.config.list_physical_devices('GPU'):
     print('No GPU was found, so this runs on the CPU, which is slow; in Colab '
           'choose Runtime > Change runtime type > GPU.')
+  common.warn_of_new_gpu()
   if FLAGS.mode == 'eval':
     evaluate_once(config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
   init_from = FLAGS.init_from and common.find_checkpoint(
       checkpoint_file=FLAGS.init_from)
   examples_path = readable(config, FLAGS.examples_path)
-  with (backup.Backup(FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
-        if FLAGS.backup_dir else contextlib.nullcontext()) as copies:
+  copies = FLAGS.backup_dir and backup.Backup(
+      FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
+  with contextlib.ExitStack() as stack:
+    for folder in filter(None, (FLAGS.run_dir, FLAGS.backup_dir)):
+      stack.enter_context(common.locked(
+          folder, LOCK_SECONDS, f'Another training uses {folder}; stop that one '
+          'first, or name another folder.'))
+    stop = stack.enter_context(stages.Stop())
+    if copies:
+      stack.enter_context(copies)
     train(config._replace(train_examples_path=examples_path,
                           tfds_name=FLAGS.tfds_name),
           FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
-          copies.notify if copies else None, init_from)
+          copies and copies.notify, init_from, FLAGS.save_seconds, stop)
 
 
 if __name__ == '__main__':

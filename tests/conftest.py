@@ -4,10 +4,12 @@ The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
 of own_loops.py. Three environments of their own are made in
 the project's folder and kept: Colab's, stock Magenta's and one with Beam.
 """
+import contextlib
 import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -23,6 +25,14 @@ import own_loops
 FLAT = ('--config=flat-drums_4bar',
         '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
 TINY = 'hierdec-drums_4bar_tiny'
+SLOW = ('test_notebook.py', 'test_stages.py', 'test_every_config.py')
+# A shell's background jobs ignore it, and so would all that is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+  """What takes longest begins first, so that both processes end together."""
+  items.sort(key=lambda item: item.path.name not in SLOW)
 
 
 def run(*command, cwd=ROOT, env=(), timeout=900):
@@ -101,6 +111,38 @@ def trained_tiny(dataset, tmp_path_factory):
   return run_dir
 
 
+def read_until(fd, word):
+  """Reads from a file until a word has come; returns all that has."""
+  seen = ''
+  while word not in seen:
+    part = os.read(fd, 1 << 16)
+    assert part, seen
+    seen += part.decode(errors='replace')
+  return seen
+
+
+def endless(dataset, run_dir, *flags):
+  """The command of a training that does not end by itself."""
+  return [sys.executable, str(SCRIPTS / 'train.py'), *FLAT, *flags,
+          f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
+          '--num_steps=1000000']
+
+
+@pytest.fixture
+def endless_training(dataset):
+  """Starts such trainings and waits for their first steps; kills them at last."""
+  with contextlib.ExitStack() as stack:
+    def start(run_dir, *flags):
+      process = stack.enter_context(subprocess.Popen(
+          endless(dataset, run_dir, *flags), text=True, stdout=subprocess.PIPE,
+          stderr=subprocess.STDOUT,
+          env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}))
+      stack.callback(process.kill)
+      read_until(process.stdout.fileno(), 'loss=')
+      return process
+    yield start
+
+
 def find_python(version):
   """Returns a Python of this version ('3.7'), or None."""
   found = shutil.which(f'python{version}')
@@ -150,6 +192,13 @@ def colab_python():
   """
   return make_environment('colab', find_python('3.13'), '-r',
                           ROOT / 'tests' / 'colab-freeze.txt')
+
+
+@pytest.fixture(scope='session')
+def fallback_python():
+  """Python 3.12 with the versions of Colab's runtime 2026.07, and this project."""
+  return make_environment('colab-2026-07', find_python('3.12'), '-r',
+                          ROOT / 'tests' / 'colab-freeze-2026-07.txt')
 
 
 @pytest.fixture(scope='session')

@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import signal
 import stat
-import subprocess
 import sys
 import time
 
@@ -17,6 +16,7 @@ import pytest
 
 import backup
 import common
+import stages
 
 WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
 
@@ -737,9 +737,10 @@ def test_training_with_a_slow_drive(dataset, tmp_path):
   (tmp_path / 'drive').mkdir()
   drive = tmp_path / 'drive' / 'run'
   result = train(
-      tmp_path / 'run', dataset, '--num_steps=40', f'--backup_dir={drive}',
+      tmp_path / 'run', dataset, '--num_steps=40', '--save_seconds=0',
+      f'--backup_dir={drive}',
       code='''
-train.CHECKPOINT_SECONDS, backup.SLOW_SECONDS = 0, 0.1
+backup.SLOW_SECONDS = 0.1
 train.validation_slices = lambda config: None
 copies, saves, fsync = [], [], os.fsync
 def slow(fd):
@@ -801,46 +802,27 @@ def test_the_same_folder_is_a_sentence(dataset, tmp_path):
       train(tmp_path, dataset, f'--backup_dir={tmp_path}'), 'another folder')
 
 
-def start_training(run_dir, dataset, drive):
-  """Starts an endless training; returns once it has made some steps."""
-  process = subprocess.Popen(
-      [sys.executable, conftest.SCRIPTS / 'train.py', *conftest.FLAT,
-       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
-       f'--backup_dir={drive}', '--num_steps=1000000'],
-      stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-      env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'})
-  read_until(process, lambda seen: 'step/s' in seen.partition('loss=')[2])
-  return process
-
-
-def read_until(process, condition):
-  seen = ''
-  while not condition(seen):
-    letter = process.stderr.read(1)
-    assert letter, seen
-    seen += letter
-
-
-def test_stopped_by_hand(dataset, tmp_path):
+def test_stopped_by_hand(endless_training, tmp_path):
   """What is saved then is copied; a second Ctrl-C does not wait for it."""
   (tmp_path / 'drive').mkdir()
   run, drive = tmp_path / 'run', tmp_path / 'drive' / 'run'
-  process = start_training(run, dataset, drive)
+  process = endless_training(run, f'--backup_dir={drive}')
   process.send_signal(signal.SIGTERM)
-  out, err = process.communicate(timeout=120)
-  assert process.returncode == 130 and 'Traceback' not in err
+  out, _ = process.communicate(timeout=120)
+  assert process.returncode == 130 and 'Traceback' not in out
   step, = steps(run)
   assert f'Stopped at step {step} and saved' in out
   assert check_whole(drive) == step and files(drive) == files(run)
 
   (drive / 'train' / 'checkpoint').unlink()
   os.mkfifo(drive / 'train' / 'checkpoint')  # A Drive that hangs.
-  process = start_training(run, dataset, drive)
+  process = endless_training(run, f'--backup_dir={drive}')
   process.send_signal(signal.SIGINT)
-  read_until(process, lambda seen: 'Copying to the backup' in seen)
+  conftest.read_until(process.stdout.fileno(), 'Copying to the backup')
+  time.sleep(stages.PRESS_SECONDS)  # What comes sooner is the same press.
   process.send_signal(signal.SIGINT)
   began = time.time()
-  out, err = process.communicate(timeout=120)
+  out, _ = process.communicate(timeout=120)
   assert time.time() - began < 30  # It would wait for 120 s.
-  assert process.returncode == 130 and 'Traceback' not in err
-  assert 'was given up' in err and steps(run)[-1] > step
+  assert process.returncode == 130 and 'Traceback' not in out
+  assert 'was given up' in out and steps(run)[-1] > step

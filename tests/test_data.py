@@ -2,6 +2,7 @@
 import functools
 import http.server
 import os
+import signal
 import threading
 import unicodedata
 import zipfile
@@ -579,6 +580,27 @@ def test_all_cores_pack_what_one_does(dataset, monkeypatch):
       np.unique(np.argmax(o, axis=-1), axis=0) for o in outputs if o]))
 
 
+def test_packing_ends_whatever_signals_mean_here(dataset):
+  """Training has SIGTERM raise, and what raises at a bad moment may be lost."""
+  common.music_vae()
+  from magenta.models.music_vae import packed_slices
+  converter = common.get_config(conftest.TINY).data_converter
+  reads = [lambda s=s: s for s in sequences(
+      dataset / 'drummer-validation.tfrecord')][:4]
+  def stop(*_):
+    raise KeyboardInterrupt
+  def fail():
+    raise ValueError
+  before = signal.signal(signal.SIGTERM, stop)
+  try:
+    for _ in range(20):
+      packed_slices.pack_all(reads, converter)
+      with pytest.raises(ValueError):
+        packed_slices.pack_all([fail] + reads, converter)
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   common.music_vae()
   from magenta.models.music_vae import packed_slices
@@ -586,7 +608,7 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   roland = common.get_config('hierdec-drums_4bar').data_converter
   gm = common.get_config('hierdec-drums_4bar_small').data_converter
-  caches = lambda: sorted(tmp_path.glob('*.slices.npy'))
+  caches = lambda: sorted(tmp_path.glob('*.slices.npz'))
   slices = packed_slices.load_slices(roland, str(path))
   assert len(caches()) == 1
   packed_slices.load_slices(gm, str(path))
@@ -611,9 +633,9 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
   from magenta.models.music_vae import packed_slices
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
-  def full(*_):
+  def full(*_, **__):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(packed_slices.np, 'save', full)
+  monkeypatch.setattr(packed_slices.np, 'savez', full)
   assert len(packed_slices.load_slices(
       common.get_config(conftest.TINY).data_converter, str(path)))
   assert 'No space left' in capsys.readouterr().err

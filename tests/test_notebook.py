@@ -1,6 +1,8 @@
-"""The notebook, as committed and executed whole on Colab's versions."""
+"""The notebook, as committed and executed whole: Colab's versions, a desktop's."""
+import json
 import re
 import shutil
+import sys
 
 import conftest
 import execute_notebook
@@ -11,7 +13,9 @@ import pytest
 
 NAME = 'MusicVAE_Drum_Sampling_4bars.ipynb'
 FORM = ('config="hierdec-drums_4bar_tiny"', 'num_steps=8', 'batch_size=16',
-        'number=2', 'steps=3', 'temperature=1.0')
+        'number=4', 'steps=3', 'temperature=1.0')
+# Names that a shell would take for something else.
+FOLDER, RUN = '드럼 "MusicVAE" $5', "my run's $(touch x)"
 STOP_TENSORBOARD = '''
 import os, sys
 from tensorboard import manager
@@ -30,6 +34,7 @@ def read(path):
 def test_committed_form_cells_without_outputs():
   nb, cells = read(conftest.ROOT / NAME)
   assert nb.metadata.accelerator == 'GPU'
+  assert nb.metadata.colab.private_outputs  # Else Colab keeps them on Drive.
   for i, cell in enumerate(cells):
     assert not cell.outputs and cell.execution_count is None
     assert cell.source.startswith(f'#@title {i + 1}. ')
@@ -69,48 +74,93 @@ def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
   assert find('my_run') == str(tmp_path / 'my_run' / 'weights')
 
 
-@pytest.fixture(scope='module', params=['colab', 'jupyterlab'])
-def executed(request, groove_zip, colab_python, tmp_path_factory):
-  """The cells, executed on Colab's versions.
-
-  As on Colab, from Drive, one file uploaded; and from a clone on a desktop, in
-  JupyterLab in a browser.
-  """
-  content = tmp_path_factory.mktemp('content')
-  on_colab = request.param == 'colab'
-  project = content / 'drive/MyDrive/Colab Notebooks/drums' if on_colab else (
-      content)
-  shutil.copytree(conftest.ROOT, project, dirs_exist_ok=True,
+def copy_project(folder):
+  shutil.copytree(conftest.ROOT, folder, dirs_exist_ok=True,
                   ignore=shutil.ignore_patterns('.*', 'dataset', 'outputs',
                                                 'runs', '__pycache__'))
+
+
+@pytest.mark.parametrize('failure, words', [
+    ('MessageError', 'credential propagation was unsuccessful'),
+    ('ValueError', 'mount failed'), ('NotImplementedError', 'no Drive here'),
+    ('nothing', 'No such file'), ('', None)])
+def test_drive_that_can_not_be_mounted(tmp_path, failure, words):
+  """One sentence, and on without it; what is kept is kept beside the notebook."""
+  cell = read(conftest.ROOT / NAME)[1][0].source
+  result = conftest.run(
+      sys.executable, '-c', cell.replace('/content', str(tmp_path / 'content')),
+      cwd=tmp_path, env={'PYTHONPATH': str(conftest.ROOT / 'tests' / 'stand_in'),
+                         'DRIVE_FAILS': failure})
+  assert result.returncode == 0 and not result.stderr
+  *sentences, last = result.stdout.splitlines()
+  if words is None:
+    assert not sentences and 'content/drive/MyDrive' in last
+  else:
+    [sentence] = sentences
+    assert f'was not mounted (' in sentence and words in sentence
+    assert last.endswith(str(tmp_path / 'runs'))
+
+
+def test_another_project_on_drive_is_not_taken(tmp_path):
+  """Any project may have a scripts/install.py."""
+  (tmp_path / 'content' / 'another' / 'scripts').mkdir(parents=True)
+  (tmp_path / 'content' / 'another' / 'scripts' / 'install.py').write_text(
+      'print("not me")')
+  cells = [c.source.replace('/content', str(tmp_path / 'content'))
+           for c in read(conftest.ROOT / NAME)[1][:2]]
+  cells[1] = re.sub('repository = .*', f'repository = "{tmp_path}/nowhere"',
+                    cells[1])
+  result = conftest.run(sys.executable, '-c', '\n'.join(cells), cwd=tmp_path)
+  assert result.returncode == 1 and 'not me' not in result.stdout
+  assert 'The project was not found' in result.stderr
+
+
+@pytest.fixture(scope='module', params=['colab', 'fallback', 'desktop'])
+def executed(request, groove_zip, tmp_path_factory):
+  """The cells, executed.
+
+  As on Colab, from Drive, one file uploaded; as on Colab's fallback runtime, with
+  no Drive to mount; and from a clone on a desktop, in JupyterLab in a browser.
+  """
+  content = tmp_path_factory.mktemp('content')
+  where = request.param
+  python = (sys.executable if where == 'desktop' else
+            request.getfixturevalue(f'{where}_python'))
+  project = content if where == 'desktop' else content / (
+      'drive/MyDrive/Colab Notebooks/drums' if where == 'colab' else 'drums')
+  copy_project(project)
+  values = [*FORM, f'folder={FOLDER!r}', f'run_name={RUN!r}']
+  env = {'PYTHONPATH': str(conftest.ROOT / 'tests' / 'stand_in')}
+  if where == 'colab':
+    own_loops.write_own_loops(content / 'my songs', count=1)
+    values.append('upload=True')
+    env['UPLOAD'] = str(content / 'my songs' / 'loop-01.mid')
+  else:
+    env['DRIVE_FAILS'] = 'NotImplementedError'
   try:
-    if on_colab:
-      own_loops.write_own_loops(content / 'my songs', count=1)
-      result = conftest.run(
-          colab_python, conftest.ROOT / 'tests' / 'execute_notebook.py',
-          project / NAME, content / 'executed.ipynb', content, *FORM,
-          'upload=True', env={
-              'PYTHONPATH': str(conftest.ROOT / 'tests' / 'stand_in'),
-              'UPLOAD': str(content / 'my songs' / 'loop-01.mid')})
-      assert result.returncode == 0, result.stderr[-3000:]
-    else:
+    if where == 'desktop':
       nb, _ = read(project / NAME)
-      execute_notebook.fill_in(nb, str(content), FORM)
+      execute_notebook.fill_in(nb, str(content), values)
       nbformat.write(nb, content / 'executed.ipynb')
-      with lab.opened(content / 'executed.ipynb', colab_python) as page:
+      with lab.opened(content / 'executed.ipynb', python) as page:
         assert lab.run_all(page) == []
         players = 'document.querySelectorAll(".jp-Notebook audio")'
         page.wait(f'[...{players}].every(a => a.duration > 4)')
-        assert page.run(f'{players}.length') == 11
+        assert page.run(f'{players}.length') == 13
         page.run(f'{players}[0].play()')
         page.wait(f'{players}[0].currentTime > 0.2')
         lab.screenshot(page, content / 'jupyterlab.png')
         errors = [e for e in page.console_errors()  # The badge needs a network.
                   if 'colab-badge.svg' not in e]
         assert not errors, errors
+    else:
+      result = conftest.run(
+          python, conftest.ROOT / 'tests' / 'execute_notebook.py',
+          project / NAME, content / 'executed.ipynb', content, *values, env=env)
+      assert result.returncode == 0, result.stderr[-3000:]
   finally:
-    conftest.run(colab_python, '-c', STOP_TENSORBOARD, content)
-  return content, read(content / 'executed.ipynb')[1], on_colab
+    conftest.run(python, '-c', STOP_TENSORBOARD, content)
+  return content, read(content / 'executed.ipynb')[1], where
 
 
 def outputs(cell):
@@ -124,11 +174,16 @@ def outputs(cell):
 
 
 def test_executed_cells(executed):
-  content, cells, on_colab = executed
+  content, cells, where = executed
   results = {re.match(r'#@title (\d+)', c.source)[1]: outputs(c)
              for c in cells}
   assert not any('Traceback' in text for text, _, _ in results.values())
-  assert ('drive/MyDrive' in results['1'][0]) == on_colab
+  assert not any('0000 00:00:' in text for text, _, _ in results.values())
+  # Which notebooks show in red.
+  assert not [o.text for c in cells for o in c.outputs
+              if o.output_type == 'stream' and o.name == 'stderr']
+  assert ('drive/MyDrive' in results['1'][0]) == (where == 'colab')
+  assert ('was not mounted' in results['1'][0]) == (where == 'fallback')
   assert '--- a/magenta/models/music_vae/configs.py' in results['3'][0]
   assert '+++ b/magenta/models/music_vae/preprocess_tfrecord.py' in (
       results['3'][0])
@@ -136,11 +191,13 @@ def test_executed_cells(executed):
   assert results['5'][1:] == (2, 1) and '13.6 hours' in results['5'][0]
   assert '897 NoteSequences (train split)' in results['6'][0]
   [board] = [o.data for o in cells[6].outputs if 'data' in o]
-  assert ('google.colab.kernel.proxyPort' in board['application/javascript']
-          if on_colab else '<iframe' in board['text/html'])
+  assert ('<iframe' in board['text/html'] if where == 'desktop' else
+          'google.colab.kernel.proxyPort' in board['application/javascript'])
   assert 'Trained to step 8' in results['8'][0] and results['8'][1] == 1
+  assert 'Training:' in results['8'][0]  # The bar.
   assert 'model.ckpt-8' in results['9'][0] and 'rock (3843)' in results['9'][0]
-  assert results['10'][1:] == (2, 2)
+  assert results['10'][1:] == (4, 4)
+  assert len(json.dumps(cells[9].outputs)) < 3e6
   assert results['11'][1:] == (4, 3)  # With the strip of all three.
   assert results['12'][1:] == (1, 1)
   assert results['13'][1:] == (2, 2)  # Before and after.
@@ -148,20 +205,22 @@ def test_executed_cells(executed):
   assert results['15'][1:] == (1, 0)
   assert '1768 loops of the test split' in results['16'][0]
   assert results['16'][1:] == (1, 0)
-  assert ('Downloading drum_loops.zip' in results['17'][0]) == on_colab
-  for kind, count in (('mid', 10), ('wav', 9), ('png', 12), ('json', 1),
+  assert ('Downloading drum_loops.zip' in results['17'][0]) == (
+      where != 'desktop')
+  assert 'user/name' in results['18'][0]
+  for kind, count in (('mid', 12), ('wav', 11), ('png', 14), ('json', 1),
                       ('html', 1)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found
+  assert not list(content.rglob('x'))  # What $(touch x) would make.
 
 
-def test_run_is_kept_on_drive(executed):
+def test_run_is_kept(executed):
   """Training's checkpoints have been copied, and the finished weights."""
-  content, _, on_colab = executed
-  kept = content / (
-      'drive/MyDrive/MusicVAE_Drum_Sampling_4bars' if on_colab else 'runs')
+  content, _, where = executed
+  kept = content / (f'drive/MyDrive/{FOLDER}' if where == 'colab' else 'runs')
   for folder in ('train', 'best', 'weights'):
-    assert (kept / 'my_run' / folder / 'model.ckpt-8.index').exists()
-  local = content if on_colab else content / 'runs' / 'local'
-  assert (local / 'runs' / 'my_run' / 'train' / 'model.ckpt-8.index').exists()
+    assert (kept / RUN / folder / 'model.ckpt-8.index').exists()
+  local = content if where == 'colab' else content / 'runs' / 'local'
+  assert (local / 'runs' / RUN / 'train' / 'model.ckpt-8.index').exists()
   assert not list(kept.rglob('*.tmp'))

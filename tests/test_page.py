@@ -77,6 +77,39 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
   assert text.count('<button') == 3 and text.count('No sound was made') == 2
 
 
+def test_other_sounds_are_other_loops(tmp_path):
+  """The same MIDI played by another SoundFont does not replace the first WAV."""
+  own = tmp_path / 'own.sf2'
+  shutil.copy(render.find_soundfont(), own)
+  loops = [render.as_loop(beat(), 120)]
+  out = str(tmp_path / 'out')
+  assert page.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
+  assert page.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
+  assert page.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
+  assert page.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
+
+
+def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
+  """The page has what is through; MIDI without sound is better than nothing."""
+  own = tmp_path / 'half.sf2'
+  content = pathlib.Path(render.find_soundfont()).read_bytes()
+  own.write_bytes(content[:len(content) // 2])
+  loops = [render.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
+  paths = page.write_loops(loops, str(tmp_path / 'a'), 'a', FACTS, own)
+  assert len(paths['midi']) == 3 and not paths['wav']
+  assert 'is damaged' in capsys.readouterr().out
+  write_wav = render.write_wav
+  def stop_at_2(loop, path, soundfont):
+    if '-2.' in path:
+      raise KeyboardInterrupt
+    write_wav(loop, path, soundfont)
+  monkeypatch.setattr(render, 'write_wav', stop_at_2)
+  with pytest.raises(KeyboardInterrupt):
+    page.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
+  assert [e['name'] for e in page.read_entries(tmp_path / 'b' / 'index.html')] == [
+      'b-1']
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   common.music_vae()

@@ -112,3 +112,38 @@ def test_nothing_of_magenta_is_copied():
       runs(p) for p in magenta.glob('*.py') if p.name not in patches.ADDED))
   for path in pathlib.Path(patcher.__file__).parent.rglob('*.py'):
     assert not runs(path) & upstream, path
+
+
+class Killed(BaseException):
+  """Nothing catches it, so what it leaves is what kill -9 does."""
+
+
+@pytest.mark.parametrize('name', ['apply', 'revert'])
+def test_killed_anywhere_leaves_nothing_in_the_end(checkout, monkeypatch, name):
+  stock = contents(checkout)
+  path_class = type(checkout)
+  killed, number = True, 0
+  while killed:
+    number += 1
+    if name == 'revert':
+      patcher.apply(checkout)
+    left = [number]
+    def count(fn):
+      def counted(*args, **kwargs):
+        left[0] -= 1
+        if left[0] <= 0:  # All later ones too: not even `finally` runs.
+          raise Killed
+        return fn(*args, **kwargs)
+      return counted
+    with monkeypatch.context() as patch:
+      for owner, change in ((patcher.os, 'replace'), (path_class, 'unlink'),
+                            (path_class, 'write_bytes')):
+        patch.setattr(owner, change, count(getattr(owner, change)))
+      try:
+        getattr(patcher, name)(checkout)
+        killed = False
+      except Killed:
+        pass
+    patcher.revert(checkout)
+    assert contents(checkout) == stock, number
+  assert number > len(patches.PATCHES)

@@ -1,4 +1,5 @@
 """Loops as files: exactly 4 bars, seamless, for any DAW."""
+import common
 import mido
 import note_seq
 import numpy as np
@@ -116,3 +117,23 @@ def test_what_is_after_the_loop_is_left_out():
   loop = render.as_loop(beat(shift=1.5))
   assert {n.pitch for n in loop.notes} == {KICK, SNARE, HIHAT}
   assert loop.total_time == 8 and max(n.end_time for n in loop.notes) <= 8
+
+
+def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
+  """Its samples are what is heard; what is no SoundFont is a sentence."""
+  loop = render.as_loop(beat())
+  content = bytearray(open(render.find_soundfont(), 'rb').read())
+  at = content.index(b'smpl')
+  size = int.from_bytes(content[at + 4:at + 8], 'little')
+  content[at + 8:at + 8 + size] = bytes(size)
+  silent = tmp_path / '조용한 drums.sf2'
+  silent.write_bytes(content)
+  assert np.abs(render.synthesize(loop, str(silent))).max() <= render.SILENCE
+  monkeypatch.setenv(render.SOUNDFONT, str(silent))
+  assert np.abs(render.synthesize(loop)).max() <= render.SILENCE
+  (tmp_path / 'half.sf2').write_bytes(content[:len(content) // 2])
+  (tmp_path / 'no.sf2').write_text('no')
+  for name, words in (('half.sf2', 'damaged'), ('no.sf2', 'no SoundFont'),
+                      ('none.sf2', 'No such file'), ('.', 'Is a directory')):
+    with pytest.raises(common.UserError, match=words):
+      render.synthesize(loop, str(tmp_path / name))

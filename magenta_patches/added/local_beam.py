@@ -8,7 +8,7 @@ import collections
 import types
 
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 class Transform:

@@ -22,11 +22,12 @@ import os
 import signal
 import sys
 import warnings
+import zipfile
 
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 # Magenta's nine drums, in the order of its drum maps.
@@ -210,7 +211,8 @@ _work = None  # What `_pack_one` works on, in a worker process.
 def _start_worker(work):
   global _work
   _work = work
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent's Ctrl-C ends us.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent's Ctrl-C ends us,
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this, whatever it does itself.
 
 
 def _pack_one(i):
@@ -239,9 +241,17 @@ def pack_all(reads, converter):
   with warnings.catch_warnings():
     # Python 3.12 warns of locks that a thread may hold; ours only run Python.
     warnings.simplefilter('ignore', DeprecationWarning)
-    with multiprocessing.get_context('fork').Pool(
-        cores, _start_worker, ((reads, converter),)) as pool:
-      return progress(pool.imap(_pack_one, range(len(reads)), chunksize=4))
+    pool = multiprocessing.get_context('fork').Pool(
+        cores, _start_worker, ((reads, converter),))
+  try:
+    packed = progress(pool.imap(_pack_one, range(len(reads)), chunksize=4))
+    pool.close()  # Each ends by itself: a signal may find it half started.
+  except BaseException:
+    pool.terminate()
+    raise
+  finally:
+    pool.join()
+  return packed
 
 
 def converter_settings(converter):
@@ -273,17 +283,23 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
   if is_groove(converter):
     return pack_all(read_note_sequences(), converter)
   source_hash.update(converter_settings(converter).encode())
-  path = f'{cache_prefix}.{source_hash.hexdigest()[:16]}.slices.npy'
+  digest = source_hash.hexdigest()
+  path = f'{cache_prefix}.{digest[:16]}.slices.npz'
   if os.path.exists(path):
     try:
-      return np.load(path)
-    except (OSError, ValueError):
-      print(f'Making the damaged cache {path} again.', file=sys.stderr)
+      with zipfile.ZipFile(path) as archive:
+        is_whole = archive.testzip() is None  # By checksums.
+      with np.load(path) as cache:
+        if is_whole and str(cache['digest']) == digest:
+          return cache['slices']
+    except Exception:  # Which error NumPy raises depends on the damage.
+      pass
+    print(f'Making the damaged cache {path} again.', file=sys.stderr)
   slices = pack_all(read_note_sequences(), converter)
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
     with open(temporary, 'wb') as f:
-      np.save(f, slices)
+      np.savez(f, digest=digest, slices=slices)
     os.replace(temporary, path)
   except OSError as e:
     print(f'The converted slices could not be kept in {path} ({e.strerror}); '

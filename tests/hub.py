@@ -1,0 +1,138 @@
+"""A local server that speaks what scripts/share.py and hf:// need of the Hub.
+
+Its endpoints are those that huggingface_hub calls: of the real Hub's answers they
+give only what that reads.
+"""
+import base64
+import contextlib
+import hashlib
+import http.server
+import json
+import re
+import threading
+
+
+class Hub(http.server.ThreadingHTTPServer):
+  """Repositories in memory: {repo: [(sha, {path: bytes})]}, oldest first."""
+
+  def __init__(self, token):
+    super().__init__(('127.0.0.1', 0), Handler)
+    self.token, self.repos, self.objects = token, {}, {}
+    self.requests = []  # (method, path) of each.
+    self.url = f'http://127.0.0.1:{self.server_port}'
+
+  def commit(self, repo, files):
+    sha = hashlib.sha1(f'{repo}{len(self.repos[repo])}'.encode()).hexdigest()
+    self.repos[repo].append((sha, files))
+    return sha
+
+  def find(self, repo, revision):
+    """Returns (sha, files) of a revision, None if there is none."""
+    for sha, files in reversed(self.repos.get(repo, ())):
+      if revision in ('main', sha):
+        return sha, files
+    return None
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+  protocol_version = 'HTTP/1.1'
+
+  def log_message(self, *_):
+    pass
+
+  def reply(self, content=b'', status=200, **headers):
+    if not isinstance(content, bytes):
+      content = json.dumps(content).encode()
+    self.send_response(status)
+    for name, value in {'Content-Length': len(content), **headers}.items():
+      self.send_header(name.replace('_', '-'), str(value))
+    self.end_headers()
+    if self.command != 'HEAD':
+      self.wfile.write(content)
+
+  def fail(self, status, code):
+    self.reply({'error': code}, status, X_Error_Code=code)
+
+  def handle_any(self):
+    hub, path = self.server, self.path.partition('?')[0]
+    body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+    hub.requests.append((self.command, path))
+    if self.command != 'GET' and self.command != 'HEAD' and not path.startswith(
+        '/objects/') and self.headers.get('Authorization') != f'Bearer {hub.token}':
+      return self.fail(401, 'Unauthorized')
+    if path == '/api/repos/create':
+      asked = json.loads(body)
+      repo = '/'.join(filter(None, (asked.get('organization'), asked['name'])))
+      hub.repos.setdefault(repo, [])
+      if not hub.repos[repo]:
+        hub.commit(repo, {'.gitattributes': b''})
+      return self.reply({'url': f'{hub.url}/{repo}', 'name': repo, 'id': repo})
+    if path == '/api/validate-yaml':
+      return self.reply({'errors': [], 'warnings': []})
+    if match := re.fullmatch(r'/objects/(\w+)', path):  # An upload's target.
+      hub.objects[match[1]] = body
+      return self.reply()
+    if match := re.fullmatch(r'/(.+)\.git/info/lfs/objects/batch', path):
+      return self.reply({'transfer': 'basic', 'objects': [
+          {'oid': o['oid'], 'size': o['size'], 'actions': {'upload': {
+              'href': f'{hub.url}/objects/{o["oid"]}'}}}
+          for o in json.loads(body)['objects']]},
+                        Content_Type='application/vnd.git-lfs+json')
+    if match := re.fullmatch(r'/api/models/([^/]+/[^/]+)/preupload/\w+', path):
+      return self.reply({'files': [
+          {'path': f['path'], 'shouldIgnore': False, 'uploadMode':
+           'lfs' if f['size'] > 10**6 else 'regular'}
+          for f in json.loads(body)['files']]})
+    if match := re.fullmatch(r'/api/models/([^/]+/[^/]+)/commit/main', path):
+      files = dict(hub.find(match[1], 'main')[1])
+      for line in map(json.loads, body.splitlines()):
+        value = line['value']
+        if line['key'] == 'file':
+          files[value['path']] = base64.b64decode(value['content'])
+        elif line['key'] == 'lfsFile':
+          data = hub.objects[value['oid']]
+          assert hashlib.sha256(data).hexdigest() == value['oid']
+          files[value['path']] = data
+        elif line['key'] == 'deletedFile':
+          files.pop(value['path'])
+      sha = hub.commit(match[1], files)
+      return self.reply({'success': True, 'commitOid': sha, 'commitUrl':
+                         f'{hub.url}/{match[1]}/commit/{sha}', 'hookOutput': ''})
+    if match := re.fullmatch(
+        r'/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?', path):
+      repo, kind, revision = match.groups()
+      if repo not in hub.repos:
+        return self.fail(404, 'RepoNotFound')
+      found = hub.find(repo, revision or 'main')
+      if not found:
+        return self.fail(404, 'RevisionNotFound')
+      sha, files = found
+      if kind == 'tree':
+        return self.reply([{'type': 'file', 'path': name, 'size': len(data),
+                            'oid': hashlib.sha1(data).hexdigest()}
+                           for name, data in files.items()])
+      return self.reply({'id': repo, 'sha': sha, 'siblings': [
+          {'rfilename': name} for name in files]})
+    if match := re.fullmatch(r'/([^/]+/[^/]+)/resolve/([^/]+)/(.+)', path):
+      sha, files = hub.find(match[1], match[2])
+      if match[3] not in files:
+        return self.fail(404, 'EntryNotFound')
+      data = files[match[3]]
+      return self.reply(data, X_Repo_Commit=sha, ETag='"%s"' % hashlib.sha1(
+          data).hexdigest())
+    return self.fail(404, 'NotFound')
+
+  do_GET = do_POST = do_PUT = do_HEAD = handle_any
+
+
+@contextlib.contextmanager
+def running(token):
+  """Yields a Hub that answers."""
+  with Hub(token) as hub:
+    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+      yield hub
+    finally:
+      hub.shutdown()
+      thread.join()
