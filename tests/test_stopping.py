@@ -1,7 +1,7 @@
 """The stop button, Ctrl-C and closed windows, by the signals they really send.
 
-Each sequence is sent STOP_TRIES times (by default once) to a training; 20 times
-each, which takes half an hour, lost nothing.
+Each sequence is sent STOP_TRIES times (by default once) to a training, and twenty
+times to what stands in for one.
 """
 import contextlib
 import fcntl
