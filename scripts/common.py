@@ -261,8 +261,9 @@ def hub_errors(repo):
         + ('HF_TOKEN may not do that: make a token that may write to it.'
            if status in (401, 403) else 'try again later.')) from e
   except (RuntimeError, ValueError) as e:  # Of an upload that was cut off.
-    raise UserError(f'{repo} could not be written on the Hub ({e}); try '
-                    'again.'.replace('\n', ' ')) from e
+    why = ' '.join(str(e).split())
+    raise UserError(f'What the Hub was asked of {repo} was not done ({why}); try '
+                    'again.') from e
   except (errors.HTTPError, OSError) as e:
     if getattr(e, 'filename', None):  # This disk, not the Hub.
       raise

@@ -98,6 +98,14 @@ def show_image(path):
     display.display(display.Image(filename=path))
 
 
+def pass_token_on(address):
+  """Lets scripts use Colab's secret HF_TOKEN, which only the kernel can read."""
+  if address.startswith(common.HUB):
+    import huggingface_hub
+    if token := huggingface_hub.get_token():
+      os.environ['HF_TOKEN'] = token
+
+
 def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_size,
           init_from):
   """Trains a run, or goes on with it, and shows its curves, if stopped too.
@@ -107,9 +115,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
   """
   if not tfds_name:
     need_data(examples)
-  if init_from.startswith(common.HUB):  # Scripts can't read Colab's secrets.
-    import huggingface_hub
-    os.environ['HF_TOKEN'] = huggingface_hub.get_token() or ''
+  pass_token_on(init_from)
   try:
     stages.run('train.py', config=config, run_dir=run_dir, backup_dir=backup_dir,
                examples_path=None if tfds_name else examples, tfds_name=tfds_name,
@@ -225,6 +231,7 @@ def find_weights(storage, run_name, config_name, other=''):
     common.UserError: if there are neither.
   """
   if other:
+    pass_token_on(other)
     return other
   folder = os.path.join(storage, run_name, 'weights')
   if os.path.isdir(folder):

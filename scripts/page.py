@@ -224,7 +224,7 @@ def free_name(folder, name, files, soundfont):
     soundfont: The SoundFont's name.
   """
   sounds = {entry['name']: entry.get('soundfont', soundfont)
-            for entry in read_entries(os.path.join(folder, PAGE))}
+            for entry in read_entries(os.path.join(folder, PAGE))[0]}
   def is_free(candidate):
     for i, file in enumerate(files):
       if sounds.get(f'{candidate}-{i + 1}', soundfont) != soundfont:
@@ -264,15 +264,15 @@ def is_entry(entry):
 
 
 def read_entries(path):
-  """Returns what a page that was written before says of its loops.
+  """Returns what a page that was written before says of its loops, and if it is whole.
 
-  Says so if that is damaged.
+  What is damaged of it is left out.
   """
   try:
     with open(path, encoding='utf-8') as f:
       text = f.read()
   except FileNotFoundError:
-    return []
+    return [], True
   except (OSError, UnicodeDecodeError):
     text = ''
   match = re.search(
@@ -282,10 +282,7 @@ def read_entries(path):
   except ValueError:
     entries = None
   known = [e for e in entries if is_entry(e)] if isinstance(entries, list) else []
-  if not isinstance(entries, list) or len(known) < len(entries):
-    print(f'{path} is damaged or not a page of loops; older loops that it does '
-          'not tell of are still in its folder.')
-  return known
+  return known, isinstance(entries, list) and len(known) == len(entries)
 
 
 def write_page(folder, entries):
@@ -296,9 +293,13 @@ def write_page(folder, entries):
     entries: [{'name': of the files without ending, 'qpm', ...}].
   """
   path = os.path.join(folder, PAGE)
+  old, is_whole = read_entries(path)
+  if not is_whole:
+    print(f'{path} is damaged or not a page of loops; older loops that it does '
+          'not tell of are still in its folder.')
   names = {entry['name'] for entry in entries}
   entries = entries + [
-      entry for entry in read_entries(path) if entry['name'] not in names and
+      entry for entry in old if entry['name'] not in names and
       os.path.exists(os.path.join(folder, entry['name'] + '.mid'))]
   with common.replacing(path) as temporary, open(
       temporary, 'w', encoding='utf-8') as f:

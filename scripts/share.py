@@ -8,9 +8,11 @@ in Colab as a secret of this name. Everybody then plays them with
 --checkpoint_file=hf://your-name/my-drummer.
 """
 import contextlib
+import glob
 import io
 import json
 import os
+import pathlib
 import shutil
 import sys
 import tempfile
@@ -46,7 +48,7 @@ def read_evaluation(folder, checkpoint):
   try:
     with open(path, encoding='utf-8') as f:
       result = json.load(f)
-    about = os.path.abspath(result['checkpoint'])
+    about, _ = os.path.abspath(result['checkpoint']), result['split']
   except FileNotFoundError:
     return None
   except (OSError, ValueError, TypeError, KeyError) as e:
@@ -71,7 +73,7 @@ def metrics(result):
   return found
 
 
-def card(repo, config_name, hparams, checkpoint, result, loops):
+def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd):
   """Returns the text of the model card, its YAML first.
 
   Args:
@@ -81,15 +83,18 @@ def card(repo, config_name, hparams, checkpoint, result, loops):
     checkpoint: The checkpoint's name in the repository.
     result: Of `read_evaluation`.
     loops: Files of example loops in loops/; none if the config can't be sampled.
+    is_gmd: Whether the data were GMD, as far as can be told.
   """
   from huggingface_hub import EvalResult, ModelCardData
   found = metrics(result) if result else []
   data = ModelCardData(
-      license='apache-2.0', library_name='magenta', pipeline_tag='audio-to-audio',
-      tags=['music', 'midi', 'drums', 'musicvae', config_name],
+      license='apache-2.0', library_name='magenta',
+      datasets=['groove'] if is_gmd else None, tags=['music', 'midi', 'drums', 'musicvae', config_name],
       model_name=repo.split('/')[-1], eval_results=[
           EvalResult(task_type='other', task_name='4-bar drum loops',
-                     dataset_type='groove', dataset_name='Groove MIDI Dataset',
+                     dataset_type='groove' if is_gmd else 'unknown',
+                     dataset_name='Groove MIDI Dataset' if is_gmd else
+                     'MIDI drums of its maker',
                      dataset_split=result['split'], metric_type=name,
                      metric_value=round(value, 4)) for name, value in found]
       or None)
@@ -111,20 +116,25 @@ def card(repo, config_name, hparams, checkpoint, result, loops):
               'and timing where the config has none of its own.', '']
     lines += [f'![{name}](loops/{name})\n' if name.endswith('.png') else
               f'[{name}](loops/{name})\n' for name in loops]
-  lines += ['## Data', '',
-            f'If you trained on it, name it: the [Groove MIDI Dataset]({GMD}) '
-            '(Google LLC, CC BY 4.0), Gillick et al. 2019, arXiv 1905.06118. '
-            'MusicVAE: Roberts et al. 2018, arXiv 1803.05428.', '']
+  lines += ['## Data', '', (
+      f'The [Groove MIDI Dataset]({GMD}) (Google LLC, CC BY 4.0), Gillick et al. '
+      '2019, arXiv 1905.06118.' if is_gmd else
+      'Say here what it was trained on, and thank whom it is due.')
+            + ' MusicVAE: Roberts et al. 2018, arXiv 1803.05428.', '']
   return '\n'.join(lines)
 
 
 def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
-  """Writes all that is shared into a folder: weights, styles, examples, card."""
+  """Writes all that is shared into a folder: weights, styles, examples, card.
+
+  Only GMD's files say styles, and the project's own weights are of it.
+  """
   config = common.get_config(config_name, hparams)
-  for ending in ('.index', '.data-00000-of-00001'):
-    shutil.copy(checkpoint + ending, folder)
+  for path in glob.glob(glob.escape(checkpoint) + '.*'):
+    shutil.copy(path, folder)
   path = os.path.join(os.path.dirname(checkpoint), styles.STYLES_FILE)
-  if os.path.exists(path):
+  has_styles = os.path.exists(path)
+  if has_styles:
     styles.load(checkpoint)  # So that no damaged or other one is given away.
     shutil.copy(path, folder)
   result = read_evaluation(evaluation_dir, checkpoint)
@@ -143,7 +153,8 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
     loops = sorted(os.listdir(os.path.join(folder, 'loops')))
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
     f.write(card(repo, config_name, hparams, os.path.basename(checkpoint), result,
-                 loops))
+                 loops, has_styles or common.ROOT / 'weights' in pathlib.Path(
+                     os.path.abspath(checkpoint)).parents))
 
 
 def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False,
@@ -187,7 +198,8 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False
           delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
                            'evaluation.json'],
           commit_message=os.path.basename(checkpoint))
-  print(f'Shared as {url}; others take it as hf://{repo}.')
+  print(f'Shared as {url} under Apache-2.0 (the card says what else it does); '
+        f'others take it as hf://{repo}.')
   return url
 
 

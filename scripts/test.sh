@@ -6,5 +6,5 @@ set -euo pipefail
 # timeout says where a test hangs, the notebook is opened in JupyterLab.
 .venv/bin/python -c 'import uv, xdist, pytest_timeout, jupyterlab' 2> /dev/null ||
   .venv/bin/python -m pip install -q uv pytest-xdist pytest-timeout jupyterlab
-exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -ra --durations=10 --timeout=900 \
-  "${@:-tests}"
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+  --timeout=900 -ra --durations=10 "${@:-tests}"

@@ -119,7 +119,6 @@ def resume(saver, sess, checkpoint, train_dir):
   Raises:
     common.UserError: if it is of another config, or has weights only.
   """
-  import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   try:
     common.restore(saver, sess, checkpoint)

@@ -97,7 +97,7 @@ def test_drive_that_can_not_be_mounted(tmp_path, failure, words):
     assert not sentences and 'content/drive/MyDrive' in last
   else:
     [sentence] = sentences
-    assert f'was not mounted (' in sentence and words in sentence
+    assert 'was not mounted (' in sentence and words in sentence
     assert last.endswith(str(tmp_path / 'runs'))
 
 

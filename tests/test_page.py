@@ -46,7 +46,7 @@ def test_files_and_what_the_page_remembers(tmp_path):
   assert write(tmp_path, 'funk', 2, inputs=['a.mid'])['name'] == 'funk'
   os.remove(tmp_path / 'rock-1.mid')
   write(tmp_path, 'a&b <i>', 1)
-  entries = page.read_entries(paths['page'])
+  entries = page.read_entries(paths['page'])[0]
   # The newest first, each once, and none whose files are gone.
   assert [(e['name'], e['seed']) for e in entries] == [
       ('a&b <i>-1', 7), ('funk-1', 7), ('funk-2', 7), ('funk-take3-1', 9),
@@ -62,7 +62,7 @@ def test_files_and_what_the_page_remembers(tmp_path):
 def test_a_page_that_is_not_ours_is_replaced(tmp_path):
   (tmp_path / 'index.html').write_bytes(b'\xff<html>')
   write(tmp_path, count=1)
-  assert len(page.read_entries(tmp_path / 'index.html')) == 1
+  assert len(page.read_entries(tmp_path / 'index.html')[0]) == 1
 
 
 def test_without_sound(tmp_path, monkeypatch, capsys):
@@ -106,7 +106,7 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(render, 'write_wav', stop_at_2)
   with pytest.raises(KeyboardInterrupt):
     page.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
-  assert [e['name'] for e in page.read_entries(tmp_path / 'b' / 'index.html')] == [
+  assert [e['name'] for e in page.read_entries(tmp_path / 'b' / 'index.html')[0]] == [
       'b-1']
 
 

@@ -78,8 +78,7 @@ def test_signals(endless_training, tmp_path, name):
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 130 and 'Traceback' not in out, out
     step = saved_step(tmp_path / str(i))
-    if 'Jupyter' not in name:  # There nobody reads any more.
-      assert f'Stopped at step {step} and saved' in out
+    assert f'Stopped at step {step} and saved' in out
 
 
 @pytest.mark.parametrize('name', SEQUENCES)

@@ -4,7 +4,6 @@ By default a few tries; CAMPAIGN=12 makes twelve times as many.
 """
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def test_samplings_into_one_folder(tmp_path):
     names = {p.stem for p in (folder / 'out').glob('*.mid')}
     assert len(names) == 12
     assert len({p.read_bytes() for p in (folder / 'out').glob('*.mid')}) == 12
-    entries = page.read_entries(folder / 'out' / 'index.html')
+    entries = page.read_entries(folder / 'out' / 'index.html')[0]
     assert {e['name'] for e in entries} == names
     assert {p.suffix for p in (folder / 'out').iterdir()} == {
         '.mid', '.png', '.wav', '.html'}
@@ -170,8 +169,9 @@ def test_damaged_page(tmp_path, capsys):
     path.write_bytes(data)
     capsys.readouterr()
     page.write_page(str(tmp_path), [])
-    said = 'is damaged' in capsys.readouterr().out
-    assert said or len(page.read_entries(path)) == 2
+    said = capsys.readouterr().out.count('is damaged')
+    assert said <= 1
+    assert said or len(page.read_entries(path)[0]) == 2
 
 
 @pytest.mark.parametrize('best', [
@@ -188,7 +188,7 @@ def test_damaged_best(tmp_path, capsys, best):
     pass
   (drive / 'best' / 'best.json').write_bytes(best)
   new = tmp_path / 'new'
-  with backup.Backup(new, drive) as copies:
+  with backup.Backup(new, drive):
     assert test_backup.steps(new) == [6]
     assert 'broken best checkpoint' in capsys.readouterr().err
     test_backup.save(new, 7)
