@@ -175,7 +175,8 @@ def test_styles_of_other_weights_are_refused(tmp_path):
   checkpoint = common.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
   kept = styles.load(checkpoint)
   for changes, words in (({'checkpoint': 'model.ckpt-9'}, 'is of model.ckpt-9'),
-                         ({'mean': kept['mean'][:, :3]}, 'another latent')):
+                         ({key: kept[key][:, :3] for key in ('mean', 'deviation')},
+                          'another latent')):
     np.savez(tmp_path / 'w' / styles.STYLES_FILE, **{**kept, **changes})
     with pytest.raises(common.UserError, match=words):
       styles.load(checkpoint)

@@ -357,5 +357,5 @@ def test_names_that_are_not_utf_8(tmp_path):
       f'--input_midi_2={os.fsdecode(path)}', '--num_outputs=2',
       f'--output_dir={tmp_path}/out')
   assert result.returncode == 0, result.stderr[-2000:]
-  entry = page.read_entries(tmp_path / 'out' / 'index.html')[0]
+  entry = page.read_entries(tmp_path / 'out' / 'index.html')[0][0]
   assert entry['inputs'] == ['드럼.mid'] * 2

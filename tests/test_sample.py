@@ -113,7 +113,7 @@ def test_tempo(trained, tmp_path):
     starts.append(np.array([n.start_time for n in sequence.notes]))
     assert soundfile.info(tmp_path / f'{name}.wav').frames == round(
         16 * 60 / qpm * 44100)
-    assert page.read_entries(tmp_path / 'index.html')[0]['qpm'] == qpm
+    assert page.read_entries(tmp_path / 'index.html')[0][0]['qpm'] == qpm
   np.testing.assert_allclose(starts[0], 2 * starts[1], atol=2e-3)
 
 
@@ -178,7 +178,7 @@ def test_humanized(trained, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     sequences[name] = note_seq.midi_file_to_note_sequence(
         str(tmp_path / name / 'sample-1.mid'))
-    [entry] = page.read_entries(tmp_path / name / 'index.html')
+    [entry] = page.read_entries(tmp_path / name / 'index.html')[0]
     assert entry['humanized'] == (name == 'human')
   plain, human = (sorted(plots.hits(sequences[name]))
                   for name in ('plain', 'human'))
