@@ -10,6 +10,7 @@ import sys
 from magenta_patches import patches
 
 ADDED_DIR = pathlib.Path(__file__).parent / 'added'
+PACKAGES = ('magenta', 'note_seq')
 BACKUP = '.orig'
 SEAL = '# Written by magenta_patches; sha256 of what is above: '
 
@@ -129,7 +130,7 @@ def find_files(target=None):
     PatchError: if there is no Magenta to patch.
   """
   folders = {name: find_package(name, target)
-             for name in ('magenta', 'note_seq')}
+             for name in PACKAGES}
   if folders['magenta'] is None:
     raise PatchError(
         f'No magenta package in {target}.' if target else
@@ -138,10 +139,9 @@ def find_files(target=None):
     raise PatchError('note-seq is not installed; run scripts/install.py first.')
   files = []
   for name in patches.ADDED:
-    text = (ADDED_DIR / name).read_text()
-    files.append(File(f'{patches.MUSIC_VAE}/{name}',
-                      folders['magenta'].parent / patches.MUSIC_VAE / name,
-                      make_text=lambda _, text=text: text))
+    path = folders['magenta'].parent / name
+    text = (ADDED_DIR / path.name).read_text()
+    files.append(File(name, path, make_text=lambda _, text=text: text))
   for patch in patches.PATCHES:
     folder = folders[patch.path.split('/')[0]]
     if folder is not None:
@@ -151,12 +151,24 @@ def find_files(target=None):
   return files
 
 
+def restore_others(target, files):
+  """Restores what an older table patched and this one does not; returns how many."""
+  known = {f.path for f in files}
+  packages = filter(None, (find_package(name, target) for name in PACKAGES))
+  others = [(backup, backup.with_suffix('')) for package in packages
+            for backup in package.rglob(f'*.py{BACKUP}')
+            if backup.with_suffix('') not in known]
+  for backup, path in others:
+    write(path, backup.read_bytes())
+    backup.unlink()
+  return len(others)
+
+
 def refuse_unknown(files):
   """Raises PatchError if a file is neither upstream's nor ours."""
   for f in files:
-    if f.state == 'unknown' or (f.state == 'missing' and f.name not in
-                                {f'{patches.MUSIC_VAE}/{a}'
-                                 for a in patches.ADDED}):
+    if f.state == 'unknown' or (
+        f.state == 'missing' and f.name not in patches.ADDED):
       raise PatchError(
           f'{f.path} is {"missing" if f.state == "missing" else "not the file"}'
           ' of magenta 2.1.4 or note-seq 0.0.5, so nothing was changed; '
@@ -172,7 +184,7 @@ def apply(target=None):
   todo = [f for f in files if f.state != 'applied']
   for f in todo:
     f.apply()
-  return len(todo)
+  return len(todo) + restore_others(target, files)
 
 
 def revert(target=None):
@@ -186,7 +198,7 @@ def revert(target=None):
       path.unlink(missing_ok=True)
     if f.state != 'missing':
       f.revert()
-  return len(todo)
+  return len(todo) + restore_others(target, files)
 
 
 def diff(target=None):

@@ -162,9 +162,9 @@ def measure_pipeline(hparams, steps):
   """
   common.music_vae()
   from magenta.models.music_vae import lstm_models
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_batches
   def pipeline(converter, batch_size):
-    return packed_slices.batches(
+    return slice_batches.batches(
         random_slices(GMD_SLICES), converter, batch_size, is_training=True)
   trainings = [Training(lstm_models, hparams, dataset)
                for dataset in (pipeline, one_batch)]

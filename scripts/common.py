@@ -118,7 +118,9 @@ def music_vae():
       import tensorflow as tf
       with tf.Graph().as_default(), tf.device('CPU'), tf.compat.v1.Session() as s:
         s.run(tf.constant(0))  # The first one has something to say, too.
-  from magenta.models.music_vae import configs
+  # Where $CI is set, pyfluidsynth 1.4 says where it found its library.
+  with contextlib.redirect_stdout(None):
+    from magenta.models.music_vae import configs
   import tensorflow as tf
   from tensorflow.python.util import deprecation
   if not tf.keras.Model.__module__.startswith('tf_keras'):

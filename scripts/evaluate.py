@@ -393,13 +393,14 @@ def load_split(config, examples_path, tfds_name, split):
     FileNotFoundError: if there is no such split.
     common.UserError: if it has no slice.
   """
-  from magenta.models.music_vae import packed_slices
-  slices = packed_slices.load_slices(
+  from magenta.models.music_vae import slice_batches
+  from magenta.models.music_vae import slice_cache
+  slices = slice_cache.load_slices(
       config.data_converter, examples_path and split_path(examples_path, split),
       tfds_name, split)
   if not len(slices):
     raise common.UserError(
-        f'{packed_slices.NO_SLICES} This is about the {split} split.')
+        f'{slice_batches.NO_SLICES} This is about the {split} split.')
   return slices
 
 

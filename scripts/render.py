@@ -1,5 +1,4 @@
 """Turns drum NoteSequences into loops: MIDI and WAV, exactly their bars long."""
-import contextlib
 import copy
 import io
 import os
@@ -168,8 +167,7 @@ def synthesize(loop, soundfont=None):
     ImportError: if FluidSynth's library is not installed.
     common.UserError: if the SoundFont can't be used.
   """
-  with contextlib.redirect_stdout(None):  # With $CI it says where it was found.
-    import fluidsynth
+  import fluidsynth
   soundfont = find_soundfont(soundfont)
   samples = round(loop.total_time * SAMPLE_RATE)
   synth = fluidsynth.Synth(gain=GAIN, samplerate=float(SAMPLE_RATE))

@@ -23,11 +23,11 @@ def validation_id(examples_path=None, tfds_name=None):
     examples_path: TFRecord of the train split.
     tfds_name: TensorFlow Datasets name, instead.
   """
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   if tfds_name:
     return f'tfds {tfds_name}'
   try:
-    return packed_slices.fingerprint(packed_slices.find_files(str(
+    return slice_cache.fingerprint(slice_cache.find_files(str(
         make_tfrecord.split_path(os.path.expanduser(examples_path),
                                  'validation')))).hexdigest()
   except FileNotFoundError:

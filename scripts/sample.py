@@ -199,8 +199,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
   output_dir = os.path.expanduser(output_dir)
-  render.find_soundfont(soundfont)  # Sooner than after sampling.
   config = common.get_config(config_name, hparams)
+  render.find_soundfont(soundfont)  # Sooner than after sampling.
   if config.data_converter.control_depth:
     raise common.UserError(needs_controls(config_name, config))
   if inputs and (why := why_not_encoded(config_name, config)):

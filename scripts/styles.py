@@ -38,8 +38,9 @@ def slices_by_style(examples_path, converter):
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   found = collections.defaultdict(list)
-  for record in (r for path in packed_slices.find_files(examples_path)
+  for record in (r for path in slice_cache.find_files(examples_path)
                  for r in tf.python_io.tf_record_iterator(path)):
     sequence = note_seq.NoteSequence.FromString(record)
     style = style_of(sequence.filename)

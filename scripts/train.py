@@ -342,9 +342,10 @@ def readable(config, examples_path):
   """
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   if not examples_path or packed_slices.can_pack(config):
     return examples_path
-  return [checkpoints.plain(p) for p in packed_slices.find_files(examples_path)]
+  return [checkpoints.plain(p) for p in slice_cache.find_files(examples_path)]
 
 
 def evaluate_as_upstream(config, prefix):

@@ -533,9 +533,9 @@ def test_files_without_loops(tmp_path, capsys, files, words):
 @pytest.mark.parametrize('split', SLICES)
 def test_known_numbers_of_slices(groove_zip, dataset, split):
   common.music_vae()
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   path = make_tfrecord.split_path(dataset / 'drummer.tfrecord', split)
-  counts = tuple(len(packed_slices.load_slices(
+  counts = tuple(len(slice_cache.load_slices(
       common.get_config(name).data_converter, str(path)))
                  for name in ('hierdec-drums_4bar_small', 'hierdec-drums_4bar'))
   assert counts == SLICES[split]
@@ -546,11 +546,11 @@ def test_packed_dataset_is_upstreams(dataset):
   import tensorflow.compat.v1 as tf
   common.music_vae()
   from magenta.models.music_vae import data
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_batches
   path = str(dataset / 'drummer-test.tfrecord')
   config = common.get_config(conftest.TINY, 'batch_size=1')._replace(
       eval_examples_path=path)
-  packed = list(packed_slices.get_dataset(config, False).as_numpy_iterator())
+  packed = list(slice_batches.get_dataset(config, False).as_numpy_iterator())
   # Any other reader sends get_dataset down upstream's own path.
   upstream = list(data.get_dataset(
       config, tf_file_reader=lambda f: tf.data.TFRecordDataset(f),
@@ -603,40 +603,40 @@ def test_packing_ends_whatever_signals_mean_here(dataset):
 
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   common.music_vae()
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   roland = common.get_config('hierdec-drums_4bar').data_converter
   gm = common.get_config('hierdec-drums_4bar_small').data_converter
   caches = lambda: sorted(tmp_path.glob('*.slices.npz'))
-  slices = packed_slices.load_slices(roland, str(path))
+  slices = slice_cache.load_slices(roland, str(path))
   assert len(caches()) == 1
-  packed_slices.load_slices(gm, str(path))
+  slice_cache.load_slices(gm, str(path))
   assert len(caches()) == 2
   stamp = {p: p.stat().st_mtime_ns for p in caches()}
   np.testing.assert_array_equal(
-      packed_slices.load_slices(roland, str(path)), slices)
+      slice_cache.load_slices(roland, str(path)), slices)
   assert {p: p.stat().st_mtime_ns for p in caches()} == stamp
   path.write_bytes((dataset / 'drummer-validation.tfrecord').read_bytes())
-  packed_slices.load_slices(roland, str(path))
+  slice_cache.load_slices(roland, str(path))
   assert len(caches()) == 3
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   for cache in caches():
     cache.write_bytes(b'damaged')
   np.testing.assert_array_equal(
-      packed_slices.load_slices(roland, str(path)), slices)
+      slice_cache.load_slices(roland, str(path)), slices)
   assert 'damaged cache' in capsys.readouterr().err
 
 
 def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
   common.music_vae()
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   def full(*_, **__):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(packed_slices.np, 'savez', full)
-  assert len(packed_slices.load_slices(
+  monkeypatch.setattr(slice_cache.np, 'savez', full)
+  assert len(slice_cache.load_slices(
       common.get_config(conftest.TINY).data_converter, str(path)))
   assert 'No space left' in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ['x.tfrecord']
@@ -701,11 +701,12 @@ def test_augmented_loops_are_the_same_grooves():
   """Each change by itself, on loops in which every drum can be told apart."""
   common.music_vae()
   import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import packed_slices as ps
+  from magenta.models.music_vae import drum_classes as dc
+  from magenta.models.music_vae import slice_batches
   loops = np.random.RandomState(0).randint(0, 512, [400, 64])
   def augmented(probability):
     tf.random.set_random_seed(1)
-    return ps.augment(tf.constant(loops, tf.int32), probability).numpy()
+    return slice_batches.augment(tf.constant(loops, tf.int32), probability).numpy()
   np.testing.assert_array_equal(augmented(0.), loops)
   changed = augmented(1.)
   def rolls(x):
@@ -713,9 +714,9 @@ def test_augmented_loops_are_the_same_grooves():
   before, after = rolls(loops), rolls(changed)
   # The crash is gone, the ride and the hi-hat have swapped, and the toms have
   # gone round: low to high, mid to low, high to mid; the bars have too.
-  order = [ps.KICK, ps.SNARE, ps.RIDE, ps.OPEN_HIHAT, ps.MID_TOM, ps.HIGH_TOM,
-           ps.LOW_TOM, ps.CRASH, ps.CLOSED_HIHAT]
-  expected = before[:, :, order] * (np.arange(9) != ps.CRASH)
+  order = [dc.KICK, dc.SNARE, dc.RIDE, dc.OPEN_HIHAT, dc.MID_TOM, dc.HIGH_TOM,
+           dc.LOW_TOM, dc.CRASH, dc.CLOSED_HIHAT]
+  expected = before[:, :, order] * (np.arange(9) != dc.CRASH)
   shifts = [[bars for bars in range(4) if np.array_equal(
       np.roll(e, -16 * bars, axis=0), a)] for e, a in zip(expected, after)]
   assert all(len(s) == 1 for s in shifts)

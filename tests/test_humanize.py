@@ -41,9 +41,10 @@ def test_packed_slices_are_what_upstream_feeds(dataset):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import data
   from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   config = common.get_config(humanize.CONFIG, 'batch_size=1')._replace(
       eval_examples_path=str(dataset / 'drummer-test.tfrecord'), tfds_name=None)
-  slices = packed_slices.load_slices(
+  slices = slice_cache.load_slices(
       config.data_converter, config.eval_examples_path)
   assert slices.dtype == np.float32 and slices.shape[1:] == (64, 27)
   ours = [t.numpy() for t in packed_slices.unpack(
@@ -57,10 +58,10 @@ def test_packed_slices_are_what_upstream_feeds(dataset):
 
 
 def test_counts_of_gmd(groove_zip, dataset):
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   converter = common.get_config(humanize.CONFIG).data_converter
   for split, count in (('-validation', 1939), ('-test', 1919)):
-    assert len(packed_slices.load_slices(
+    assert len(slice_cache.load_slices(
         converter, str(dataset / f'drummer{split}.tfrecord'))) == count
 
 
@@ -87,8 +88,9 @@ def test_decoder_is_upstreams(humanizer, run_dir, dataset):
   """Upstream's decoder, that reads what ours made, makes the same of it."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   config = common.get_config(humanize.CONFIG, SMALL)
-  slices = packed_slices.load_slices(
+  slices = slice_cache.load_slices(
       config.data_converter, str(dataset / 'drummer-test.tfrecord'))[:16]
   hits = slices[..., :9] > 0
   velocities, lateness = humanizer(hits)

@@ -17,9 +17,9 @@ def oracle(python, *args):
 @pytest.fixture(scope='module')
 def slices_path(dataset, tmp_path_factory):
   common.music_vae()
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   path = tmp_path_factory.mktemp('slices') / 'slices.npy'
-  slices = packed_slices.load_slices(
+  slices = slice_cache.load_slices(
       common.get_config(conftest.TINY).data_converter,
       str(dataset / 'drummer-test.tfrecord'))
   np.save(path, slices[::max(1, len(slices) // 8)][:8].astype(np.int64))

@@ -80,9 +80,10 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
   common.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   config = common.get_config(conftest.TINY)
   converter = config.data_converter
-  slices = packed_slices.load_slices(
+  slices = slice_cache.load_slices(
       converter, str(dataset / 'drummer-test.tfrecord'))
   slices = slices[(slices[:, :16] > 0).any(axis=1)][::50]
   inputs, outputs, _, _ = (t.numpy() for t in packed_slices.unpack(

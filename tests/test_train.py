@@ -210,8 +210,8 @@ import common; common.music_vae()
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
-from magenta.models.music_vae import packed_slices
-tfds = packed_slices.tfds
+from magenta.models.music_vae import groove_tfds
+tfds = groove_tfds.tfds
 builder = tfds.builder(sys.argv[2])
 builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(
@@ -394,16 +394,16 @@ def test_a_best_checkpoint_of_other_data_is_set_aside(trained, dataset, tmp_path
 def test_a_pattern_leaves_other_splits_out(dataset, tmp_path, capfd):
   import common
   common.music_vae()
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   for split in ('', '-validation', '-test'):
     shutil.copy(dataset / f'drummer{split}.tfrecord', tmp_path)
   shutil.copy(dataset / 'drummer-test.tfrecord', tmp_path / 'my-test.tfrecord')
-  found = packed_slices.find_files(f'{tmp_path}/*.tfrecord')
+  found = slice_cache.find_files(f'{tmp_path}/*.tfrecord')
   assert [os.path.basename(p) for p in found] == [
       'drummer.tfrecord', 'my-test.tfrecord']
   assert 'drummer-test.tfrecord, drummer-validation.tfrecord' in (
       capfd.readouterr().err)
-  assert packed_slices.find_files(f'{tmp_path}/*-validation.tfrecord') == [
+  assert slice_cache.find_files(f'{tmp_path}/*-validation.tfrecord') == [
       f'{tmp_path}/drummer-validation.tfrecord']
 
 

@@ -110,26 +110,26 @@ def damaged(content, count):
 
 
 def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
-  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   shutil.copy(dataset / 'drummer-test.tfrecord', path)
   converter = common.get_config(conftest.TINY).data_converter
-  slices = packed_slices.load_slices(converter, str(path))
+  slices = slice_cache.load_slices(converter, str(path))
   [cache] = tmp_path.glob('*.npz')
   content = cache.read_bytes()
   for data in damaged(content, 4 * CAMPAIGN):
     cache.write_bytes(data)
     np.testing.assert_array_equal(
-        packed_slices.load_slices(converter, str(path)), slices)
+        slice_cache.load_slices(converter, str(path)), slices)
   # A flipped bit of the array's shape: NumPy would read fewer rows.
   at = content.index(f'({len(slices)}, 64)'.encode()) + 1
   cache.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1:])
   np.testing.assert_array_equal(
-      packed_slices.load_slices(converter, str(path)), slices)
+      slice_cache.load_slices(converter, str(path)), slices)
   np.savez(cache, digest='of other data', slices=slices[::-1])
   capsys.readouterr()
   np.testing.assert_array_equal(
-      packed_slices.load_slices(converter, str(path)), slices)
+      slice_cache.load_slices(converter, str(path)), slices)
   assert 'damaged cache' in capsys.readouterr().err
 
 

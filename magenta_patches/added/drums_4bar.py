@@ -14,11 +14,13 @@ from magenta.contrib import training as contrib_training
 from magenta.models.music_vae import data
 from magenta.models.music_vae import lstm_models
 from magenta.models.music_vae.base_model import MusicVAE
+from magenta.models.music_vae.drum_classes import (
+    BARS, STEPS_PER_BAR, STEPS_PER_QUARTER)
 
-BARS = 4
-STEPS = 64  # 4 bars of 16 sixteenths.
-BEATS = [16, 4]  # Segments of a hierarchy: 16 of 4 steps ...
-BARS_OF_STEPS = [BARS, 16]  # ... or 4 of 16.
+STEPS = BARS * STEPS_PER_BAR
+# Segments of a hierarchy: 16 of 4 steps ...
+BEATS = [STEPS // STEPS_PER_QUARTER, STEPS_PER_QUARTER]
+BARS_OF_STEPS = [BARS, STEPS_PER_BAR]  # ... or 4 of 16.
 
 # name: (encoder, decoder, encoder units, decoder units, latent, free bits,
 #        drum map, segments if not BEATS)
@@ -98,7 +100,7 @@ def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
       data_converter=data.DrumsConverter(
           max_bars=100,  # Truncate long drum sequences before slicing.
           slice_bars=BARS,
-          steps_per_quarter=4,
+          steps_per_quarter=STEPS_PER_QUARTER,
           roll_input=True,
           pitch_classes=pitch_classes,
           max_tensors_per_notesequence=None),  # Every slice of every file.
@@ -125,7 +127,8 @@ def make_humanize_config(two_bars):
                      lstm_models.GrooveLstmDecoder()),
       hparams=hparams,
       data_converter=data.GrooveConverter(
-          split_bars=BARS, hop_size=STEPS // BARS, steps_per_quarter=4,
+          split_bars=BARS, hop_size=STEPS_PER_BAR,
+          steps_per_quarter=STEPS_PER_QUARTER,
           quarters_per_bar=4, max_tensors_per_notesequence=None, humanize=True,
           hits_as_controls=True,
           pitch_classes=ROLAND,

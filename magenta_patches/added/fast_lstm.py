@@ -1,14 +1,16 @@
 """MusicVAE's LSTMs computed faster: the same variables, loss and gradients.
 
-lstm_models.py calls these functions where a config allows it: no residual
-connections, and for decoders one categorical output a step, no controls and no
-autoregression between a hierarchy's levels. What makes them fast:
+`install` makes the classes of lstm_models.py compute like this where a config
+allows it: no residual connections, and for decoders one categorical output a step,
+no controls and no autoregression between a hierarchy's levels. Where not, they do
+as upstream has it. What makes this fast:
 
 - A layer is one BlockLSTM op over all steps. Its gradient is our own: only what
   has to go step by step does, the kernel's gradient is one product at the end.
 - A conductor without autoregression runs ahead of its segments, which then are
   decoded together as one batch, since each starts from its own embedding and
   from the true step before it.
+- A hierarchical encoder's segments are encoded as one batch, too.
 - A one-hot input times a kernel is a look-up of a row.
 - Scheduled sampling draws the inputs first, without gradients (upstream's do
   not pass through the drawn steps either), and then teaches on what was drawn.
@@ -18,6 +20,7 @@ no input is (before the first step), else one more than the one-hot's index.
 """
 from magenta.common import flatten_maybe_padded_sequences
 from magenta.models.music_vae import lstm_utils
+from magenta.models.music_vae import upstream
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -183,30 +186,24 @@ def _run_layer(scope, x, units, state):
 # ENCODERS
 
 
-def can_encode(hparams):
-  """Whether `encode` does what upstream's bidirectional encoder would."""
-  return not hparams.residual_encoder
-
-
-def encode(sequence, sequence_length, hparams, is_training, scope):
-  """Does what BidirectionalLstmEncoder.encode does.
+def encode(encoder, sequence, sequence_length):
+  """Does what BidirectionalLstmEncoder.encode does, without residual connections.
 
   Args:
+    encoder: It, built.
     sequence: [batch, steps, depth].
     sequence_length: [batch]; 0 gives zeros, as with upstream.
-    hparams: enc_rnn_size and dropout_keep_prob count.
-    is_training: Whether to drop inputs out.
-    scope: Name or variable scope of the variables.
 
   Returns:
     The last outputs of both directions, [batch, 2 * units].
   """
-  batch = int(sequence.shape[0])
-  keep_prob = hparams.dropout_keep_prob if is_training else 1
+  hparams, batch = encoder.hparams, int(sequence.shape[0])
+  keep_prob = (hparams.dropout_keep_prob if upstream.is_training(encoder)
+               else 1)
   def reverse(x):  # Each sequence up to its length.
     return tf.reverse_sequence(x, sequence_length, seq_axis=0, batch_axis=1)
   forward = tf.transpose(sequence, [1, 0, 2])
-  with tf.variable_scope(scope):
+  with tf.variable_scope(upstream.scope(encoder)):
     for layer, units in enumerate(hparams.enc_rnn_size):
       zeros = tf.zeros([batch, units])
       outputs = []
@@ -223,6 +220,26 @@ def encode(sequence, sequence_length, hparams, is_training, scope):
       tf.zeros([batch, 2 * units]))
 
 
+def encode_levels(encoder, sequence, sequence_length):
+  """Does what HierarchicalLstmEncoder.encode does, a level at once.
+
+  Each segment is encoded for itself, so all are one batch.
+  """
+  batch = int(sequence.shape[0])
+  lengths = lstm_utils.maybe_split_sequence_lengths(
+      sequence_length, np.prod(upstream.level_lengths(encoder)[1:]),
+      upstream.total_length(encoder))
+  for level, (segments, core) in enumerate(upstream.level_encoders(encoder)):
+    split = tf.split(sequence, segments, axis=1)
+    if level:  # Embeddings, of which none is missing.
+      lengths = tf.fill([batch, segments], split[0].shape[1])
+    embeddings = core.encode(tf.concat(split, axis=0),
+                             tf.reshape(tf.transpose(lengths), [-1]))
+    sequence = tf.stack(tf.split(embeddings, segments), axis=1)
+  with tf.control_dependencies([tf.assert_equal(tf.shape(sequence)[1], 1)]):
+    return sequence[:, 0]
+
+
 # DECODERS
 
 
@@ -234,10 +251,10 @@ def can_decode(decoder, c_input):
 
 def can_decode_hierarchy(decoder, c_input):
   """The same for a HierarchicalLstmDecoder."""
-  return (not decoder._hierarchical_encoder and
-          all(level in decoder._disable_autoregression
-              for level in range(len(decoder._level_lengths) - 1)) and
-          can_decode(decoder._core_decoder, c_input))
+  return (not upstream.re_encoder(decoder) and
+          all(level in upstream.levels_without_feedback(decoder)
+              for level in range(len(upstream.level_lengths(decoder)) - 1)) and
+          can_decode(upstream.core_decoder(decoder), c_input))
 
 
 def _classes(one_hot):
@@ -258,10 +275,10 @@ class _Core:
       steps: Number of steps to draw dropout masks for.
     """
     self._units = units = list(decoder.hparams.dec_rnn_size)
-    depth, z_size = decoder._output_depth, int(z.shape[1])
+    depth, z_size = upstream.output_depth(decoder), int(z.shape[1])
     self.batch = int(z.shape[0])
     self.state = tf.nest.flatten(lstm_utils.initial_cell_state_from_embedding(
-        decoder._dec_cell, z, name='decoder/z_to_initial_state'))
+        upstream.cell(decoder), z, name='decoder/z_to_initial_state'))
     with tf.variable_scope('decoder'):
       sizes = [depth + z_size] + units
       self._layers = [
@@ -275,8 +292,8 @@ class _Core:
     kernel, bias = self._layers[0]
     self._rows = tf.pad(kernel[:depth], [(1, 0), (0, 0)])
     kernel_z, self._kernel_h = kernel[depth:-units[0]], kernel[-units[0]:]
-    keep_prob = (decoder.hparams.dropout_keep_prob if decoder._is_training
-                 else 1)
+    keep_prob = (decoder.hparams.dropout_keep_prob
+                 if upstream.is_training(decoder) else 1)
     def mask(size):
       return _dropout_mask([steps, self.batch, size], keep_prob)
     # One element of a one-hot input is all there is to drop.
@@ -360,9 +377,10 @@ def _loss(decoder, x_input, x_target, x_length, z):
   classes = _classes(x_input)
   steps = tf.shape(classes)[0]
   core = _Core(decoder, z, steps)
-  sampling = tf.get_static_value(decoder._sampling_probability) != 0
+  probability = upstream.sampling_probability(decoder)
+  sampling = tf.get_static_value(probability) != 0
   if sampling:
-    classes, samples = core.draw_inputs(classes, decoder._sampling_probability)
+    classes, samples = core.draw_inputs(classes, probability)
   logits, state = core.teach(classes)
   if not sampling:
     samples = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -382,7 +400,8 @@ def _results(decoder, classes, logits, samples, state, lengths):
   built, while at run time neither samples nor loss depend on the assertion.
   """
   return lstm_utils.LstmDecodeResults(
-      rnn_input=tf.one_hot(tf.transpose(classes) - 1, decoder._output_depth),
+      rnn_input=tf.one_hot(tf.transpose(classes) - 1,
+                           upstream.output_depth(decoder)),
       rnn_output=tf.transpose(logits, [1, 0, 2]),
       samples=tf.transpose(samples, [1, 0] + list(range(2, samples.shape.rank))),
       final_state=tf.nest.pack_sequence_as(decoder.state_size, state),
@@ -392,10 +411,10 @@ def _results(decoder, classes, logits, samples, state, lengths):
 
 def _metrics(decoder, x_target, x_length, logits):
   """Returns upstream's streaming metrics; training has no use for them."""
-  if decoder._is_training:
+  if upstream.is_training(decoder):
     return {}
-  return decoder._flat_reconstruction_loss(
-      flatten_maybe_padded_sequences(x_target, x_length),
+  return upstream.flat_loss(
+      decoder, flatten_maybe_padded_sequences(x_target, x_length),
       flatten_maybe_padded_sequences(logits, x_length))[1]
 
 
@@ -411,17 +430,19 @@ def reconstruction_loss(decoder, x_input, x_target, x_length, z):
 def _conduct(decoder, z):
   """Returns the core decoder's embeddings, [batch * segments, units]."""
   hparams = decoder.hparams
+  is_training = upstream.is_training(upstream.core_decoder(decoder))
   embeddings = z
-  for level, steps in enumerate(decoder._level_lengths[:-1]):
+  for level, steps in enumerate(upstream.level_lengths(decoder)[:-1]):
     batch = int(embeddings.shape[0])
     with tf.variable_scope(tf.VariableScope(
         tf.AUTO_REUSE, f'decoder/hierarchical_level_{level}')):
       state = tf.nest.flatten(lstm_utils.initial_cell_state_from_embedding(
-          decoder._hier_cells[level], embeddings, name='initial_state'))
+          upstream.level_cells(decoder)[level], embeddings,
+          name='initial_state'))
       h = tf.zeros([steps, batch, 1])
       for i, units in enumerate(hparams.dec_rnn_size):
         mask = _dropout_mask(
-            h.shape, hparams.dropout_keep_prob if decoder._is_training else 1)
+            h.shape, hparams.dropout_keep_prob if is_training else 1)
         h = _run_layer(f'cell_{i}', _masked(h, mask), units,
                        state[2 * i:2 * i + 2])[0]
     embeddings = tf.reshape(tf.transpose(h, [1, 0, 2]), [batch * steps, units])
@@ -430,13 +451,13 @@ def _conduct(decoder, z):
 
 def hierarchical_reconstruction_loss(decoder, x_input, x_target, x_length, z):
   """Does what HierarchicalLstmDecoder.reconstruction_loss does."""
-  core = decoder._core_decoder
+  core = upstream.core_decoder(decoder)
   batch = int(x_input.shape[0])
-  *upper, steps = decoder._level_lengths
+  *upper, steps = upstream.level_lengths(decoder)
   segments = int(np.prod(upper))
   z = tf.zeros([batch, 0]) if z is None else z
   x_length = lstm_utils.maybe_split_sequence_lengths(
-      x_length, segments, decoder._total_length)
+      x_length, segments, upstream.total_length(decoder))
   def split(x):
     return tf.reshape(x, [batch * segments, steps, x.shape[-1]])
   embeddings = _conduct(decoder, z)
@@ -477,7 +498,7 @@ def _merge(results, batch, segments):
 def can_sample(decoder, end_token):
   """Whether `sample` does what a decoder that `can_decode` accepts would."""
   return end_token is None and (decoder.hparams.dropout_keep_prob == 1 or
-                                not decoder._is_training)
+                                not upstream.is_training(decoder))
 
 
 def _generate(decoder, z, segments, steps, temperature, first, lengths):
@@ -513,7 +534,7 @@ def _generate(decoder, z, segments, steps, temperature, first, lengths):
         (s * steps, previous, [x[s] for x in first_states], *arrays))
     return (s + 1, previous, state, *arrays)
 
-  depth = decoder._output_depth
+  depth = upstream.output_depth(decoder)
   _, _, state, inputs, logits, drawn = _loop(
       lambda s, *_: s < segments, segment,
       (0, first, [x[0] for x in first_states],
@@ -538,19 +559,84 @@ def sample(decoder, n, max_length, z, temperature, start_inputs):
 
 def hierarchical_sample(decoder, n, max_length, z, temperature):
   """Does what HierarchicalLstmDecoder.sample does."""
-  *upper, steps = decoder._level_lengths
+  *upper, steps = upstream.level_lengths(decoder)
   segments = int(np.prod(upper))
   embeddings = _conduct(decoder, tf.zeros([n, 0]) if z is None else z)
   size = embeddings.shape[-1]
   segment_major = tf.transpose(
       tf.reshape(embeddings, [n, segments, size]), [1, 0, 2])
   with tf.control_dependencies([] if max_length is None else [tf.assert_equal(
-      max_length, decoder._total_length,
+      max_length, upstream.total_length(decoder),
       message='`max_length` must equal `hparams.max_seq_len` if given.')]):
     segment_major = tf.identity(segment_major)
   with tf.variable_scope('core_decoder', reuse=tf.AUTO_REUSE):
     results = _generate(
-        decoder._core_decoder, tf.reshape(segment_major, [-1, size]), segments,
-        steps, temperature, tf.zeros([n], tf.int32),
+        upstream.core_decoder(decoder), tf.reshape(segment_major, [-1, size]),
+        segments, steps, temperature, tf.zeros([n], tf.int32),
         tf.fill([n, segments], steps))
   return results.samples, results
+
+
+# HOOKS
+
+
+def _remember(build, self, hparams, *args, **kwargs):
+  self.hparams = hparams  # Not all of upstream's classes do.
+  build(self, hparams, *args, **kwargs)
+
+
+def _encode(slow, self, sequence, sequence_length):
+  fast = slow if self.hparams.residual_encoder else encode
+  return fast(self, sequence, sequence_length)
+
+
+def _encode_levels(slow, self, sequence, sequence_length):
+  del slow
+  return encode_levels(self, sequence, sequence_length)
+
+
+def _reconstruction_loss(slow, self, x_input, x_target, x_length, z=None,
+                         c_input=None):
+  if can_decode(self, c_input):
+    return reconstruction_loss(self, x_input, x_target, x_length, z)
+  return slow(self, x_input, x_target, x_length, z, c_input)
+
+
+def _fits(z, n):
+  return z is None or int(z.shape[0]) == n
+
+
+def _sample(slow, self, n, max_length=None, z=None, c_input=None,
+            temperature=None, start_inputs=None, end_fn=None):
+  if can_decode(self, c_input) and can_sample(self, end_fn) and _fits(z, n):
+    return sample(self, n, max_length, z, temperature, start_inputs)
+  return slow(self, n, max_length, z, c_input, temperature, start_inputs, end_fn)
+
+
+def _hierarchical_loss(slow, self, x_input, x_target, x_length, z=None,
+                       c_input=None):
+  if can_decode_hierarchy(self, c_input):
+    return hierarchical_reconstruction_loss(self, x_input, x_target, x_length, z)
+  return slow(self, x_input, x_target, x_length, z, c_input)
+
+
+def _hierarchical_sample(slow, self, n, max_length=None, z=None, c_input=None,
+                         **kwargs):
+  if (can_decode_hierarchy(self, c_input) and list(kwargs) == ['temperature'] and
+      can_sample(upstream.core_decoder(self), None) and _fits(z, n)):
+    return hierarchical_sample(self, n, max_length, z, **kwargs)
+  return slow(self, n, max_length, z, c_input, **kwargs)
+
+
+def install(module):
+  """Makes the classes of lstm_models.py, whose globals these are, do this."""
+  for cls, name, function in (
+      ('BidirectionalLstmEncoder', 'build', _remember),
+      ('BaseLstmDecoder', 'build', _remember),
+      ('BidirectionalLstmEncoder', 'encode', _encode),
+      ('HierarchicalLstmEncoder', 'encode', _encode_levels),
+      ('CategoricalLstmDecoder', 'reconstruction_loss', _reconstruction_loss),
+      ('CategoricalLstmDecoder', 'sample', _sample),
+      ('HierarchicalLstmDecoder', 'reconstruction_loss', _hierarchical_loss),
+      ('HierarchicalLstmDecoder', 'sample', _hierarchical_sample)):
+    upstream.wrap(module[cls], name, function)
