@@ -73,24 +73,23 @@ class File:
   def __init__(self, name, path, stock_sha256=None, make_text=None):
     self.name, self.path = name, path
     self.backup = path.with_name(path.name + BACKUP)
-    data = path.read_bytes() if path.is_file() else None
-    saved = self.backup.read_bytes() if self.backup.is_file() else None
-    self.stock = next((d for d in (data, saved)
-                       if d is not None and sha256(d) == stock_sha256), None)
-    self.current = data
-    self.wanted = None
-    if stock_sha256 is None or self.stock is not None:
-      self.wanted = seal(make_text(self.stock))
-    if data is None:
-      self.state = 'missing'
-    elif self.wanted is not None and data == self.wanted:
-      self.state = 'applied'
-    elif stock_sha256 and data == self.stock:
-      self.state = 'stock'
-    elif self.wanted is not None and is_sealed(data):
-      self.state = 'outdated'
-    else:
-      self.state = 'unknown'
+    self.current, saved = map(read, (path, self.backup))
+    self.stock = next((data for data in (self.current, saved) if data is not None
+                       and sha256(data) == stock_sha256), None)
+    self.is_added = stock_sha256 is None
+    self.wanted = (seal(make_text(self.stock))
+                   if self.is_added or self.stock is not None else None)
+
+  @property
+  def state(self):
+    if self.current is None:
+      return 'missing'
+    if self.current == self.wanted:
+      return 'applied'
+    if not self.is_added and self.current == self.stock:
+      return 'stock'
+    return ('outdated' if self.wanted is not None and is_sealed(self.current)
+            else 'unknown')
 
   def apply(self):
     if self.stock is not None and not self.backup.exists():
@@ -109,6 +108,10 @@ class File:
     """Returns what an `apply` or `revert` that was killed has left beside it."""
     return [*self.path.parent.glob(f'{self.path.name}.*.tmp'),
             *[self.backup] * (self.state == 'stock' and self.backup.exists())]
+
+
+def read(path):
+  return path.read_bytes() if path.is_file() else None
 
 
 def write(path, data):
@@ -168,7 +171,7 @@ def refuse_unknown(files):
   """Raises PatchError if a file is neither upstream's nor ours."""
   for f in files:
     if f.state == 'unknown' or (
-        f.state == 'missing' and f.name not in patches.ADDED):
+        f.state == 'missing' and not f.is_added):
       raise PatchError(
           f'{f.path} is {"missing" if f.state == "missing" else "not the file"}'
           ' of magenta 2.1.4 or note-seq 0.0.5, so nothing was changed; '

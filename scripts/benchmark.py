@@ -13,14 +13,11 @@ import concurrent.futures
 import importlib.machinery
 import importlib.util
 import multiprocessing
-import os
 import resource
-import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
 from absl import flags
+from drumloops import backend, cli, training
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -48,7 +45,7 @@ PEAK_SIZE = 4096  # Of the square matrices whose product gives the peak.
 
 def stock_lstm_models():
   """Imports Magenta's lstm_models as released, under a name of its own."""
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import lstm_models
   loader = importlib.machinery.SourceFileLoader(
       'stock_lstm_models', lstm_models.__file__ + '.orig')
@@ -103,7 +100,6 @@ class Training:
 
   def __init__(self, module, hparams, dataset):
     import tensorflow.compat.v1 as tf
-    import train
     config = make_config(module, 'hierdec-drums_4bar_small', hparams)
     self.hparams = config.hparams
     with tf.Graph().as_default():
@@ -111,7 +107,7 @@ class Training:
       tf.train.get_or_create_global_step()
       batches = dataset(config.data_converter, config.hparams.batch_size)
       began = time.time()
-      self._train_op = train.build_train_op(config, batches)
+      self._train_op = training.build_train_op(config, batches)
       self.build_seconds = time.time() - began
       self._sess = tf.Session()
       self._sess.run(tf.global_variables_initializer())
@@ -142,7 +138,7 @@ def one_batch(converter, batch_size):
 
 def measure(side, hparams, steps):
   """Trains `steps` steps; returns seconds, bytes and operations by name."""
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import lstm_models
   training = Training(stock_lstm_models() if side == 'stock' else lstm_models,
                       hparams, one_batch)
@@ -160,7 +156,7 @@ def measure_pipeline(hparams, steps):
 
   The two take turns, so that a machine that slows down slows down both.
   """
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import lstm_models
   from magenta.models.music_vae import slice_batches
   def pipeline(converter, batch_size):
@@ -174,7 +170,7 @@ def measure_pipeline(hparams, steps):
 
 def measure_conversion():
   """Returns how many seconds it takes stock, and us, to make slices."""
-  configs = common.music_vae()
+  configs = backend.music_vae()
   from magenta.models.music_vae import packed_slices
   converter = configs.CONFIG_MAP['hierdec-drums_4bar'].data_converter
   # As many hits a step as GMD's drummers play.
@@ -249,4 +245,4 @@ def main():
 
 
 if __name__ == '__main__':
-  common.run(main, define_flags)
+  cli.run(main, define_flags)

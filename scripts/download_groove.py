@@ -8,14 +8,12 @@ import hashlib
 import os
 import pathlib
 import shutil
-import sys
 import urllib.error
 import urllib.request
 import zipfile
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
 from absl import flags
+from drumloops import cli
 from tqdm.auto import tqdm
 
 URL = ('https://storage.googleapis.com/magentadata/datasets/groove/'
@@ -30,7 +28,7 @@ def download(url, path, size=SIZE):
   """Fetches `url` into `path`, going on from what `path`.part holds already.
 
   Raises:
-    common.UserError: if there is no network, or the server refuses.
+    cli.UserError: if there is no network, or the server refuses.
   """
   part = path.with_name(path.name + '.part')
   have = part.stat().st_size if part.exists() else 0
@@ -47,7 +45,7 @@ def download(url, path, size=SIZE):
             f.write(block)
             bar.update(len(block))
     except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
-      raise common.UserError(
+      raise cli.UserError(
           f'{url} could not be downloaded ({getattr(e, "reason", e)}); try '
           'again, the download goes on where it stopped, or give a local copy '
           'with --zip.') from e
@@ -57,13 +55,13 @@ def download(url, path, size=SIZE):
 def check(path, size=SIZE, sha256=SHA256):
   """Raises UserError unless `path` has this size and sha256."""
   if not path.is_file():
-    raise common.UserError(f'There is no file {path}.')
+    raise cli.UserError(f'There is no file {path}.')
   if path.stat().st_size != size:
-    raise common.UserError(
+    raise cli.UserError(
         f'{path} has {path.stat().st_size} bytes instead of {size}, it is '
         'truncated or another file; delete it and download it again.')
   if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-    raise common.UserError(
+    raise cli.UserError(
         f'{path} is not the published zip (its sha256 differs); delete it and '
         'download it again.')
 
@@ -75,7 +73,7 @@ def extract(zip_path, folder):
   data set behind.
 
   Raises:
-    common.UserError: if the zip is damaged or an entry's path leads outside.
+    cli.UserError: if the zip is damaged or an entry's path leads outside.
   """
   folder = pathlib.Path(folder).resolve()
   unpacking = folder / '.unpacking'
@@ -84,7 +82,7 @@ def extract(zip_path, folder):
     with zipfile.ZipFile(zip_path) as z:
       for name in z.namelist():
         if not (unpacking / name).resolve().is_relative_to(unpacking):
-          raise common.UserError(
+          raise cli.UserError(
               f'{zip_path} was not unpacked: its entry {name!r} leads out of '
               'the target folder.')
       z.extractall(unpacking)
@@ -93,8 +91,8 @@ def extract(zip_path, folder):
         shutil.rmtree(folder / path.name)
       path.rename(folder / path.name)
   except zipfile.BadZipFile as e:
-    raise common.UserError(f'{zip_path} is not a whole zip file ({e}); '
-                           'download it again.') from e
+    raise cli.UserError(f'{zip_path} is not a whole zip file ({e}); '
+                        'download it again.') from e
   finally:
     shutil.rmtree(unpacking, ignore_errors=True)
 
@@ -142,4 +140,4 @@ def main():
 
 
 if __name__ == '__main__':
-  common.run(main, define_flags)
+  cli.run(main, define_flags)

@@ -10,15 +10,13 @@ loops that several files share, and shows what a model is trained on. It runs
 on Apache Beam where that is installed, and gives the same examples without.
 """
 import os
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
 from absl import flags
+from drumloops import backend, cli
 
 
 def define_flags():
-  common.music_vae()
+  backend.music_vae()
   # Magenta's own flags: --input_tfrecord, --output_tfrecord, --config, ...
   from magenta.models.music_vae import preprocess_tfrecord
   flags.mark_flags_as_required(['input_tfrecord', 'output_tfrecord', 'config'])
@@ -26,19 +24,19 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
-  common.get_config(FLAGS.config)
+  backend.get_config(FLAGS.config)
   from magenta.models.music_vae import preprocess_tfrecord
   from magenta.models.music_vae import checkpoints
   import tensorflow as tf
   # Beam takes brackets in a folder's name for a pattern.
   FLAGS.input_tfrecord = checkpoints.plain(FLAGS.input_tfrecord)
   if not tf.io.gfile.glob(FLAGS.input_tfrecord):
-    raise common.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
-                           'make one with scripts/make_tfrecord.py.')
+    raise cli.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
+                        'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
   preprocess_tfrecord.main(None)
   print(f'Wrote {FLAGS.output_tfrecord}-*-of-{FLAGS.output_shards:05d}.')
 
 
 if __name__ == '__main__':
-  common.run(main, define_flags)
+  cli.run(main, define_flags)

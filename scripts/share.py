@@ -7,204 +7,12 @@ Needs a token that may write (https://huggingface.co/settings/tokens) in HF_TOKE
 in Colab as a secret of this name. Everybody then plays them with
 --checkpoint_file=hf://your-name/my-drummer.
 """
-import contextlib
-import glob
-import io
-import json
-import os
-import pathlib
-import shutil
-import sys
-import tempfile
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
-import evaluate
-import sample
-import styles
 from absl import flags
-
-EXAMPLES = 4  # Loops.
-GMD = 'https://magenta.tensorflow.org/datasets/groove'
-# What evaluation.json may hold: its name in the card's YAML, and where it is.
-METRICS = (('Frechet distance of groove features',
-            ('samples', f'samples, temperature {evaluate.DEFAULT_TEMPERATURE}',
-             'frechet_distance')),
-           ('Reconstruction loss (nats a loop)',
-            ('reconstruction', 'reconstruction_loss')),
-           ('Sampled accuracy', ('reconstruction', 'sampled_accuracy')))
-
-
-def read_evaluation(folder, checkpoint):
-  """Returns what evaluation.json says of a checkpoint, None if it says nothing.
-
-  Says so if it is about another one.
-
-  Args:
-    folder: Where it is; None is beside the checkpoint.
-    checkpoint: The checkpoint's prefix.
-  """
-  path = os.path.join(folder or os.path.dirname(checkpoint), 'evaluation.json')
-  try:
-    with open(path, encoding='utf-8') as f:
-      result = json.load(f)
-    about, _ = os.path.abspath(result['checkpoint']), result['split']
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError, TypeError, KeyError) as e:
-    raise common.UserError(f'{path} is damaged; evaluate again.') from e
-  # What lies beside a checkpoint may have been moved with it.
-  if (os.path.realpath(about) != os.path.realpath(checkpoint) if folder else
-      os.path.basename(about) != os.path.basename(checkpoint)):
-    print(f'{path} is about {about}, so the card has no numbers.')
-    return None
-  return result
-
-
-def metrics(result):
-  """Returns [(name, number)] of what METRICS finds in an evaluation."""
-  found = []
-  for name, keys in METRICS:
-    value = result
-    for key in keys:
-      value = value.get(key) if isinstance(value, dict) else None
-    if isinstance(value, (int, float)):
-      found.append((name, value))
-  return found
-
-
-def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd):
-  """Returns the text of the model card, its YAML first.
-
-  Args:
-    repo: 'user/name'.
-    config_name: Name of the config.
-    hparams: What it was changed by.
-    checkpoint: The checkpoint's name in the repository.
-    result: Of `read_evaluation`.
-    loops: Files of example loops in loops/; none if the config can't be sampled.
-    is_gmd: Whether the data were GMD, as far as can be told.
-  """
-  from huggingface_hub import EvalResult, ModelCardData
-  found = metrics(result) if result else []
-  data = ModelCardData(
-      license='apache-2.0', library_name='magenta',
-      datasets=['groove'] if is_gmd else None, tags=['music', 'midi', 'drums', 'musicvae', config_name],
-      model_name=repo.split('/')[-1], eval_results=[
-          EvalResult(task_type='other', task_name='4-bar drum loops',
-                     dataset_type='groove' if is_gmd else 'unknown',
-                     dataset_name='Groove MIDI Dataset' if is_gmd else
-                     'MIDI drums of its maker',
-                     dataset_split=result['split'], metric_type=name,
-                     metric_value=round(value, 4)) for name, value in found]
-      or None)
-  lines = ['---', data.to_yaml(), '---', '', f'# {repo.split("/")[-1]}', '',
-           f"A MusicVAE of drum loops (config `{config_name}` of MusicVAE Drum "
-           f'Sampling, 4 bars), `{checkpoint}`, a TensorFlow checkpoint that '
-           'stock Magenta 2.1.4 reads too.', '', '```sh',
-           f'python3 scripts/{"sample" if loops else "humanize"}.py '
-           f'--config={config_name} --checkpoint_file=hf://{repo}'
-           + (f' --hparams={hparams}' if hparams else '')
-           + ('' if loops else ' in.mid out.mid'), '```', '']
-  if found:
-    lines += [f'On the {result["split"]} split of the data it was evaluated on:', '',
-              '| | |', '| --- | --- |',
-              *(f'| {name} | {value:.3f} |' for name, value in found), '']
-  if loops:
-    lines += ['## Examples', '',
-              'Not chosen: the first ones of seed 0, with a drummer\'s dynamics '
-              'and timing where the config has none of its own.', '']
-    lines += [f'![{name}](loops/{name})\n' if name.endswith('.png') else
-              f'[{name}](loops/{name})\n' for name in loops]
-  lines += ['## Data', '', (
-      f'The [Groove MIDI Dataset]({GMD}) (Google LLC, CC BY 4.0), Gillick et al. '
-      '2019, arXiv 1905.06118.' if is_gmd else
-      'Say here what it was trained on, and thank whom it is due.')
-            + ' MusicVAE: Roberts et al. 2018, arXiv 1803.05428.', '']
-  return '\n'.join(lines)
-
-
-def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
-  """Writes all that is shared into a folder: weights, styles, examples, card.
-
-  Only GMD's files say styles, and the project's own weights are of it.
-  """
-  config = common.get_config(config_name, hparams)
-  for path in glob.glob(glob.escape(checkpoint) + '.*'):
-    shutil.copy(path, folder)
-  path = os.path.join(os.path.dirname(checkpoint), styles.STYLES_FILE)
-  has_styles = os.path.exists(path)
-  if has_styles:
-    styles.load(checkpoint)  # So that no damaged or other one is given away.
-    shutil.copy(path, folder)
-  result = read_evaluation(evaluation_dir, checkpoint)
-  if result:
-    with open(os.path.join(folder, 'evaluation.json'), 'w') as f:
-      json.dump({**result, 'checkpoint': os.path.basename(checkpoint)}, f, indent=2)
-  loops = []
-  if config.data_converter.control_depth:
-    print('This config plays what it is told, so there are no example loops.')
-  else:
-    with contextlib.redirect_stdout(io.StringIO()):  # It names this folder.
-      paths = sample.sample(
-          config_name, checkpoint_file=checkpoint, num_outputs=EXAMPLES,
-          hparams=hparams, humanize=True, output_dir=os.path.join(folder, 'loops'))
-    os.remove(paths['page'])  # The Hub would show it as text.
-    loops = sorted(os.listdir(os.path.join(folder, 'loops')))
-  with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
-    f.write(card(repo, config_name, hparams, os.path.basename(checkpoint), result,
-                 loops, has_styles or common.ROOT / 'weights' in pathlib.Path(
-                     os.path.abspath(checkpoint)).parents))
-
-
-def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False,
-          hparams=''):
-  """Uploads weights to the Hub; returns their address.
-
-  What an earlier one has shared there is replaced.
-
-  Args:
-    repo: 'user/name', made if need be.
-    config_name: Name of the config.
-    checkpoint_file: Finished weights: a checkpoint, or a folder with it.
-    evaluation_dir: Where evaluation.json is; default: beside the checkpoint.
-    private: Whether only its owner sees a new repository.
-    hparams: Changes to the config that the checkpoint was trained with.
-
-  Raises:
-    common.UserError: if there are no such weights, no token, or no way there.
-  """
-  import huggingface_hub
-  token = huggingface_hub.get_token()
-  if not token:
-    raise common.UserError(
-        'There is no token: make one that may write on '
-        'https://huggingface.co/settings/tokens and put it into HF_TOKEN (in '
-        "Colab: the key symbol on the left, a secret of this name, notebook "
-        'access on).')
-  api = huggingface_hub.HfApi(token=token)
-  with common.hub_errors(repo):
-    if repo.count('/') != 1:
-      raise huggingface_hub.errors.HFValidationError
-    huggingface_hub.utils.validate_repo_id(repo)
-  checkpoint = common.find_checkpoint(checkpoint_file=checkpoint_file)
-  with tempfile.TemporaryDirectory() as folder:
-    gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder)
-    with common.hub_errors(repo):
-      url = api.create_repo(repo, private=private, exist_ok=True)
-      # In one commit, in which other checkpoints of the repository go.
-      api.upload_folder(
-          repo_id=repo, folder_path=folder,
-          delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
-                           'evaluation.json'],
-          commit_message=os.path.basename(checkpoint))
-  print(f'Shared as {url} under Apache-2.0 (the card says what else it does); '
-        f'others take it as hf://{repo}.')
-  return url
+from drumloops import backend, cli, sharing
 
 
 def define_flags():
-  flags.DEFINE_string('config', sample.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('checkpoint_file', None, 'Finished weights.', required=True)
   flags.DEFINE_string('repo', None, 'your-name/name on the Hub.', required=True)
@@ -215,9 +23,10 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
-  share(FLAGS.repo, FLAGS.config, FLAGS.checkpoint_file, FLAGS.evaluation_dir,
-        FLAGS.private, FLAGS.hparams)
+  sharing.share(
+      FLAGS.repo, FLAGS.config, FLAGS.checkpoint_file, FLAGS.evaluation_dir,
+      FLAGS.private, FLAGS.hparams)
 
 
 if __name__ == '__main__':
-  common.run(main, define_flags)
+  cli.run(main, define_flags)

@@ -18,14 +18,14 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
-import common
+from drumloops import backend
 import own_loops
 
 # A flat model, whose graph is built in a second, and the same for every test.
 FLAT = ('--config=flat-drums_4bar',
         '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
 TINY = 'hierdec-drums_4bar_tiny'
-SLOW = ('test_notebook.py', 'test_stages.py', 'test_every_config.py')
+SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_every_config.py')
 # A shell's background jobs ignore it, and so would all that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -78,7 +78,7 @@ def dataset(tmp_path_factory):
   else:
     print('GROOVE_ZIP is not set: using drum loops of our own.')
     midi = folder / 'own'
-    common.music_vae()
+    backend.music_vae()
     own_loops.write_own_loops(midi)
     files = sorted(p.name for p in midi.iterdir())
     (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(

@@ -3,6 +3,7 @@ import os
 import pathlib
 import random
 
+CRASH, KICK, SNARE, HIHAT = 49, 36, 38, 42
 # For each drum's pitch, 16 steps of a bar.
 PATTERNS = (
     {36: 'x.......x.......', 38: '....x.......x...', 42: 'x.x.x.x.x.x.x.x.'},
@@ -12,6 +13,21 @@ PATTERNS = (
 )
 FILL = {38: 'x.x.xx..........', 50: '......x.x.......', 47: '.........xx.....',
         43: '...........x.xxx', 36: 'x...x...x...x...'}
+
+
+def beat(qpm=120., shift=0.):
+  """A loop with a kick, a snare and a crash on the last step, `shift` late."""
+  import note_seq
+  sequence = note_seq.NoteSequence()
+  sequence.tempos.add(qpm=qpm)
+  step = 60 / qpm / 4
+  for pitch, at in ((KICK, range(0, 64, 8)), (SNARE, range(4, 64, 8)),
+                    (HIHAT, range(0, 64, 2)), (CRASH, [63])):
+    for i in at:
+      start = (i + shift) * step
+      sequence.notes.add(pitch=pitch, velocity=100, is_drum=True, instrument=9,
+                         start_time=start, end_time=start + step)
+  return sequence
 
 
 def write_own_loops(folder, count=12, bars=12, seed=0):

@@ -14,16 +14,14 @@ import conftest
 import numpy as np
 import pytest
 
-import backup
-import common
-import stages
+from drumloops import backend, backup, checkpoint_files, cli, stages
 
 WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-  common.music_vae()
+  backend.music_vae()
   monkeypatch.setattr(backup, 'STALL_SECONDS', 1)
   monkeypatch.setattr(backup, 'CHUNK', 1 << 15)  # Three for a checkpoint.
 
@@ -580,8 +578,8 @@ def test_kill_9(run, drive):
   code = f'''
 import os, signal, sys
 sys.path.insert(0, {str(conftest.SCRIPTS)!r})
-import backup, common
-common.music_vae()
+from drumloops import backend, backup
+backend.music_vae()
 backup.CHUNK = {1 << 15}
 def fsync(fd, calls=[]):
   calls.append(fd)
@@ -692,15 +690,16 @@ def test_the_one_that_is_ahead_goes_on(run, drive):
 def test_the_same_folder(run, tmp_path):
   (tmp_path / 'link').symlink_to(run)
   for other in (run, tmp_path / 'link', f'{run}/../run/'):
-    with pytest.raises(common.UserError, match='another folder'):
+    with pytest.raises(cli.UserError, match='another folder'):
       backup.Backup(run, other)
 
 
 def train(run_dir, dataset, *flags, code=None, **kwargs):
   """Runs train.py, or after `code`, which may change it."""
   command = ([conftest.SCRIPTS / 'train.py'] if code is None else
-             ['-c', 'import backup, common, train, os, time\n' + code +
-              '\ncommon.run(train.main, train.define_flags)'])
+             ['-c', 'import os, time, train\n'
+              'from drumloops import backup, cli, disk, training\n' + code +
+              '\ncli.run(train.main, train.define_flags)'])
   return conftest.run(
       sys.executable, *command, *conftest.FLAT, f'--run_dir={run_dir}',
       f'--examples_path={dataset}/drummer.tfrecord', *flags,
@@ -728,7 +727,7 @@ def test_going_on_on_a_new_machine(trained, dataset, tmp_path):
   assert ((new / 'best' / 'best.json').read_bytes() ==
           (here / 'best' / 'best.json').read_bytes())
   # What the other scripts take, given the backup as --run_dir.
-  assert common.find_checkpoint(str(drive / 'run')) == (
+  assert checkpoint_files.find_checkpoint(str(drive / 'run')) == (
       f'{drive}/run/train/model.ckpt-14')
 
 
@@ -741,7 +740,7 @@ def test_training_with_a_slow_drive(dataset, tmp_path):
       f'--backup_dir={drive}',
       code='''
 backup.SLOW_SECONDS = 0.1
-train.validation_slices = lambda config: None
+training.validation_slices = lambda config: None
 copies, saves, fsync = [], [], os.fsync
 def slow(fd):
   time.sleep(0.5)

@@ -1,6 +1,6 @@
 """The 4-bar configs: what they are, and their sizes."""
 import conftest
-import common
+from drumloops import backend
 import numpy as np
 import pytest
 
@@ -20,7 +20,7 @@ PARAMETERS = {
 
 
 def test_all_are_tested_and_in_the_readme():
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import drums_4bar
   assert set(PARAMETERS) == set(drums_4bar.SIZES)
   readme = (conftest.ROOT / 'README.md').read_text()
@@ -32,7 +32,7 @@ def test_all_are_tested_and_in_the_readme():
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_parameters(name):
   import tensorflow.compat.v1 as tf
-  config = common.get_config(name, 'batch_size=2')
+  config = backend.get_config(name, 'batch_size=2')
   with tf.Graph().as_default():
     config.model.build(config.hparams, config.data_converter.output_depth,
                        is_training=False)
@@ -46,7 +46,7 @@ def test_parameters(name):
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_hyperparameters_and_data(name):
   from magenta.models.music_vae import drums_4bar
-  config = common.get_config(name)
+  config = backend.get_config(name)
   hparams = config.hparams
   assert (hparams.max_seq_len, hparams.max_beta) == (64, 0.2)
   recipe = (hparams.batch_size, hparams.sampling_schedule,
@@ -68,7 +68,7 @@ def test_hyperparameters_and_data(name):
 def test_adam(name, settings, rates):
   """Ours as the recipe has it, upstream's as TensorFlow's defaults are."""
   import tensorflow.compat.v1 as tf
-  config = common.get_config(
+  config = backend.get_config(
       name, 'batch_size=2,enc_rnn_size=[4],dec_rnn_size=[4],z_size=2')
   converter = config.data_converter
   steps = config.hparams.max_seq_len
@@ -87,16 +87,16 @@ def test_adam(name, settings, rates):
 
 def test_roland_map_is_the_default_configs():
   from magenta.models.music_vae import data
-  assert (common.get_config('hierdec-drums_4bar').data_converter._pitch_classes
+  assert (backend.get_config('hierdec-drums_4bar').data_converter._pitch_classes
           == data.ROLAND_DRUM_PITCH_CLASSES)
-  assert (common.get_config('hierdec-drums_4bar_small').data_converter
+  assert (backend.get_config('hierdec-drums_4bar_small').data_converter
           ._pitch_classes == data.REDUCED_DRUM_PITCH_CLASSES)
 
 
 def test_magenta_js_can_load_hier_drums():
   """Magenta.js wants 2 encoder levels of one layer, and these names."""
   import tensorflow.compat.v1 as tf
-  config = common.get_config('hier-drums_4bar', 'batch_size=2')
+  config = backend.get_config('hier-drums_4bar', 'batch_size=2')
   with tf.Graph().as_default():
     config.model.build(config.hparams, 512, is_training=False)
     config.model.encode(tf.zeros([2, 64, 10]), tf.constant([64, 64]))
@@ -114,7 +114,7 @@ def test_magenta_js_can_load_hier_drums():
 
 def test_upstream_configs_are_still_there():
   for name in ('groovae_4bar', 'cat-drums_2bar_small', 'hier-trio_16bar'):
-    assert common.get_config(name)
+    assert backend.get_config(name)
 
 
 @pytest.mark.parametrize('flags,words', [

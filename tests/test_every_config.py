@@ -9,12 +9,12 @@ import random
 import re
 import sys
 
-import common
 import conftest
+from drumloops import backend
 import numpy as np
 import pytest
 import test_interchange
-import test_train
+import test_training
 
 MELODY = ('--config=cat-mel_2bar_small',
           '--hparams=enc_rnn_size=[8],dec_rnn_size=[8],z_size=4,batch_size=16')
@@ -38,7 +38,7 @@ def names(results, what):
 
 def test_no_config_is_worse_off_than_in_stock(found):
   stock, ours = found
-  known = set(common.music_vae().CONFIG_MAP)
+  known = set(backend.music_vae().CONFIG_MAP)
   for results in found:
     assert names(results, 'sampled') | names(results, 'error') == known
   fails = {name: str(stock[f'{name} error'])
@@ -69,7 +69,7 @@ def test_every_config_gives_what_it_gives_in_stock(found):
 @pytest.fixture(scope='module')
 def melodies(tmp_path_factory):
   """A TFRecord of 8 melodies of 8 bars."""
-  common.music_vae()
+  backend.music_vae()
   import note_seq
   import tensorflow as tf
   rng = random.Random(0)
@@ -102,7 +102,7 @@ def trained_melody(melodies, tmp_path_factory):
 
 def test_magenta_resumes_with_a_relative_run_dir(trained_melody):
   run_dir = trained_melody / 'run'
-  assert test_train.checkpoint_steps(run_dir) == [0, 2, 4]
+  assert test_training.checkpoint_steps(run_dir) == [0, 2, 4]
   state = (run_dir / 'train' / 'checkpoint').read_text()
   assert re.findall('paths: "(.*)"', state) == [
       f'model.ckpt-{step}' for step in (0, 2, 4)]
@@ -124,7 +124,7 @@ def test_eval_mode_of_a_config_that_cannot_be_packed(trained_melody, melodies):
   assert scores['losses/r_loss'] == pytest.approx(32 * np.log(90), rel=0.02)
   assert 0 < scores['metrics/accuracy'] < 0.2
   assert scores['losses/kl_bits'] > 0
-  assert set(scores) - {'checkpoint', 'examples'} == test_train.summary_tags(
+  assert set(scores) - {'checkpoint', 'examples'} == test_training.summary_tags(
       trained_melody / 'run' / 'eval')
 
 

@@ -2,11 +2,11 @@
 import os
 
 import conftest
-import common
-import export
+from drumloops import (
+    autoencoder, backend, checkpoint_files, cli, data_splits, latent, styles)
+from drumloops.metrics import style_classifier
 import numpy as np
 import pytest
-import styles
 
 
 def toy(flat):
@@ -42,7 +42,7 @@ def dense(tensors, layer, x, rows=slice(None)):
 def test_standardized_latents_decode_to_the_same(flat):
   tensors, encoded, mu, sigma = toy(flat)
   before = {name: value.copy() for name, value in tensors.items()}
-  new = export.standardize(tensors, mu, sigma)
+  new = latent.whiten(tensors, mu, sigma)
   for name, value in before.items():
     np.testing.assert_array_equal(tensors[name], value)  # Not changed.
   new_mu = dense(new, 'encoder/mu', encoded)
@@ -66,11 +66,11 @@ def test_density_shift():
   def decode(z):
     silent = 0.5 + 0.1 * z[:, :1] + 0.001 * z[:, 1:2]
     return (np.arange(64) + 0.5 >= 64 * silent).astype(int)
-  shift = export.density_shift(decode, 3, 0.46)
+  shift = latent.density_shift(decode, 3, 0.46)
   np.testing.assert_allclose(shift, [-0.4, 0, 0], atol=0.05)
   z = np.random.RandomState(1).standard_normal((2000, 3))
   assert (decode(z + shift) == 0).mean() == pytest.approx(0.46, abs=0.01)
-  assert not export.density_shift(decode, 3, 0.1).any()  # Too far.
+  assert not latent.density_shift(decode, 3, 0.1).any()  # Too far.
 
 
 @pytest.fixture(scope='module')
@@ -90,15 +90,14 @@ def test_exported_run(exported, dataset):
 
   But for a shift along one direction, which makes samples dense enough.
   """
-  import evaluate
   assert set(os.listdir(exported)) - {'styles.npz'} == {
       'checkpoint', 'model.ckpt-5.data-00000-of-00001', 'model.ckpt-5.index'}
-  config = common.get_config(conftest.TINY)
-  evaluator = evaluate.Evaluator(config)
-  evaluator.load(common.find_checkpoint(checkpoint_file=str(exported)))
-  mu, sigma = evaluator.encode(evaluate.load_split(
+  config = backend.get_config(conftest.TINY)
+  evaluator = autoencoder.Evaluator(config)
+  evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=str(exported)))
+  mu, sigma = evaluator.encode(data_splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'train'))
-  assert np.linalg.norm(mu.mean(axis=0)) < export.MAX_SHIFT + 0.02
+  assert np.linalg.norm(mu.mean(axis=0)) < latent.MAX_SHIFT + 0.02
   np.testing.assert_allclose(
       np.cov(mu, rowvar=False) + np.diag((sigma ** 2).mean(axis=0)), np.eye(16),
       atol=0.05)
@@ -143,14 +142,14 @@ def test_style_names():
 
 def test_classifier_knows_real_styles(groove_zip, dataset):
   """Far better than chance on performances that it has not seen."""
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   train, test = (styles.slices_by_style(str(dataset / f'{name}.tfrecord'),
                                         converter)
                  for name in ('drummer', 'drummer-test'))
   assert sum(map(len, train.values())) == 13251
   train = {s: loops for s, loops in train.items()
            if len(loops) >= styles.MIN_LOOPS}
-  classifier = styles.Classifier(train)
+  classifier = style_classifier.Classifier(train)
   rates = [np.mean(classifier(test[s]) == i)
            for i, s in enumerate(classifier.names) if s in test]
   assert len(rates) >= 10 and np.mean(rates) > 3 / len(train)
@@ -169,17 +168,17 @@ def test_a_run_is_not_replaced(trained, dataset):
 def test_styles_of_other_weights_are_refused(tmp_path):
   """Of another step, and of a latent of another size."""
   import shutil
-  common.music_vae()
+  backend.music_vae()
   shutil.copytree(conftest.ROOT / 'weights' / 'hierdec-drums_4bar',
                   tmp_path / 'w')
-  checkpoint = common.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
+  checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
   kept = styles.load(checkpoint)
   for changes, words in (({'checkpoint': 'model.ckpt-9'}, 'is of model.ckpt-9'),
                          ({key: kept[key][:, :3] for key in ('mean', 'deviation')},
                           'another latent')):
     np.savez(tmp_path / 'w' / styles.STYLES_FILE, **{**kept, **changes})
-    with pytest.raises(common.UserError, match=words):
+    with pytest.raises(cli.UserError, match=words):
       styles.load(checkpoint)
   (tmp_path / 'w' / styles.STYLES_FILE).write_bytes(b'PK damaged')
-  with pytest.raises(common.UserError, match='no readable'):
+  with pytest.raises(cli.UserError, match='no readable'):
     styles.load(checkpoint)

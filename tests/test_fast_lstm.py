@@ -3,11 +3,11 @@
 Upstream's is the lstm_models that magenta_patches keeps as a backup.
 """
 import benchmark
-import common
+from drumloops import backend
 import numpy as np
 import pytest
 
-common.music_vae()
+backend.music_vae()
 import tensorflow.compat.v1 as tf
 from magenta.models.music_vae import lstm_models
 from magenta.models.music_vae import packed_slices
@@ -147,7 +147,7 @@ def test_groovae_has_the_fast_encoder(stock, monkeypatch):
   encode = fast_lstm.encode
   monkeypatch.setattr(fast_lstm, 'encode',
                       lambda *a: calls.append(a) or encode(*a))
-  hparams = common.get_config(
+  hparams = backend.get_config(
       'groovae_4bar', 'enc_rnn_size=[24,16]').hparams
   sequences = np.random.RandomState(0).rand(BATCH, 64, 27)
   states = []

@@ -1,6 +1,6 @@
 """Checkpoints made here work in stock Magenta on Python 3.7, and the reverse."""
 import conftest
-import common
+from drumloops import backend, checkpoint_files, humanizing
 import numpy as np
 import pytest
 
@@ -16,11 +16,11 @@ def oracle(python, *args):
 
 @pytest.fixture(scope='module')
 def slices_path(dataset, tmp_path_factory):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path_factory.mktemp('slices') / 'slices.npy'
   slices = slice_cache.load_slices(
-      common.get_config(conftest.TINY).data_converter,
+      backend.get_config(conftest.TINY).data_converter,
       str(dataset / 'drummer-test.tfrecord'))
   np.save(path, slices[::max(1, len(slices) // 8)][:8].astype(np.int64))
   return path
@@ -61,9 +61,8 @@ def test_trained_here_loads_in_stock(trained_tiny, slices_path, stock_python,
 def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
   """Equal numbers, and MIDI from stock Magenta's own command."""
   import note_seq
-  import sample
-  name = sample.DEFAULT_CONFIG
-  checkpoint = common.find_checkpoint(config_name=name)
+  name = backend.DEFAULT_CONFIG
+  checkpoint = checkpoint_files.find_checkpoint(config_name=name)
   ours, stock = (score(python, name, checkpoint, slices_path, tmp_path)
                  for python in (conftest.sys.executable, stock_python))
   check_same(ours, stock)
@@ -81,12 +80,11 @@ def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
 
 def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
   """The same slices of performances, encodings, losses and outputs."""
-  import humanize
   results = []
   for name, python in (('ours', conftest.sys.executable),
                        ('stock', stock_python)):
-    oracle(python, 'humanize', humanize.CONFIG,
-           common.find_checkpoint(config_name=humanize.CONFIG),
+    oracle(python, 'humanize', humanizing.CONFIG,
+           checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG),
            dataset / 'drummer-test.tfrecord', tmp_path / f'{name}.npz')
     results.append(np.load(tmp_path / f'{name}.npz'))
   ours, stock = results

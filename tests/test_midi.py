@@ -3,24 +3,20 @@ import os
 import struct
 
 import conftest
-import common
-import humanize
-import midi
+from drumloops import backend, cli, grid, humanizing, midi, page, sampling
 import numpy as np
-import page
 import pytest
-import sample
 
 KICK, SNARE, HIHAT, LOW_TOM = 36, 38, 42, 43
 
 
 @pytest.fixture(autouse=True)
 def magenta():
-  common.music_vae()
+  backend.music_vae()
 
 
 def drum_of(pitch):
-  return midi.drum_map(common.get_config(
+  return grid.drum_map(backend.get_config(
       'hierdec-drums_4bar').data_converter._pitch_classes)(pitch)
 
 
@@ -70,7 +66,7 @@ def write(path, *tracks, kind=1, ticks=480):
 
 
 def steps_of(path, bars=4):
-  return [(midi.nearest_step(start), pitch) for _, start, _, pitch in
+  return [(grid.nearest_step(start), pitch) for _, start, _, pitch in
           midi.first_bars(path, drum_of, bars).hits]
 
 
@@ -109,7 +105,7 @@ def test_a_bar_of_2_4_is_refused(tmp_path, where):
       (where * 1920, time_signature(2, 2)),
       (where * 1920 + 960, time_signature(4, 2))] + notes(groove()))
   if where:
-    with pytest.raises(common.UserError, match='not in 4/4 throughout'):
+    with pytest.raises(cli.UserError, match='not in 4/4 throughout'):
       steps_of(path)
   else:  # The loop begins after the upbeat, if nothing plays in it.
     path = write(tmp_path / 'in.mid', [
@@ -187,17 +183,17 @@ def test_running_status():
 def test_damage_is_a_sentence(tmp_path, change, words):
   path = write(tmp_path / 'in.mid', notes(groove()))
   (tmp_path / 'in.mid').write_bytes(change((tmp_path / 'in.mid').read_bytes()))
-  with pytest.raises(common.UserError, match=words) as error:
+  with pytest.raises(cli.UserError, match=words) as error:
     midi.read(path)
   assert path in str(error.value) and str(error.value).endswith('.')
 
 
 def test_why_there_are_no_drums(tmp_path):
   path = write(tmp_path / 'in.mid', notes(groove(), channel=0))
-  with pytest.raises(common.UserError, match='on MIDI channel 1, drums'):
+  with pytest.raises(cli.UserError, match='on MIDI channel 1, drums'):
     steps_of(path)
   path = write(tmp_path / 'in.mid', notes([(0, 3)]))
-  with pytest.raises(common.UserError, match='only of the pitches 3'):
+  with pytest.raises(cli.UserError, match='only of the pitches 3'):
     steps_of(path)
 
 
@@ -206,8 +202,8 @@ def test_slices_are_what_upstreams_converters_make(dataset):
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  rolls = common.get_config('hierdec-drums_4bar')
-  grooves = common.get_config('groovae_4bar')
+  rolls = backend.get_config('hierdec-drums_4bar')
+  grooves = backend.get_config('groovae_4bar')
   folder = next(dataset / d for d in ('groove', 'own') if (dataset / d).exists())
   compared = 0
   for record in list(tf.python_io.tf_record_iterator(
@@ -220,8 +216,8 @@ def test_slices_are_what_upstreams_converters_make(dataset):
       continue
     path = str(folder / sequence.filename)
     np.testing.assert_allclose(
-        sample.first_slice(path, grooves), windows[0], atol=0.01)
-    roll = sample.first_slice(path, rolls)
+        sampling.first_slice(path, grooves), windows[0], atol=0.01)
+    roll = sampling.first_slice(path, rolls)
     np.testing.assert_array_equal(roll[:, :9], windows[0][:, :9] > 0)
     np.testing.assert_array_equal(roll[:, 9], ~windows[0][:, :9].any(axis=1))
     compared += 1
@@ -237,8 +233,8 @@ class Pushes:
 
   def __init__(self):
     self.slices = 0
-    self.pitch_classes = common.get_config(
-        humanize.CONFIG).data_converter._pitch_classes
+    self.pitch_classes = backend.get_config(
+        humanizing.CONFIG).data_converter._pitch_classes
 
   def __call__(self, hits):
     self.slices += len(hits)
@@ -258,10 +254,10 @@ def test_one_drummer_plays_all_tracks(tmp_path):
   apart = write(tmp_path / 'b.mid', *[
       notes([h for h in groove() if h[1] == pitch])
       for pitch in (SNARE, KICK, HIHAT, LOW_TOM)])
-  humanizer = humanize.load()
+  humanizer = humanizing.load()
   results = []
   for path in (together, apart):
-    humanize.humanize_file(path, path, humanizer)
+    humanizing.humanize_file(path, path, humanizer)
     results.append(sorted(played(path)))
   assert results[0] == results[1] and len({v for _, _, v in results[0]}) > 5
 
@@ -272,14 +268,14 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
   path = write(tmp_path / 'in.mid', [
       event for start in starts for event in notes([(start, KICK), (start, SNARE)])])
   before = played(path)
-  humanize.humanize_file(path, path, Pushes())
+  humanizing.humanize_file(path, path, Pushes())
   after = played(path)
   for pitch in (KICK, SNARE):
     a, b = ([start for start, p, _ in hits if p == pitch]
             for hits in (before, after))
-    assert [midi.nearest_step(x) for x in a] == [midi.nearest_step(x) for x in b]
+    assert [grid.nearest_step(x) for x in a] == [grid.nearest_step(x) for x in b]
     moves = np.subtract(b, a)
-    nearest = [abs(x - midi.nearest_step(x)) < 0.01 for x in a]
+    nearest = [abs(x - grid.nearest_step(x)) < 0.01 for x in a]
     np.testing.assert_allclose(  # On the grid by all of it; an early first not.
         moves[nearest][1:], -0.45 if pitch == KICK else 0.45, atol=0.03)
 
@@ -288,11 +284,11 @@ def test_many_loops_are_one_batch():
   humanizer = Pushes()
   humanizer.calls = 0
   patterns = [[(0, 0.), (1, 4.), (None, 5.)], [], [(8, 3.), (0, 1000.)]]
-  played = humanize.play(humanizer, patterns)
+  played = humanizing.play(humanizer, patterns)
   assert humanizer.slices == 3  # Not the 15 that are silent.
   assert played[0] == [(114, -0.45), (114, 4.45), None] and played[1] == []
   assert played[2] == [(114, 2.55), (114, 999.55)]
-  assert humanize.play(humanizer, [[(None, 1.)], []]) == [[None], []]
+  assert humanizing.play(humanizer, [[(None, 1.)], []]) == [[None], []]
 
 
 def pedals(path):
@@ -328,7 +324,7 @@ def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
       (e.tick, e.data) for t in midi.read(path).tracks for e in t
       if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
   starts = played(path)
-  humanize.humanize_file(path, path, Pushes())
+  humanizing.humanize_file(path, path, Pushes())
   assert pedals(path) == expected
   assert played(path) != starts
   if before:  # What is not at the tick of a hit stays where it is.
@@ -340,7 +336,7 @@ def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
 def test_type_2_is_pattern_by_pattern(tmp_path):
   path = write(tmp_path / 'in.mid', notes(groove()), notes(groove()), kind=2)
   humanizer = Pushes()
-  humanize.humanize_file(path, path, humanizer)
+  humanizing.humanize_file(path, path, humanizer)
   assert humanizer.slices == 2
   hits = [midi.find_hits([track]) for track in midi.read(path).tracks]
   assert [h.on.tick for h in hits[0]] == [h.on.tick for h in hits[1]]

@@ -45,10 +45,10 @@ def test_committed_form_cells_without_outputs():
 
 def test_first_bars_keep_an_early_first_hit(tmp_path):
   """However short it is; what is before its bar does not count."""
-  import common
-  common.music_vae()
+  from drumloops import backend
+  backend.music_vae()
   import note_seq
-  import notebook_cells
+  from drumloops import notebook
   sequence = note_seq.NoteSequence()
   sequence.tempos.add(qpm=120)
   for start in (3.98, 4.5, 5., 11.9, 12.1):  # A bar takes 2 s.
@@ -57,16 +57,16 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
   sequence.notes.add(pitch=60, velocity=90, start_time=0, end_time=9)
   path = str(tmp_path / 'early.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
-  loop = notebook_cells.first_bars(path)
+  loop = notebook.first_bars(path)
   assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.5, 1.0, 7.9]
 
 
 def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
-  import common
-  common.music_vae()
-  import notebook_cells
+  from drumloops import backend
+  backend.music_vae()
+  from drumloops import notebook
   own = str(conftest.ROOT / 'weights' / 'hierdec-drums_4bar')
-  find = lambda run: notebook_cells.find_weights(
+  find = lambda run: notebook.find_weights(
       str(tmp_path), run, 'hierdec-drums_4bar')
   assert find('my_run') == find('') == own
   assert 'my_run has no finished weights' in capsys.readouterr().out

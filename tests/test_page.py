@@ -7,12 +7,10 @@ import re
 import shutil
 
 import browser
-import common
+from drumloops import backend, loop_midi, page, sound
 import numpy as np
-import page
 import pytest
-import render
-from test_render import beat
+from own_loops import beat
 
 FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
          'style': 'funk', 'mode': 'sample', 'seed': 7, 'temperature': 0.6,
@@ -21,13 +19,13 @@ FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
 
 @pytest.fixture(autouse=True)
 def magenta():
-  common.music_vae()
+  backend.music_vae()
 
 
 def write(folder, name='funk', count=3, **facts):
   # Other seeds are other loops.
   shift = 0.02 * (facts.get('seed', FACTS['seed']) - FACTS['seed'])
-  loops = [render.as_loop(beat(shift=0.1 * i + shift), 173.5)
+  loops = [loop_midi.as_loop(beat(shift=0.1 * i + shift), 173.5)
            for i in range(count)]
   return page.write_loops(loops, str(folder), name, {**FACTS, **facts})
 
@@ -69,9 +67,9 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
   write(tmp_path)  # The same loops, when there still was sound.
   def fail(*_):
     raise ImportError
-  monkeypatch.setattr(render, 'synthesize', fail)
+  monkeypatch.setattr(sound, 'synthesize', fail)
   paths = write(tmp_path)  # Whose sound is kept.
-  assert not paths['wav'] and capsys.readouterr().out.count(render.NO_SOUND) == 1
+  assert not paths['wav'] and capsys.readouterr().out.count(sound.NO_SOUND) == 1
   write(tmp_path, 'rock', 2)
   text = pathlib.Path(paths['page']).read_text()
   assert text.count('<button') == 3 and text.count('No sound was made') == 2
@@ -80,8 +78,8 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
 def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
-  shutil.copy(render.find_soundfont(), own)
-  loops = [render.as_loop(beat(), 120)]
+  shutil.copy(sound.find_soundfont(), own)
+  loops = [loop_midi.as_loop(beat(), 120)]
   out = str(tmp_path / 'out')
   assert page.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
   assert page.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
@@ -92,18 +90,18 @@ def test_other_sounds_are_other_loops(tmp_path):
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   """The page has what is through; MIDI without sound is better than nothing."""
   own = tmp_path / 'half.sf2'
-  content = pathlib.Path(render.find_soundfont()).read_bytes()
+  content = pathlib.Path(sound.find_soundfont()).read_bytes()
   own.write_bytes(content[:len(content) // 2])
-  loops = [render.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
+  loops = [loop_midi.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
   paths = page.write_loops(loops, str(tmp_path / 'a'), 'a', FACTS, own)
   assert len(paths['midi']) == 3 and not paths['wav']
   assert 'is damaged' in capsys.readouterr().out
-  write_wav = render.write_wav
+  write_wav = sound.write_wav
   def stop_at_2(loop, path, soundfont):
     if '-2.' in path:
       raise KeyboardInterrupt
     write_wav(loop, path, soundfont)
-  monkeypatch.setattr(render, 'write_wav', stop_at_2)
+  monkeypatch.setattr(sound, 'write_wav', stop_at_2)
   with pytest.raises(KeyboardInterrupt):
     page.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
   assert [e['name'] for e in page.read_entries(tmp_path / 'b' / 'index.html')[0]] == [
@@ -112,7 +110,7 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  common.music_vae()
+  backend.music_vae()
   folder = tmp_path_factory.mktemp('outputs')
   write(folder)
   return folder

@@ -1,11 +1,8 @@
 """Pictures, by what is drawn in them."""
-import common
-import midi
+from drumloops import backend, grid, loop_midi, plots
 import note_seq
 import numpy as np
-import plots
 import pytest
-import render
 
 
 def sequence_of(hits, qpm=120.):
@@ -21,7 +18,7 @@ def sequence_of(hits, qpm=120.):
 
 @pytest.fixture(autouse=True)
 def magenta():
-  common.music_vae()
+  backend.music_vae()
 
 
 def test_lanes():
@@ -30,8 +27,8 @@ def test_lanes():
            43: 'low tom', 45: 'low tom', 47: 'mid tom', 48: 'mid tom',
            50: 'high tom', 49: 'crash', 51: 'ride'}
   for pitch, name in names.items():
-    assert plots.LANES[plots.lane_of_pitch(pitch)] == name
-  assert plots.lane_of_pitch(0) is None
+    assert grid.DRUM_CLASSES[grid.class_of_pitch(pitch)] == name
+  assert grid.class_of_pitch(0) is None
 
 
 @pytest.mark.parametrize('name', [
@@ -39,20 +36,20 @@ def test_lanes():
     'groovae_4bar'])
 def test_lanes_of_decoded_loops(name):
   """One drum after the other comes back on its own row, whatever the map."""
-  converter = common.get_config(name).data_converter
+  converter = backend.get_config(name).data_converter
   converter.set_mode('infer')
   one = np.zeros([1, 9, converter.output_depth], np.float32)
   for drum in range(9):
     one[0, drum, drum if name.startswith('groovae') else 1 << drum] = 1
   [sequence] = converter.from_tensors(one)
-  assert sorted((midi.nearest_step(start), lane)
-                for lane, start, _ in plots.hits(sequence)) == [
+  assert sorted((grid.nearest_step(start), lane)
+                for lane, start, _ in loop_midi.hits(sequence)) == [
                     (drum, drum) for drum in range(9)]
 
 
 def draw(hits):
   figure, axes = plots.figure_of(1)
-  plots.drum_grid(axes[0, 0], plots.hits(sequence_of(hits)), title='title')
+  plots.drum_grid(axes[0, 0], loop_midi.hits(sequence_of(hits)), title='title')
   axis = axes[0, 0]
   lines = [line for line in axis.lines if line.get_color() == plots.ORANGE]
   return axis, axis.patches, lines
@@ -60,7 +57,7 @@ def draw(hits):
 
 def test_grid_shows_drum_step_velocity_and_timing():
   axis, hits, lines = draw([(36, 0, 127), (38, 4, 20), (51, 62.75, 64)])
-  assert [t.get_text() for t in axis.get_yticklabels()] == list(plots.LANES)
+  assert [t.get_text() for t in axis.get_yticklabels()] == list(grid.DRUM_CLASSES)
   assert [t.get_text() for t in axis.get_xticklabels()] == [
       'bar 1', 'bar 2', 'bar 3', 'bar 4']
   where = [(p.get_x(), round(p.get_y() + p.get_height() / 2)) for p in hits]
@@ -78,7 +75,7 @@ def test_on_the_grid_there_are_no_lines_to_explain():
 
 def test_interpolation_strip():
   figure = plots.plot_interpolation(
-      [render.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
+      [loop_midi.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
       'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
@@ -91,7 +88,7 @@ def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):
   with warnings.catch_warnings():
     warnings.simplefilter('error')  # Of a letter that is not in the font.
     figure = plots.plot_interpolation(
-        [render.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
+        [loop_midi.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
         '드럼 $x^2$.mid')
     figure.savefig(tmp_path / 'strip.png')
   assert 'Ba$$in_.mid' in figure.axes[0].get_title('left')

@@ -16,6 +16,7 @@ import termios
 import time
 
 import conftest
+from drumloops import backend, cli, stages
 import pytest
 
 TRIES = int(os.environ.get('STOP_TRIES', 1))
@@ -24,7 +25,7 @@ ENVIRONMENT = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}
 SHORT = '''
 import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
-import stages
+from drumloops import stages
 with stages.Stop() as stop:
   with stop.between_steps():
     while not stop.asked:
@@ -60,8 +61,7 @@ SEQUENCES = {
 
 def saved_step(run_dir):
   """Asserts that there is one whole checkpoint and no rest; returns its step."""
-  import common
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import checkpoints
   found = sorted(p.name for p in (run_dir / 'train').glob('model*'))
   assert len(found) == 2 and found[1].endswith('.index'), found
@@ -156,7 +156,7 @@ def press(manager, times):
 def start_code(command):
   script, *arguments = map(str, command)
   return (f'import sys; sys.path.insert(0, {str(conftest.SCRIPTS)!r})\n'
-          f'import stages\nstages.run({script!r}, *{arguments!r})')
+          f'from drumloops import stages\nstages.run({script!r}, *{arguments!r})')
 
 
 @pytest.mark.parametrize('times', [1, 3])
@@ -222,16 +222,14 @@ def test_a_kernel_that_goes(dataset, tmp_path, how):
 
 def test_what_is_run_is_quoted_and_its_failure_told(tmp_path, capsys):
   """Whatever a form says comes to the script as it is."""
-  import common
-  import stages
   names = ['my run\'s "best"', 'take $5', '$(touch x)', '`id`', '드럼 연습', '-a;b']
   (tmp_path / 'show.py').write_text(
       'import sys; print(ascii(sys.argv[1:])); sys.exit(len(sys.argv) > 9)')
   stages.run(str(tmp_path / 'show.py'), *names, run_dir=names[0], style='')
   assert capsys.readouterr().out == (
       f'{ascii(names + ["--run_dir=" + names[0]])}\n')
-  with pytest.raises(common.UserError, match='did not get through'):
+  with pytest.raises(cli.UserError, match='did not get through'):
     stages.run(str(tmp_path / 'show.py'), *'123456789')
   (tmp_path / 'die.py').write_text('import os; os.kill(os.getpid(), 9)')
-  with pytest.raises(common.UserError, match='want of memory'):
+  with pytest.raises(cli.UserError, match='want of memory'):
     stages.run(str(tmp_path / 'die.py'))

@@ -9,31 +9,29 @@ import subprocess
 import sys
 import time
 
-import backup
-import common
 import conftest
+from drumloops import backend, backup, checkpoint_files, cli, page, runs, styles
 import numpy as np
 import own_loops
-import page
 import pytest
-import runs
-import styles
 
 CAMPAIGN = int(os.environ.get('CAMPAIGN', 1))
 SAMPLER = '''
 import sys; sys.path.insert(0, sys.argv[1])
-import common; common.music_vae()
-import page, render, test_page, test_render
+
+from drumloops import backend; backend.music_vae()
+from drumloops import loop_midi, page
+import own_loops, test_page
 shift = float(sys.argv[2])
 for i in range(4):
-  loop = render.as_loop(test_render.beat(shift=shift + 0.04 * i), 120)
+  loop = loop_midi.as_loop(own_loops.beat(shift=shift + 0.04 * i), 120)
   page.write_loops([loop], 'out', 'same', test_page.FACTS)
 '''
 
 
 @pytest.fixture(autouse=True)
 def magenta():
-  common.music_vae()
+  backend.music_vae()
 
 
 def start(*command, cwd=None):
@@ -113,7 +111,7 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   shutil.copy(dataset / 'drummer-test.tfrecord', path)
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   slices = slice_cache.load_slices(converter, str(path))
   [cache] = tmp_path.glob('*.npz')
   content = cache.read_bytes()
@@ -136,14 +134,14 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
 def test_damaged_styles_are_a_sentence_or_as_they_were(tmp_path):
   weights = conftest.ROOT / 'weights' / 'hierdec-drums_4bar'
   shutil.copytree(weights, tmp_path / 'w')
-  checkpoint = common.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
+  checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
   kept, path = styles.load(checkpoint), tmp_path / 'w' / styles.STYLES_FILE
   refused = 0
   for data in damaged(path.read_bytes(), 100 * CAMPAIGN):
     path.write_bytes(data)
     try:
       now = styles.load(checkpoint)
-    except common.UserError:
+    except cli.UserError:
       refused += 1
     else:  # The damage was in what nobody reads.
       for name in kept:
@@ -249,7 +247,7 @@ def test_broken_checkpoints_go_once_a_new_one_is_whole(trained, dataset, tmp_pat
   result = conftest.run(*conftest.endless(dataset, run)[:-1], '--num_steps=13')
   assert result.returncode == 0, result.stderr
   assert 'ckpt-13' not in result.stdout.split('Removed')[-1].splitlines()[0]
-  assert common.find_checkpoint(str(run)).endswith('-13')
+  assert checkpoint_files.find_checkpoint(str(run)).endswith('-13')
   for step in (40, 50):
     assert f'Removed the broken checkpoint {run}/train/model.ckpt-{step}' in (
         result.stdout)

@@ -2,9 +2,9 @@
 import json
 
 import conftest
-import common
-import feel
-import humanize
+from drumloops import (
+    autoencoder, backend, checkpoint_files, cli, humanizing, styles)
+from drumloops.metrics import evaluation, feel, reports
 import numpy as np
 import pytest
 
@@ -15,8 +15,8 @@ MAX_BYTES = 25 * 2 ** 20
 
 @pytest.fixture(scope='module')
 def checkpoint():
-  common.music_vae()
-  return common.find_checkpoint(config_name=NAME)
+  backend.music_vae()
+  return checkpoint_files.find_checkpoint(config_name=NAME)
 
 
 def test_small_and_only_weights(checkpoint):
@@ -44,9 +44,8 @@ def test_card_has_the_evaluations_numbers():
 
 @pytest.fixture(scope='module')
 def result(groove_zip, dataset, checkpoint):
-  import evaluate
-  return evaluate.evaluate(
-      common.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
+  return evaluation.evaluate(
+      backend.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
       split='test')
 
 
@@ -70,11 +69,10 @@ def check_close(result, kept, path):
 
 def test_bounds(result):
   """Beside the test split's own loops, training loops and the baselines."""
-  import evaluate
   samples = result['samples']
   drummers, floor = samples['the split itself'], samples[
       'floor: training loops']
-  ours = samples[f'samples, temperature {evaluate.DEFAULT_TEMPERATURE}']
+  ours = samples[f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}']
   assert ours['frechet_distance'] < 1.3 * floor['frechet_distance']
   assert ours['hits_per_step'] == pytest.approx(
       drummers['hits_per_step'], rel=0.1)
@@ -94,16 +92,15 @@ def test_bounds(result):
 @pytest.mark.xfail(strict=True, reason='12 % above the test split; samples are '
                    'calibrated to the training loops, which are 10 % above')
 def test_silent_share(result):
-  import evaluate
   samples = result['samples']
-  ours = samples[f'samples, temperature {evaluate.DEFAULT_TEMPERATURE}']
+  ours = samples[f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}']
   assert ours['silent_share'] == pytest.approx(
       samples['the split itself']['silent_share'], rel=0.1)
 
 
 # The humanizer.
 
-HUMANIZER = conftest.ROOT / 'weights' / humanize.CONFIG
+HUMANIZER = conftest.ROOT / 'weights' / humanizing.CONFIG
 HUMANIZER_MAX_BYTES = 16 * 2 ** 20
 
 
@@ -118,18 +115,18 @@ def test_humanizers_card_has_the_evaluations_numbers():
   assert result['split'] == 'test'
   for row in result['feel'].values():
     for column in feel.COLUMNS:
-      assert common.cell(row[column]) in card, (column, row[column])
+      assert reports.cell(row[column]) in card, (column, row[column])
   for word in ('CC BY 4.0', 'Google', 'train split', 'Seed 0', 'not good at'):
     assert word in card
 
 
 def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
   """Evaluated again: the card's numbers, and its claims."""
-  common.music_vae()
+  backend.music_vae()
   kept = json.loads((HUMANIZER / 'evaluation.json').read_text())['feel']
   rows = feel.evaluate(
-      common.get_config(humanize.CONFIG),
-      common.find_checkpoint(config_name=humanize.CONFIG),
+      backend.get_config(humanizing.CONFIG),
+      checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG),
       str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path))['feel']
   for name, row in kept.items():
     for column in feel.COLUMNS:
@@ -143,7 +140,7 @@ def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
 
 def test_on_loops_of_ones_own(tmp_path):
   """Of no known style, so the report does without."""
-  common.music_vae()
+  backend.music_vae()
   conftest.own_loops.write_own_loops(tmp_path / 'midi')
   (tmp_path / 'midi' / 'info.csv').write_text(
       'midi_filename,split\n' + ''.join(
@@ -161,10 +158,9 @@ def test_on_loops_of_ones_own(tmp_path):
 
 
 def test_damaged_styles(tmp_path):
-  import styles
   (tmp_path / 'styles.npz').write_bytes(
       (FOLDER / 'styles.npz').read_bytes()[:4000])
-  with pytest.raises(common.UserError, match='styles.npz'):
+  with pytest.raises(cli.UserError, match='styles.npz'):
     styles.load(str(tmp_path / 'model.ckpt-1'))
 
 

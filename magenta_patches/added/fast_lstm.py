@@ -312,7 +312,7 @@ class _Core:
     kernel, bias = self._projection
     return tf.nn.bias_add(tf.tensordot(h, kernel, 1), bias)
 
-  def teach(self, classes):
+  def teacher_force(self, classes):
     """Returns logits and the last state, given the inputs of all steps."""
     h, c = _lstm_from_gates(
         self._gate_inputs(classes, self.gates_z, self._row_mask),
@@ -381,7 +381,7 @@ def _loss(decoder, x_input, x_target, x_length, z):
   sampling = tf.get_static_value(probability) != 0
   if sampling:
     classes, samples = core.draw_inputs(classes, probability)
-  logits, state = core.teach(classes)
+  logits, state = core.teacher_force(classes)
   if not sampling:
     samples = tf.argmax(logits, axis=-1, output_type=tf.int32)
   losses = tf.nn.sparse_softmax_cross_entropy_with_logits(

@@ -14,7 +14,9 @@ def _private(name):
 # Of DrumsConverter and GrooveConverter.
 pitch_classes = _private('pitch_classes')  # [pitches of a drum], for each drum.
 steps_per_quarter = _private('steps_per_quarter')
-steps_per_bar = _private('steps_per_bar')
+def steps_per_bar(converter):
+  return getattr(converter, '_steps_per_bar', None)  # Some do not say.
+
 # Of DrumsConverter.
 slice_steps = _private('slice_steps')  # None: whole sequences.
 has_roll_input = _private('roll_input')

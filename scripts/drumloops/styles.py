@@ -7,17 +7,12 @@ encoded training loops of that style; sample.py --style draws latents from it.
 import collections
 import os
 import re
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
-import groove_metrics
+from drumloops import cli
 import numpy as np
 
 STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
 MIN_LOOPS = 32  # A style of fewer is left out: too few for a Gaussian.
-PER_STYLE = 50  # Loops a style in the evaluation.
-RIDGE = 0.1  # Added to the classifier's covariance, as a share of its diagonal.
 
 
 def style_of(filename):
@@ -54,7 +49,7 @@ def fit(evaluator, by_style):
   """Returns arrays to keep: names, counts, means, deviations.
 
   Args:
-    evaluator: An evaluate.Evaluator with a checkpoint loaded.
+    evaluator: An autoencoder.Evaluator with a checkpoint loaded.
     by_style: {style: slices}, at least one of MIN_LOOPS.
 
   Returns:
@@ -77,7 +72,7 @@ def load(checkpoint):
   """Returns what `fit` kept beside a checkpoint, as a dict of arrays.
 
   Raises:
-    common.UserError: if there is nothing, or it is of another checkpoint.
+    cli.UserError: if there is nothing, or it is of another checkpoint.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
@@ -93,19 +88,19 @@ def load(checkpoint):
             np.isfinite([kept['mean'], kept['deviation']]).all()):
       raise ValueError('it has other arrays than it should')
   except Exception as e:  # Which error NumPy raises depends on the damage.
-    raise common.UserError(
+    raise cli.UserError(
         f'There is no readable {path}, which says where the styles lie; '
         'scripts/export.py makes it.') from e
   # Of weights that were made before this was kept, it is not known.
   name = str(kept.pop('checkpoint', os.path.basename(checkpoint)))
   if name != os.path.basename(checkpoint):
-    raise common.UserError(f'{path} is of {name}, not of {checkpoint}; make both '
-                           'with scripts/export.py.')
+    raise cli.UserError(f'{path} is of {name}, not of {checkpoint}; make both '
+                        'with scripts/export.py.')
   shapes = tf.train.load_checkpoint(
       checkpoints.plain(checkpoint)).get_variable_to_shape_map()
   if shapes.get('encoder/mu/bias') != [z_size]:
-    raise common.UserError(f'{path} is of a model with another latent than '
-                           f'{checkpoint}; make both with scripts/export.py.')
+    raise cli.UserError(f'{path} is of a model with another latent than '
+                        f'{checkpoint}; make both with scripts/export.py.')
   return kept
 
 
@@ -113,74 +108,12 @@ def draw(kept, style, count, rng):
   """Returns latents of a style: [count, z_size].
 
   Raises:
-    common.UserError: if there is no such style.
+    cli.UserError: if there is no such style.
   """
   names = list(kept['names'])
   if style not in names:
-    raise common.UserError(f'There is no style {style!r}; --style=list names '
-                           f'those there are: {", ".join(names)}.')
+    raise cli.UserError(f'There is no style {style!r}; --style=list names '
+                        f'those there are: {", ".join(names)}.')
   i = names.index(style)
   mean, deviation = kept['mean'][i], kept['deviation'][i]
   return mean + deviation * rng.standard_normal((count, len(mean)))
-
-
-def groove_features(slices):
-  return groove_metrics.features(groove_metrics.patterns(slices))
-
-
-class Classifier:
-  """Names the style of loops by their groove features.
-
-  Linear discriminant analysis (one covariance for all styles), all styles
-  being equally likely before a loop is heard.
-  """
-
-  def __init__(self, by_style):
-    self.names = list(by_style)
-    parts = [groove_features(slices) for slices in by_style.values()]
-    means = np.array([p.mean(axis=0) for p in parts])
-    within = np.concatenate([p - m for p, m in zip(parts, means)])
-    covariance = within.T @ within / len(within)
-    covariance += RIDGE * np.diag(covariance.diagonal() + 1e-4)
-    self._weights = np.linalg.solve(covariance, means.T)
-    self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
-
-  def __call__(self, slices):
-    """Returns the index in `names` of each slice's style: [slices]."""
-    return np.argmax(
-        groove_features(slices) @ self._weights + self._bias, axis=1)
-
-
-def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
-  """Returns how often a classifier names the style that was asked for.
-
-  Args:
-    evaluator: An evaluate.Evaluator with a checkpoint loaded.
-    kept: What `fit` returned.
-    train: {style: slices}, with which the classifier is trained.
-    reference: The same of another split.
-    temperature: Of the samples.
-    seed: For what is drawn.
-
-  Returns:
-    {'real', 'styled', 'unstyled': share that is named right, each style
-    counting the same; 'chance'; 'by_style': {style: share of styled}}.
-  """
-  rng = np.random.RandomState(seed)
-  names = list(kept['names'])
-  classifier = Classifier({s: train[s] for s in names})
-  z_size = kept['mean'].shape[1]
-  def right(loops, i):
-    return float(np.mean(classifier(loops) == i))
-  def decode(z):
-    return evaluator.decode(z, temperature)
-  by_style = {s: right(decode(draw(kept, s, PER_STYLE, rng)), i)
-              for i, s in enumerate(names)}
-  unstyled = decode(rng.standard_normal((PER_STYLE * len(names), z_size)))
-  return {
-      'real': float(np.mean([right(reference[s], i) for i, s in enumerate(names)
-                             if s in reference])),
-      'styled': float(np.mean(list(by_style.values()))),
-      'unstyled': float(np.mean(classifier(unstyled) == np.repeat(
-          np.arange(len(names)), PER_STYLE))),
-      'chance': 1 / len(names), 'by_style': by_style}

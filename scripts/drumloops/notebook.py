@@ -1,25 +1,20 @@
 """What the notebook shows: players, pictures, comparisons, files to and from."""
 import base64
+import collections
 import html
 import io
 import os
+import pathlib
 import shlex
 import shutil
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
-import evaluate
-import humanize
-import midi
-import page
-import plots
-import render
-import runs
-import sample
-import share as sharing
-import stages
-import styles
+import drumloops
+from drumloops import (
+    autoencoder, backend, checkpoint_files, cli, data_splits, grid,
+    humanizing, loop_midi, midi, page, plots, runs, sampling, sharing, sound,
+    stages, styles)
+from drumloops.metrics import evaluation
 import numpy as np
 
 OGG_BLOCK = 1 << 14  # Samples.
@@ -31,11 +26,11 @@ def ogg(audio):
   A notebook is saved to Drive with all that its cells show.
 
   Args:
-    audio: float32 or int16, [samples, channels], at render.SAMPLE_RATE.
+    audio: float32 or int16, [samples, channels], at sound.SAMPLE_RATE.
   """
   import soundfile
   packed = io.BytesIO()
-  with soundfile.SoundFile(packed, 'w', render.SAMPLE_RATE, audio.shape[1],
+  with soundfile.SoundFile(packed, 'w', sound.SAMPLE_RATE, audio.shape[1],
                            'VORBIS', format='OGG') as f:
     # libsndfile encodes on the stack: much at once can be too much.
     for i in range(0, len(audio), OGG_BLOCK):
@@ -72,7 +67,7 @@ def show_html(*parts):
 
 
 def show_loops(paths):
-  """Shows what `sample.sample` returned: each loop's grid, a player under it."""
+  """Shows what `sampling.sample` returned: each loop's grid, a player under it."""
   if 'strip' in paths:
     show_image(paths['strip'])
   for loop in written_loops_html(paths):
@@ -85,9 +80,9 @@ def show_first_bars(path, soundfont=None):
   loop, hits = first_bars(path), first_hits(path)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
-    audio = render.synthesize(loop, soundfont)
+    audio = sound.synthesize(loop, soundfont)
   except ImportError:
-    print(render.NO_SOUND)
+    print(sound.NO_SOUND)
   show_html(loop_html(png.getvalue(), audio))
 
 
@@ -100,7 +95,7 @@ def show_image(path):
 
 def pass_token_on(address):
   """Lets scripts use Colab's secret HF_TOKEN, which only the kernel can read."""
-  if address.startswith(common.HUB):
+  if address.startswith(checkpoint_files.HUB):
     import huggingface_hub
     if token := huggingface_hub.get_token():
       os.environ['HF_TOKEN'] = token
@@ -111,7 +106,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
   """Trains a run, or goes on with it, and shows its curves, if stopped too.
 
   Raises:
-    common.UserError: if it failed or was stopped.
+    cli.UserError: if it failed or was stopped.
   """
   if not tfds_name:
     need_data(examples)
@@ -129,7 +124,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
 
 def show_training(run_dir):
   """Shows a run's curves, if it has any yet."""
-  common.music_vae()  # Which reads them without a word.
+  backend.music_vae()  # Which reads them without a word.
   figure = plots.plot_training(run_dir)
   if figure is not None:
     plots.show(figure)
@@ -159,7 +154,7 @@ def choose_midi(path, upload, default):
     default: Used where nothing was typed in.
 
   Raises:
-    common.UserError: if an upload is wanted, but this is not Colab or nothing
+    cli.UserError: if an upload is wanted, but this is not Colab or nothing
       came.
   """
   if not upload:
@@ -167,19 +162,19 @@ def choose_midi(path, upload, default):
   try:
     from google.colab import files
   except ImportError:
-    raise common.UserError('Only Colab can upload; type the path of a MIDI '
-                           'file instead.') from None
+    raise cli.UserError('Only Colab can upload; type the path of a MIDI '
+                        'file instead.') from None
   uploaded = list(files.upload())
   if not uploaded:
-    raise common.UserError('No file was chosen; run the cell again.')
+    raise cli.UserError('No file was chosen; run the cell again.')
   return os.path.abspath(uploaded[0])
 
 
 def read_first_bars(path):
   """Returns the midi.FirstBars to show of a file; what is no drum is heard too."""
   from magenta.models.music_vae import data
-  return midi.first_bars(path, midi.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
-                         render.BARS, known_only=False)
+  return midi.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
+                         grid.BARS, known_only=False)
 
 
 def first_bars(path):
@@ -188,19 +183,19 @@ def first_bars(path):
   found = read_first_bars(path)
   sequence = note_seq.NoteSequence()
   sequence.tempos.add(qpm=found.qpm)
-  step = 60 / found.qpm / midi.STEPS_PER_QUARTER
+  step = 60 / found.qpm / grid.STEPS_PER_QUARTER
   for _, start, velocity, pitch in found.hits:
     sequence.notes.add(pitch=pitch, velocity=velocity, is_drum=True,
                        instrument=midi.DRUM_CHANNEL, start_time=start * step,
                        end_time=(start + 1) * step)
-  return render.as_loop(sequence, found.qpm)
+  return loop_midi.as_loop(sequence, found.qpm)
 
 
 def first_hits(path):
-  """Returns what a grid draws of `first_bars`, as `plots.hits` does of loops."""
-  return [(lane, start, velocity)
-          for lane, start, velocity, _ in read_first_bars(path).hits
-          if lane is not None]
+  """Returns what a grid draws of `first_bars`, as `loop_midi.hits` of loops."""
+  return [(drum, start, velocity)
+          for drum, start, velocity, _ in read_first_bars(path).hits
+          if drum is not None]
 
 
 def show_humanized(input_midi, output_dir, soundfont=None):
@@ -208,12 +203,12 @@ def show_humanized(input_midi, output_dir, soundfont=None):
 
   The new file is called after the old one, in `output_dir`.
   """
-  common.music_vae()
+  backend.music_vae()
   input_midi = os.path.expanduser(input_midi)
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   output_midi = os.path.join(output_dir, stem + '-humanized.mid')
   os.makedirs(output_dir, exist_ok=True)
-  humanize.humanize_file(input_midi, output_midi, humanize.load())
+  humanizing.humanize_file(input_midi, output_midi, humanizing.load())
   for path in (input_midi, output_midi):
     show_first_bars(path, soundfont)
 
@@ -228,7 +223,7 @@ def find_weights(storage, run_name, config_name, other=''):
     other: What the user wants instead of these, if anything.
 
   Raises:
-    common.UserError: if there are neither.
+    cli.UserError: if there are neither.
   """
   if other:
     pass_token_on(other)
@@ -236,9 +231,9 @@ def find_weights(storage, run_name, config_name, other=''):
   folder = os.path.join(storage, run_name, 'weights')
   if os.path.isdir(folder):
     return folder
-  own = str(common.ROOT / 'weights' / config_name)
+  own = str(drumloops.ROOT / 'weights' / config_name)
   if not os.path.isdir(own):
-    raise common.UserError(
+    raise cli.UserError(
         f'{run_name or "The run"} has no finished weights, and none of '
         f'{config_name} come with the project: run cells 4, 6, 8 and 9 first.')
   print(f'{run_name or "The run"} has no finished weights, so those that come '
@@ -247,7 +242,7 @@ def find_weights(storage, run_name, config_name, other=''):
 
 
 def need(name, cell):
-  """Raises common.UserError unless the notebook has a variable of this name.
+  """Raises cli.UserError unless the notebook has a variable of this name.
 
   Args:
     name: The variable's.
@@ -255,13 +250,13 @@ def need(name, cell):
   """
   from IPython import get_ipython
   if name not in get_ipython().user_ns:
-    raise common.UserError(f'This needs what cell {cell} makes: run that first.')
+    raise cli.UserError(f'This needs what cell {cell} makes: run that first.')
 
 
 def need_data(examples_path):
-  """Raises common.UserError if the data set is not there."""
+  """Raises cli.UserError if the data set is not there."""
   if not os.path.exists(examples_path):
-    raise common.UserError('This needs the data set: run cells 4 and 6 first.')
+    raise cli.UserError('This needs the data set: run cells 4 and 6 first.')
 
 
 def compare_checkpoints(config_name, run_dir, examples_path, options):
@@ -274,37 +269,37 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     config_name: Name of the run's config.
     run_dir: The run.
     examples_path: TFRecord of the train split.
-    options: Of `sample.sample`, such as the seed and the output_dir.
+    options: Of `sampling.sample`, such as the seed and the output_dir.
 
   Raises:
-    common.UserError: if the run has no checkpoint, or the data are missing.
+    cli.UserError: if the run has no checkpoint, or the data are missing.
   """
   need_data(examples_path)
-  checkpoints = sample.all_checkpoints(run_dir)
+  checkpoints = runs.all_checkpoints(run_dir)
   if runs.is_best_of_other_data(run_dir, runs.validation_id(examples_path)):
     checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
                    os.path.join(run_dir, 'best')]
   if not checkpoints:
-    raise common.UserError('This run has no checkpoint yet: run cell 8 first.')
-  config = common.get_config(config_name)
-  evaluator = evaluate.Evaluator(config)
-  slices = evaluate.evenly_spaced(
-      evaluate.load_split(config, examples_path, None, 'validation'))
+    raise cli.UserError('This run has no checkpoint yet: run cell 8 first.')
+  config = backend.get_config(config_name)
+  evaluator = autoencoder.Evaluator(config)
+  slices = data_splits.evenly_spaced(
+      data_splits.load_split(config, examples_path, None, 'validation'))
   columns = []
   for i, checkpoint in enumerate(checkpoints):
     evaluator.load(checkpoint)
     scores = evaluator.score(slices, os.path.basename(checkpoint))
-    [loop] = written_loops_html(sample.sample(
+    [loop] = written_loops_html(sampling.sample(
         config_name, num_outputs=1, name=f'checkpoint-{i + 1}',
         **{**options, 'checkpoint_file': checkpoint}))
     rows = ''.join(f'<tr><td style="text-align:left">{name}</td>'
                    f'<td>{scores[name]:.3f}</td></tr>'
-                   for name in evaluate.RECONSTRUCTION if name in scores)
+                   for name in autoencoder.RECONSTRUCTION if name in scores)
     name = '/'.join(checkpoint.split(os.sep)[-2:])
     columns.append(f'<div style="flex:1 1 20em"><b>{html.escape(name)}</b>{loop}'
                    f'<table>{rows}</table></div>')
   meanings = ''.join(f'<li><b>{name}</b>: {html.escape(meaning)}</li>'
-                     for name, meaning in evaluate.RECONSTRUCTION.items())
+                     for name, meaning in autoencoder.RECONSTRUCTION.items())
   show_html('<div style="display:flex;flex-wrap:wrap;gap:1em">', *columns,
             f'</div><ul>{meanings}</ul>')
 
@@ -313,30 +308,30 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   """Shows the test split in the latent space by style, and MIDI files in it.
 
   Raises:
-    common.UserError: if the data are missing.
+    cli.UserError: if the data are missing.
   """
   need_data(examples_path)
-  config = common.get_config(config_name)
-  if why := sample.why_not_encoded(config_name, config):
-    raise common.UserError(why)
-  evaluator = evaluate.Evaluator(config, sample=False)
-  evaluator.load(common.find_checkpoint(checkpoint_file=checkpoint_file))
-  slices = np.array([sample.first_slice(path, config) for path in midi_paths])
+  config = backend.get_config(config_name)
+  if why := sampling.why_not_encoded(config_name, config):
+    raise cli.UserError(why)
+  evaluator = autoencoder.Evaluator(config, sample=False)
+  evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file))
+  slices = np.array([sampling.first_slice(path, config) for path in midi_paths])
   if slices.dtype == bool:  # Rolls, whose last column says that no drum plays.
     slices = slices[..., :-1] @ (1 << np.arange(slices.shape[-1] - 1))
   by_style = styles.slices_by_style(
-      evaluate.split_path(examples_path, 'test'), config.data_converter)
+      data_splits.split_path(examples_path, 'test'), config.data_converter)
   if not by_style:
-    raise common.UserError("The files' names do not say styles as GMD's do, so "
-                           'there is nothing to colour the map by.')
-  plots.show(evaluate.latent_map(evaluator, by_style, slices))
+    raise cli.UserError("The files' names do not say styles as GMD's do, so "
+                        'there is nothing to colour the map by.')
+  plots.show(evaluation.latent_map(evaluator, by_style, slices))
 
 
 def share(repo, config_name, weights, evaluation_dir, private):
   """Shares weights on the Hub, if a repository is named.
 
   Raises:
-    common.UserError: if they could not be shared.
+    cli.UserError: if they could not be shared.
   """
   if not repo:
     print('Nothing was shared; to share your weights, type user/name.')
@@ -352,3 +347,64 @@ def download(folder, archive):
     files.download(path)
   except ImportError:
     print('All loops, with the page to listen on, are in', path)
+
+
+MOST_STYLES = 12
+EXAMPLE = 'drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid'
+
+
+def read_performances(groove_dir):
+  """Returns the rows of the data set's info.csv as dicts, numbers as floats.
+
+  Raises:
+    cli.UserError: if there is no info.csv, or it is damaged.
+  """
+  path = pathlib.Path(groove_dir) / 'info.csv'
+  if not path.is_file():
+    raise cli.UserError(f'There is no {path}; run '
+                        'scripts/download_groove.py first.')
+  numbers = ('bpm', 'duration')
+  rows = data_splits.read_info(path, ('drummer', 'split', 'style', *numbers))
+  for row in rows:
+    for column in numbers:
+      try:
+        row[column] = float(row[column])
+      except ValueError as e:
+        raise data_splits.bad_info(
+            path, f'has {row[column]!r} as a {column}') from e
+  return rows
+
+
+def plot_info(rows):
+  """Returns a figure: performances by split, by style, and by tempo."""
+  from matplotlib.figure import Figure
+  figure = Figure(figsize=(11, 3.2), layout='constrained')
+  split_axis, style_axis, tempo_axis = figure.subplots(1, 3)
+  for axis, title, names in (
+      (split_axis, 'Official split', [r['split'] for r in rows]),
+      (style_axis, 'Style', [r['style'].split('/')[0] for r in rows])):
+    counts = collections.Counter(names).most_common(MOST_STYLES)[::-1]
+    bars = axis.barh([n for n, _ in counts], [c for _, c in counts],
+                     color=plots.BLUE)
+    axis.bar_label(bars, padding=2, fontsize=8)
+    axis.set_title(title)
+    axis.margins(x=0.15)
+  tempo_axis.hist([r['bpm'] for r in rows], bins=range(50, 301, 10),
+                  color=plots.BLUE)
+  tempo_axis.set_title('Tempo (beats a minute)')
+  for axis in (split_axis, style_axis, tempo_axis):
+    axis.tick_params(labelsize=8)
+    axis.spines[['top', 'right']].set_visible(False)
+    axis.set_xlabel('performances' if axis is not tempo_axis else None)
+  return figure
+
+
+def look(groove_dir, example=EXAMPLE):
+  """Shows the data set, and the first bars of a performance, in a notebook."""
+  backend.music_vae()
+  rows = read_performances(groove_dir)
+  hours = sum(r['duration'] for r in rows) / 3600
+  drummers = len({r['drummer'] for r in rows})
+  print(f'{len(rows)} performances by {drummers} drummers, {hours:.1f} hours.')
+  plots.show(plot_info(rows))
+  show_first_bars(os.path.join(groove_dir, example))

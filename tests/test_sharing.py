@@ -88,12 +88,13 @@ def test_shared_and_taken(server, env, tmp_path):
 
 CALLS = '''
 import os, sys; sys.path.insert(0, sys.argv[1])
-import common, share
-common.music_vae()
+
+from drumloops import backend, checkpoint_files, cli, sharing
+backend.music_vae()
 for call in sys.argv[2:]:
   try:
     eval(call)
-  except common.UserError as e:
+  except cli.UserError as e:
     print('SENTENCE', e)
 '''
 
@@ -112,8 +113,8 @@ def sentences(env, *calls):
 def test_what_goes_wrong_is_a_sentence(server, env):
   server.repos[REPO] = []
   server.commit(REPO, {'README.md': b'nothing'})
-  share = f'share.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
-  find = 'common.find_checkpoint(checkpoint_file="hf://{}")'
+  share = f'sharing.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
+  find = 'checkpoint_files.find_checkpoint(checkpoint_file="hf://{}")'
   *names, nobody, nothing, revision, refused, no_token = sentences(
       env, share.format('a/b/c'), share.format('my-drummer'),
       find.format('nobody'), find.format('no/body'), find.format(REPO),
@@ -133,6 +134,6 @@ def test_what_goes_wrong_is_a_sentence(server, env):
 def test_a_connection_that_breaks(server, env, monkeypatch):
   """While the weights go up."""
   monkeypatch.setattr(hub.Handler, 'do_PUT', lambda self: self.connection.close())
-  [sentence] = sentences(env, f'share.share("{REPO}", "hierdec-drums_4bar", '
+  [sentence] = sentences(env, f'sharing.share("{REPO}", "hierdec-drums_4bar", '
                          f'"{WEIGHTS}")')
   assert REPO in sentence and 'try' in sentence

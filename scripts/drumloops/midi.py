@@ -12,16 +12,12 @@ import dataclasses
 import os
 import struct
 
-import common
-import numpy as np
+from drumloops import cli, disk, grid
 
 DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
-STEPS_PER_QUARTER = 4
-STEPS_PER_BAR = 16
 DEFAULT_QPM = 120.  # What a file without a tempo is played at.
 HI_HATS = (22, 26, 42, 44, 46)  # Of General MIDI and of the Roland TD-11.
 FOOT_CONTROLLER = 4  # How far the hi-hat's pedal is down.
-
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROLLER = 0x80, 0x90, 0xa0, 0xb0
 META, END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0xff, 0x2f, 0x51, 0x58
 # Data bytes after a status; the last three have no place in a file, but mido
@@ -72,7 +68,7 @@ class Midi:
 
   @property
   def ticks_per_step(self):
-    return self.ticks_per_quarter / STEPS_PER_QUARTER
+    return self.ticks_per_quarter / grid.STEPS_PER_QUARTER
 
   @property
   def last_tick(self):
@@ -89,39 +85,14 @@ class Midi:
 
 # One hit of a drum. `on` and `off` are Events; `off` is None if nothing ends it.
 Hit = collections.namedtuple('Hit', 'on off')
-
-# The first bars of a file in which there are drums. hits: [(drum or None, start in
-# steps, velocity from 1 to 127, pitch)], by start, what is early less than its step.
-# qpm: the tempo there, in quarters a minute.
+# The first bars of a file in which there are drums. hits: [(drum class or None,
+# start in steps, velocity from 1 to 127, pitch)], by start, what is early less than
+# its step. qpm: the tempo there, in quarters a minute.
 FirstBars = collections.namedtuple('FirstBars', 'hits qpm')
 
 
 class DamagedError(ValueError):
   """Says what is wrong with the bytes of a MIDI file."""
-
-
-def nearest_step(start):
-  """Returns the step that a hit at `start` steps counts for."""
-  return int(np.floor(start + 0.5))
-
-
-def drum_map(pitch_classes):
-  """Returns a function from a pitch to its drum (from 0), None if it is none.
-
-  Args:
-    pitch_classes: A config's own map, which counts first. If it is of Magenta's
-      nine drums, its other maps say of what drum a pitch is that is not in it.
-  """
-  from magenta.models.music_vae import data
-  maps = [pitch_classes]
-  if len(pitch_classes) == len(data.ROLAND_DRUM_PITCH_CLASSES):
-    maps += [data.ROLAND_DRUM_PITCH_CLASSES, data.REDUCED_DRUM_PITCH_CLASSES]
-  drums = {}
-  for classes in maps:
-    for drum, pitches_of_drum in enumerate(classes):
-      for pitch in pitches_of_drum:
-        drums.setdefault(pitch, drum)
-  return drums.get
 
 
 def read_number(data, i):
@@ -227,17 +198,17 @@ def read(path):
   """Returns the Midi of a file.
 
   Raises:
-    common.UserError: if there is none, or if it can't be read.
+    cli.UserError: if there is none, or if it can't be read.
   """
   path = os.path.expanduser(path)
   if not os.path.isfile(path):
-    raise common.UserError(f'There is no MIDI file {path}.')
+    raise cli.UserError(f'There is no MIDI file {path}.')
   with open(path, 'rb') as f:
     data = f.read()
   try:
     return parse(data)
   except DamagedError as e:
-    raise common.UserError(f'{path} {e}.') from e
+    raise cli.UserError(f'{path} {e}.') from e
 
 
 def to_bytes(midi):
@@ -260,7 +231,7 @@ def write(midi, path):
   """
   path = os.path.realpath(path)
   if os.path.exists(path) and not os.path.isfile(path):
-    raise common.UserError(f'{path} is not a file.')
+    raise cli.UserError(f'{path} is not a file.')
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
     with open(temporary, 'wb') as f:
@@ -365,37 +336,37 @@ def first_bars(path, drum_of, bars, known_only=True):
       it says nothing.
 
   Raises:
-    common.UserError: if it can't be read, is not in 4/4 or has no such drums.
+    cli.UserError: if it can't be read, is not in 4/4 or has no such drums.
   """
   midi = read(path)
   tracks = next((p for p in midi.patterns if find_hits(p)), midi.tracks)
   hits = find_hits(tracks)
   if not hits:
-    raise common.UserError(no_drums(path, midi))
+    raise cli.UserError(no_drums(path, midi))
   step = midi.ticks_per_step
   known = [hit for hit in hits if drum_of(hit.on.data[1]) is not None]
   if not known:
-    raise common.UserError(
+    raise cli.UserError(
         f'{path} has no hit of the nine drums, only of the pitches '
         f'{pitches(hits)} on MIDI channel 10.')
   # What is early for a bar's first beat belongs to that bar.
   begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
-  length = bars * STEPS_PER_BAR
+  length = bars * grid.STEPS_PER_BAR
   if not is_four_four(midi, tracks, begin, begin + length * step):
-    raise common.UserError(
+    raise cli.UserError(
         f'{path} is not in 4/4 throughout its bars {number} to '
         f'{number + bars - 1}, which are the ones that would be used.')
   inside, unknown, after = [], [], 0
   for hit in hits:
     pitch = hit.on.data[1]
     start = (hit.on.tick - begin) / step
-    if not 0 <= nearest_step(start) < length:
-      after += nearest_step(start) >= length
+    if not 0 <= grid.nearest_step(start) < length:
+      after += grid.nearest_step(start) >= length
     elif drum_of(pitch) is None and known_only:
       unknown.append(hit)
     else:
       inside.append((drum_of(pitch), start, min(127, hit.on.data[2]), pitch))
-  name = common.printable(os.path.basename(path))
+  name = disk.printable(os.path.basename(path))
   if unknown:
     print(f'{name}: {len(unknown)} of {len(unknown) + len(inside)} hits are left '
           f'out, because the pitches {pitches(unknown)} are none of the nine '

@@ -2,13 +2,9 @@
 import os
 
 import conftest
-import common
-import evaluate
+from drumloops import backend, cli, latent, loop_midi, page, sampling, sound
 import numpy as np
 import pytest
-import plots
-import render
-import sample
 
 
 def make(output_dir, run_dir, *flags, **kwargs):
@@ -69,19 +65,19 @@ def test_slerp_is_upstreams():
   omega = np.arccos(p0 @ p1 / np.linalg.norm(p0) / np.linalg.norm(p1))
   for t in (0, 0.3, 1):
     np.testing.assert_allclose(
-        evaluate.slerp(p0, p1, t),
+        latent.slerp(p0, p1, t),
         np.sin((1 - t) * omega) / np.sin(omega) * p0 +
         np.sin(t * omega) / np.sin(omega) * p1)
-  np.testing.assert_allclose(evaluate.slerp(p0, p0, 0.5), p0)
+  np.testing.assert_allclose(latent.slerp(p0, p0, 0.5), p0)
 
 
 def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
   """A loop that the converter decodes is encoded as it was."""
-  common.music_vae()
+  backend.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = common.get_config(conftest.TINY)
+  config = backend.get_config(conftest.TINY)
   converter = config.data_converter
   slices = slice_cache.load_slices(
       converter, str(dataset / 'drummer-test.tfrecord'))
@@ -92,9 +88,9 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     path = str(tmp_path / 'loop.mid')
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
-        sample.first_slice(path, config), inputs[i])
+        sampling.first_slice(path, config), inputs[i])
     drawn = np.zeros([64, 9], bool)
-    for lane, start, _ in plots.hits(sequence):
+    for lane, start, _ in loop_midi.hits(sequence):
       drawn[round(start), lane] = True
     np.testing.assert_array_equal(drawn, inputs[i, :, :9])
 
@@ -102,7 +98,6 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
 def test_tempo(trained, tmp_path):
   """The same loop, faster: in MIDI, WAV and on the page."""
   import note_seq
-  import page
   import soundfile
   starts = []
   for qpm, name in ((90, 'sample-1'), (180, 'sample-take2-1')):
@@ -131,12 +126,12 @@ def test_wrong_midi(trained, tmp_path):
   waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
   for name, sequence in (('piano', piano), ('waltz', waltz)):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
-  config = common.get_config(conftest.TINY)
+  config = backend.get_config(conftest.TINY)
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
-    with pytest.raises(common.UserError, match=word):
-      sample.first_slice(str(tmp_path / f'{name}.mid'), config)
+    with pytest.raises(cli.UserError, match=word):
+      sampling.first_slice(str(tmp_path / f'{name}.mid'), config)
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
       'valid MIDI')
@@ -166,13 +161,12 @@ def test_without_fluidsynth(trained, tmp_path):
   assert result.returncode == 0, result.stderr
   assert sorted(os.listdir(tmp_path / 'out')) == [
       'index.html', 'sample-1.mid', 'sample-1.png']
-  assert render.NO_SOUND in result.stdout
+  assert sound.NO_SOUND in result.stdout
 
 
 def test_humanized(trained, tmp_path):
   """The same pattern, with dynamics and timing, by the weights in weights/."""
   import note_seq
-  import page
   sequences = {}
   for name, flags in (('plain', []), ('human', ['--humanize'])):
     result = make(tmp_path / name, trained, '--num_outputs=1', *flags)
@@ -181,7 +175,7 @@ def test_humanized(trained, tmp_path):
         str(tmp_path / name / 'sample-1.mid'))
     [entry] = page.read_entries(tmp_path / name / 'index.html')[0]
     assert entry['humanized'] == (name == 'human')
-  plain, human = (sorted(plots.hits(sequences[name]))
+  plain, human = (sorted(loop_midi.hits(sequences[name]))
                   for name in ('plain', 'human'))
   assert [(lane, round(start)) for lane, start, _ in plain] == [
       (lane, round(start)) for lane, start, _ in human]
@@ -246,10 +240,10 @@ def test_keras_3_in_the_environment(tmp_path):
 import sys; sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
 tf.keras.Model
-import common
+from drumloops import backend, cli
 try:
-  common.music_vae()
-except common.UserError as e:
+  backend.music_vae()
+except cli.UserError as e:
   print(e)
 """
   result = conftest.run(conftest.sys.executable, '-c', code, conftest.SCRIPTS,
@@ -265,7 +259,7 @@ def test_early_hits_are_played_with_the_loop():
   for start, velocity in ((-0.03, 90), (0.47, 0), (7.99, 80)):
     sequence.notes.add(pitch=36, velocity=velocity, is_drum=True,
                        start_time=start, end_time=start + 0.1)
-  [hits] = render.deliver([render.as_loop(sequence, 60)])
+  [hits] = loop_midi.deliver([loop_midi.as_loop(sequence, 60)])
   assert [(round(start, 2), velocity) for _, start, velocity in hits] == [
       (0, 90), (3.76, 1), (63.92, 80)]
 
@@ -275,5 +269,5 @@ def test_early_hits_are_played_with_the_loop():
                                        ('groovae_4bar', 4), ('flat-mel_16bar', 16)])
 def test_loops_are_as_long_as_the_configs(name, bars):
   import note_seq
-  loop = sample.as_loop(note_seq.NoteSequence(), 100, common.get_config(name))
-  assert render.bars_of(loop) == bars
+  loop = sampling.as_loop(note_seq.NoteSequence(), 100, backend.get_config(name))
+  assert loop_midi.bars_of(loop) == bars

@@ -8,8 +8,24 @@ import json
 import os
 import re
 
-import common
-import make_tfrecord
+from drumloops import backend, checkpoint_files, cli, data_splits, disk
+
+
+def refuse_run(output_dir):
+  """Raises cli.UserError if a folder has what training goes on from.
+
+  Exporting replaces all checkpoints of its folder.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  if os.path.exists(os.path.join(output_dir, BEST_JSON)) or any(
+      name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
+      for name in tf.train.load_checkpoint(
+          checkpoints.plain(prefix)).get_variable_to_shape_map()):
+    raise cli.UserError(
+        f'{output_dir} holds checkpoints of a run, which would be replaced; name '
+        'another --output_dir, such as RUN/weights.')
+
 
 BEST_JSON = 'best.json'
 CHECKPOINT = re.compile(r'model\.ckpt-\d+')
@@ -27,9 +43,8 @@ def validation_id(examples_path=None, tfds_name=None):
   if tfds_name:
     return f'tfds {tfds_name}'
   try:
-    return slice_cache.fingerprint(slice_cache.find_files(str(
-        make_tfrecord.split_path(os.path.expanduser(examples_path),
-                                 'validation')))).hexdigest()
+    return slice_cache.fingerprint(slice_cache.find_files(
+        data_splits.split_path(examples_path, 'validation'))).hexdigest()
   except FileNotFoundError:
     return None
 
@@ -56,7 +71,7 @@ def read_best(run_dir):
 
 def write_best(run_dir, best):
   path = os.path.join(run_dir, 'best', BEST_JSON)
-  with common.replacing(path) as temporary, open(temporary, 'w') as f:
+  with disk.replacing(path) as temporary, open(temporary, 'w') as f:
     json.dump(best, f, indent=2)
 
 
@@ -93,16 +108,24 @@ def find_finished(run_dir, identity):
   Says so if there is a best one, but of other data than `identity` is.
 
   Raises:
-    common.UserError: if there is none.
+    cli.UserError: if there is none.
   """
   best = os.path.join(run_dir, 'best')
   if not os.path.isdir(best):
-    return common.find_checkpoint(run_dir)
+    return checkpoint_files.find_checkpoint(run_dir)
   # What was chosen on TFDS's split can't be told from the same data's TFRecord.
   if is_best_of_other_data(run_dir, identity) and not str(
       read_best(run_dir).get('validation_id')).startswith('tfds '):
-    newest = common.find_checkpoint(run_dir)
+    newest = checkpoint_files.find_checkpoint(run_dir)
     print(f'The best checkpoint in {best} was chosen on other data than this, '
           f'so the newest one, {newest}, is taken.')
     return newest
-  return common.find_checkpoint(checkpoint_file=best)
+  return checkpoint_files.find_checkpoint(checkpoint_file=best)
+
+
+def all_checkpoints(run_dir):
+  """Returns a run's complete checkpoints, oldest first, the best one last."""
+  backend.music_vae()
+  from magenta.models.music_vae import checkpoints
+  return [prefix for folder in ('train', 'best') for prefix in reversed(list(
+      checkpoints.all_complete(os.path.join(run_dir, folder))))]

@@ -2,10 +2,8 @@
 import os
 
 import conftest
-import common
-import feel
-import humanize
-import midi
+from drumloops import backend, humanizing, midi
+from drumloops.metrics import feel
 import note_seq
 import numpy as np
 import pytest
@@ -16,13 +14,13 @@ SMALL = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 @pytest.fixture(autouse=True)
 def magenta():
-  common.music_vae()
+  backend.music_vae()
 
 
 def test_config_is_upstreams_for_4_bars():
   """Upstream's groovae_2bar_humanize; what differs is said in drums_4bar.py."""
-  ours, two_bars = (common.get_config(name) for name in (
-      humanize.CONFIG, 'groovae_2bar_humanize'))
+  ours, two_bars = (backend.get_config(name) for name in (
+      humanizing.CONFIG, 'groovae_2bar_humanize'))
   changed = {'max_seq_len': 64, 'batch_size': 64, 'dropout_keep_prob': 0.9,
              'warmup_steps': 300, 'adam_beta2': 0.99, 'adam_epsilon': 1e-6}
   assert ours.hparams.values() == {**two_bars.hparams.values(), **changed}
@@ -42,7 +40,7 @@ def test_packed_slices_are_what_upstream_feeds(dataset):
   from magenta.models.music_vae import data
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = common.get_config(humanize.CONFIG, 'batch_size=1')._replace(
+  config = backend.get_config(humanizing.CONFIG, 'batch_size=1')._replace(
       eval_examples_path=str(dataset / 'drummer-test.tfrecord'), tfds_name=None)
   slices = slice_cache.load_slices(
       config.data_converter, config.eval_examples_path)
@@ -59,7 +57,7 @@ def test_packed_slices_are_what_upstream_feeds(dataset):
 
 def test_counts_of_gmd(groove_zip, dataset):
   from magenta.models.music_vae import slice_cache
-  converter = common.get_config(humanize.CONFIG).data_converter
+  converter = backend.get_config(humanizing.CONFIG).data_converter
   for split, count in (('-validation', 1939), ('-test', 1919)):
     assert len(slice_cache.load_slices(
         converter, str(dataset / f'drummer{split}.tfrecord'))) == count
@@ -70,7 +68,7 @@ def run_dir(dataset, tmp_path_factory):
   """A small model, trained for 30 steps."""
   run_dir = tmp_path_factory.mktemp('humanize')
   result = conftest.script(
-      'train.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', '--num_steps=30',
       f'--examples_path={dataset}/drummer.tfrecord')
   assert result.returncode == 0, result.stderr[-3000:]
@@ -80,8 +78,8 @@ def run_dir(dataset, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def humanizer(run_dir):
-  common.music_vae()
-  return humanize.load(str(run_dir), hparams=SMALL)
+  backend.music_vae()
+  return humanizing.load(str(run_dir), hparams=SMALL)
 
 
 def test_decoder_is_upstreams(humanizer, run_dir, dataset):
@@ -89,13 +87,13 @@ def test_decoder_is_upstreams(humanizer, run_dir, dataset):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = common.get_config(humanize.CONFIG, SMALL)
+  config = backend.get_config(humanizing.CONFIG, SMALL)
   slices = slice_cache.load_slices(
       config.data_converter, str(dataset / 'drummer-test.tfrecord'))[:16]
   hits = slices[..., :9] > 0
-  velocities, lateness = humanizer(hits)
+  velocities, microtiming = humanizer(hits)
   made = np.concatenate(
-      [hits, velocities * hits, -2 * lateness * hits], axis=-1).astype('f')
+      [hits, velocities * hits, -2 * microtiming * hits], axis=-1).astype('f')
   with tf.Graph().as_default(), tf.Session() as sess:
     config.model.build(config.hparams, 27, is_training=False)
     inputs, _, controls, lengths = packed_slices.unpack(
@@ -111,7 +109,7 @@ def test_decoder_is_upstreams(humanizer, run_dir, dataset):
   np.testing.assert_allclose(
       (1 / (1 + np.exp(-outputs[..., 9:18])))[hits], velocities[hits], atol=1e-5)
   np.testing.assert_allclose(
-      np.tanh(outputs[..., 18:])[hits], -2 * lateness[hits], atol=1e-5)
+      np.tanh(outputs[..., 18:])[hits], -2 * microtiming[hits], atol=1e-5)
 
 
 def on_grid(count=200, qpm=100.):
@@ -136,7 +134,7 @@ def test_file(humanizer, tmp_path):
   """Of any length; the pattern and all other notes stay."""
   source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
   note_seq.sequence_proto_to_midi_file(on_grid(), source)
-  humanize.humanize_file(source, target, humanizer)
+  humanizing.humanize_file(source, target, humanizer)
   before, after = (note_seq.midi_file_to_note_sequence(path)
                    for path in (source, target))
   def notes(sequence, is_drum):
@@ -161,8 +159,8 @@ def test_file_and_loop_get_the_same_feel(humanizer, tmp_path):
   loop = on_grid(64)
   path = str(tmp_path / 'loop.mid')
   note_seq.sequence_proto_to_midi_file(loop, path)
-  humanize.humanize_file(path, path, humanizer)
-  [played] = humanize.humanize_loops([loop], humanizer)
+  humanizing.humanize_file(path, path, humanizer)
+  [played] = humanizing.humanize_loops([loop], humanizer)
   again = note_seq.midi_file_to_note_sequence(path)
   # In a file nothing can be before the beginning.
   a, b = (sorted((n.pitch, round(n.start_time, 1), n.velocity,
@@ -233,7 +231,7 @@ def test_all_else_in_a_file_stays(humanizer, tmp_path, kind, ticks, ending):
     midi.tracks.append(mido.merge_tracks([other, drums]))
   source, target = str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
   midi.save(source)
-  humanize.humanize_file(source, target, humanizer)
+  humanizing.humanize_file(source, target, humanizer)
   before, after = events(source), events(target)
   assert before[:2] == after[:2]
   assert len(before[2]) == len(after[2]) == 64
@@ -255,8 +253,8 @@ def test_no_hit_of_gmd_is_lost(groove_zip, humanizer, tmp_path):
     names = sorted(n for n in archive.namelist() if n.endswith('.mid'))[::60]
     for name in names:
       (tmp_path / 'in.mid').write_bytes(archive.read(name))
-      humanize.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
-                             humanizer)
+      humanizing.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
+                               humanizer)
       before, after = events(tmp_path / 'in.mid'), events(tmp_path / 'out.mid')
       # The pedal's position at the tick of a hi-hat hit goes with it.
       pedal = lambda event: 'control=4 ' in event[2]
@@ -279,9 +277,9 @@ def test_tempo_changes_stay(humanizer, tmp_path):
   midi.tracks[0].insert(-1, mido.MetaMessage(
       'set_tempo', tempo=mido.bpm2tempo(50), time=4 * 480))
   midi.save(str(tmp_path / 'slower.mid'))
-  humanize.humanize_file(source, target, humanizer)
-  humanize.humanize_file(str(tmp_path / 'slower.mid'),
-                         str(tmp_path / 'slower-out.mid'), humanizer)
+  humanizing.humanize_file(source, target, humanizer)
+  humanizing.humanize_file(str(tmp_path / 'slower.mid'),
+                           str(tmp_path / 'slower-out.mid'), humanizer)
   def ticks(path):
     found = []
     for track in mido.MidiFile(path).tracks:
@@ -326,7 +324,7 @@ def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
     raise OSError(28, 'No space left on device')
   monkeypatch.setattr(midi, 'to_bytes', full)
   with pytest.raises(OSError, match='loop.mid'):
-    humanize.humanize_file(str(path), str(path), humanizer)
+    humanizing.humanize_file(str(path), str(path), humanizer)
   assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
 
 
@@ -338,10 +336,10 @@ def test_distances_and_means_of_what_is_known():
   hits = np.zeros([2, 64, 9], bool)
   hits[:, ::2, 0] = True
   velocities = np.where(np.arange(64) % 4 == 0, 100., 40.)[:, np.newaxis] * hits
-  lateness = 0.1 * hits
-  known = feel.Performances(hits, velocities, lateness,
+  microtiming = 0.1 * hits
+  known = feel.Performances(hits, velocities, microtiming,
                             np.full([2, 1, 1], 125.), ['a', 'a'])
-  same = feel.describe(known, velocities, lateness)
+  same = feel.describe(known, velocities, microtiming)
   assert same['velocity_error'] == same['timing_distance_ms'] == 0
   assert same['velocity_correlation'] == pytest.approx(1)
   assert same['bar_repetition'] == pytest.approx(1)
@@ -351,7 +349,7 @@ def test_distances_and_means_of_what_is_known():
   assert flat['velocity_error'] == flat['velocity_distance'] == 30
   assert flat['velocity_correlation'] == 0
   # The right values at the wrong hits: the distribution is right all the same.
-  swapped = feel.describe(known, (140 - velocities) * hits, lateness)
+  swapped = feel.describe(known, (140 - velocities) * hits, microtiming)
   assert swapped['velocity_distance'] == pytest.approx(0)
   assert swapped['velocity_error'] == 60
   means = feel.means(known, velocities)
@@ -361,7 +359,7 @@ def test_distances_and_means_of_what_is_known():
 
 def test_offsets_are_milliseconds_late(dataset):
   """Against the MIDI's own times, by upstream's quantizing."""
-  config = common.get_config(humanize.CONFIG)
+  config = backend.get_config(humanizing.CONFIG)
   path = str(dataset / 'drummer-test.tfrecord')
   found = feel.performances(path, config.data_converter)
   import tensorflow.compat.v1 as tf
@@ -373,14 +371,14 @@ def test_offsets_are_milliseconds_late(dataset):
   assert found.step_ms[0, 0, 0] == pytest.approx(1000 * step)
   times = [(n.start_time, n.velocity) for n in sequence.notes]
   for step_index, drum in np.argwhere(found.hits[0])[:100]:
-    start = (step_index + found.lateness[0, step_index, drum]) * step
+    start = (step_index + found.microtiming[0, step_index, drum]) * step
     assert any(abs(start - time) < 1e-4 and velocity == pytest.approx(
         found.velocities[0, step_index, drum]) for time, velocity in times)
 
 
 def test_evaluation(run_dir, dataset, tmp_path):
   result = conftest.script(
-      'evaluate.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      'evaluate.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
       '--split=test', f'--output_dir={tmp_path}')
   assert result.returncode == 0, result.stderr[-3000:]
@@ -392,13 +390,13 @@ def test_evaluation(run_dir, dataset, tmp_path):
 def test_export(run_dir, humanizer, dataset, tmp_path):
   """Without the optimizer's state, and otherwise the best checkpoint."""
   result = conftest.script(
-      'export.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      'export.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
       f'--output_dir={tmp_path}')
   assert result.returncode == 0, result.stderr[-3000:]
   hits = np.random.RandomState(0).rand(3, 64, 9) < 0.2
-  exported = humanize.load(checkpoint_file=str(tmp_path), hparams=SMALL)
-  best = humanize.load(checkpoint_file=str(run_dir / 'best'), hparams=SMALL)
+  exported = humanizing.load(checkpoint_file=str(tmp_path), hparams=SMALL)
+  best = humanizing.load(checkpoint_file=str(run_dir / 'best'), hparams=SMALL)
   for a, b in zip(exported(hits), best(hits)):
     np.testing.assert_array_equal(a, b)
   assert sorted(p.suffix for p in tmp_path.glob('model.ckpt-30.*')) == [
@@ -407,14 +405,14 @@ def test_export(run_dir, humanizer, dataset, tmp_path):
 
 def test_evaluation_without_data(run_dir, tmp_path):
   conftest.check_sentence(conftest.script(
-      'evaluate.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      'evaluate.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={tmp_path}/x.tfrecord'),
                           'x.tfrecord')
 
 
 def test_eval_mode(run_dir, dataset):
   result = conftest.script(
-      'train.py', f'--config={humanize.CONFIG}', f'--hparams={SMALL}',
+      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', '--mode=eval',
       f'--examples_path={dataset}/drummer-validation.tfrecord')
   assert result.returncode == 0, result.stderr[-3000:]

@@ -5,17 +5,10 @@ what the drummer did. What is measured are the MIDI files that sample.py
 --humanize writes. evaluate.py prints this for configs that humanize.
 """
 import collections
-import copy
 import os
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import common
-import humanize
-import make_tfrecord
-import midi
-import plots
-import render
+from drumloops import cli, data_splits, grid, humanizing, loop_midi, midi, plots
+from drumloops.metrics import reports
 import numpy as np
 
 COLUMNS = {
@@ -35,13 +28,11 @@ REAL = 'the drummers themselves'
 FLAT = 'baseline: flat and on the grid'
 MEAN = 'baseline: mean of drum and step'
 HUMANIZED = 'humanized'
-
-
 # Slices of performances. hits: bool, [slices, 64, 9]. velocities: 1 to 127
-# where a drum plays. lateness: in steps. step_ms: a step's milliseconds,
+# where a drum plays. microtiming: in steps. step_ms: a step's milliseconds,
 # [slices, 1, 1].
 Performances = collections.namedtuple(
-    'Performances', 'hits velocities lateness step_ms names')
+    'Performances', 'hits velocities microtiming step_ms names')
 
 
 def performances(examples_path, converter):
@@ -50,16 +41,17 @@ def performances(examples_path, converter):
   In slices that do not overlap, so that each hit counts once.
 
   Raises:
-    common.UserError: if there are none.
+    cli.UserError: if there are none.
   """
   if not os.path.isfile(examples_path):
-    raise common.UserError(f'There is no {examples_path}; make it with '
-                           'scripts/make_tfrecord.py, or name another.')
+    raise cli.UserError(f'There is no {examples_path}; make it with '
+                        'scripts/make_tfrecord.py, or name another.')
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  converter = copy.copy(converter)
-  converter._hop_size = converter._split_bars * converter._steps_per_bar
+  from magenta.models.music_vae import upstream
+  converter = upstream.changed(converter, hop_size=upstream.slice_bars(
+      converter) * upstream.steps_per_bar(converter))
   slices, step_ms, names = [], [], []
   for record in tf.python_io.tf_record_iterator(examples_path):
     sequence = note_seq.NoteSequence.FromString(record)
@@ -68,7 +60,7 @@ def performances(examples_path, converter):
     step_ms += [60_000 / sequence.tempos[0].qpm / 4] * len(found)
     names += [sequence.filename] * len(found)
   if not names:
-    raise common.UserError(
+    raise cli.UserError(
         f'There is no 4-bar slice of drums in {examples_path}.')
   hits, velocities, offsets = np.split(np.concatenate(slices), 3, axis=-1)
   # GrooveConverter's offsets are from -1 to 1 and positive for early hits.
@@ -81,17 +73,17 @@ def means(train, values):
 
   Where the drum never plays in `train`, its mean over all steps.
   """
-  by_step = [part.reshape(-1, render.BARS, midi.STEPS_PER_BAR, humanize.DRUMS)
+  by_step = [part.reshape(-1, grid.BARS, grid.STEPS_PER_BAR, grid.DRUMS)
              for part in (values * train.hits, train.hits)]
   total, count = (part.sum(axis=(0, 1)) for part in by_step)
   overall = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
   mean = np.where(count > 0, total / np.maximum(count, 1), overall)
-  return np.tile(mean, [render.BARS, 1])
+  return np.tile(mean, [grid.BARS, 1])
 
 
 def repetition(hits, velocities):
   """Returns the correlation of velocities with those a bar before."""
-  shape = [-1, render.BARS, midi.STEPS_PER_BAR, humanize.DRUMS]
+  shape = [-1, grid.BARS, grid.STEPS_PER_BAR, grid.DRUMS]
   hits, velocities = hits.reshape(shape), velocities.reshape(shape)
   both = hits[:, 1:] & hits[:, :-1]
   return correlation(velocities[:, 1:][both], velocities[:, :-1][both])
@@ -113,15 +105,16 @@ def distances(real, values, hits):
   from scipy import stats
   return [stats.wasserstein_distance(
       real[..., d][hits[..., d]], values[..., d][hits[..., d]])
-          if hits[..., d].any() else 0. for d in range(humanize.DRUMS)]
+          if hits[..., d].any() else 0. for d in range(grid.DRUMS)]
 
 
-def describe(reference, velocities, lateness):
+def describe(reference, velocities, microtiming):
   """Returns COLUMNS' numbers, and the distances of each drum."""
   hits = reference.hits
-  velocities, lateness = (np.broadcast_to(x, hits.shape)
-                          for x in (velocities, lateness))
-  ms, real_ms = lateness * reference.step_ms, reference.lateness * reference.step_ms
+  velocities, microtiming = (np.broadcast_to(x, hits.shape)
+                          for x in (velocities, microtiming))
+  ms, real_ms = (x * reference.step_ms
+                 for x in (microtiming, reference.microtiming))
   timing, velocity = (distances(*pair, hits) for pair in (
       (real_ms, ms), (reference.velocities, velocities)))
   weights = hits.sum(axis=(0, 1)) / hits.sum()
@@ -137,38 +130,38 @@ def describe(reference, velocities, lateness):
       'drums': {name: {'hits': int(n), 'timing_distance_ms': float(t),
                        'velocity_distance': float(v)}
                 for name, n, t, v in zip(
-                    plots.LANES, hits.sum(axis=(0, 1)), timing, velocity)}}
+                    grid.DRUM_CLASSES, hits.sum(axis=(0, 1)), timing, velocity)}}
 
 
 def deliver(humanizer, reference):
   """Humanizes slices as sample.py does, and reads the files it would write.
 
   Args:
-    humanizer: A humanize.Humanizer.
+    humanizer: A humanizing.Humanizer.
     reference: Performances, of which only the hits and the tempo are used.
 
   Returns:
-    velocities, 1 to 127, and lateness, in steps, of each hit: two of
+    velocities, 1 to 127, and microtiming, in steps, of each hit: two of
     [slices, 64, 9].
 
   Raises:
-    common.UserError: if a file has another pattern.
+    cli.UserError: if a file has another pattern.
   """
   flat = [as_sequence(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
           for hits in reference.hits]
-  loops = [render.as_loop(sequence, 15_000 / step_ms)
+  loops = [loop_midi.as_loop(sequence, 15_000 / step_ms)
            for sequence, step_ms in zip(
-               humanize.humanize_loops(flat, humanizer),
+               humanizing.humanize_loops(flat, humanizer),
                reference.step_ms.ravel())]
-  velocities, lateness = np.zeros((2,) + reference.hits.shape)
-  for i, hits in enumerate(render.deliver(loops)):
+  velocities, microtiming = np.zeros((2,) + reference.hits.shape)
+  for i, hits in enumerate(loop_midi.deliver(loops)):
     for pitch, start, velocity in hits:
-      cell = i, midi.nearest_step(start), plots.lane_of_pitch(pitch)
-      velocities[cell], lateness[cell] = velocity, start - cell[1]
+      cell = i, grid.nearest_step(start), grid.class_of_pitch(pitch)
+      velocities[cell], microtiming[cell] = velocity, start - cell[1]
   if not np.array_equal(velocities > 0, reference.hits):
-    raise common.UserError('The written loops have other patterns than the '
-                           'performances; this is a fault of humanize.py.')
-  return velocities, lateness
+    raise cli.UserError('The written loops have other patterns than the '
+                        'performances; this is a fault of humanize.py.')
+  return velocities, microtiming
 
 
 def compare(delivered, train, reference):
@@ -181,10 +174,10 @@ def compare(delivered, train, reference):
   """
   average = train.velocities[train.hits].mean(dtype=float)
   return {
-      REAL: describe(reference, reference.velocities, reference.lateness),
+      REAL: describe(reference, reference.velocities, reference.microtiming),
       FLAT: describe(reference, average, 0.),
       MEAN: describe(reference, means(train, train.velocities),
-                     means(train, train.lateness)),
+                     means(train, train.microtiming)),
       HUMANIZED: describe(reference, *delivered)}
 
 
@@ -193,13 +186,13 @@ def report(result):
   lines = [f'{result["checkpoint"]}: {result["hits"]} hits in '
            f'{result["slices"]} slices of the {result["split"]} split, quantized '
            'and flattened, then given velocity and timing.', '']
-  lines += common.table(result['feel'], tuple(COLUMNS)) + ['']
+  lines += reports.table(result['feel'], tuple(COLUMNS)) + ['']
   lines += [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
   for column in ('velocity_distance', 'timing_distance_ms'):
     lines += ['', f'{column} of each drum:', '']
-    lines += common.table({
+    lines += reports.table({
         name: {drum: values[column] for drum, values in row['drums'].items()}
-        for name, row in result['feel'].items() if name != REAL}, plots.LANES)
+        for name, row in result['feel'].items() if name != REAL}, grid.DRUM_CLASSES)
   return '\n'.join(lines)
 
 
@@ -208,24 +201,24 @@ def ghost_slice(reference):
 
   The one with the widest spread of velocities, of those with a snare hit a beat.
   """
-  hits = reference.hits[..., plots.LANES.index('snare')]
-  velocities = reference.velocities[..., plots.LANES.index('snare')]
+  hits = reference.hits[..., grid.DRUM_CLASSES.index('snare')]
+  velocities = reference.velocities[..., grid.DRUM_CLASSES.index('snare')]
   count = hits.sum(axis=1)
   mean = (velocities * hits).sum(axis=1) / np.maximum(count, 1)
   spread = (hits * (velocities - mean[:, np.newaxis]) ** 2).sum(axis=1)
   return int(np.argmax(np.where(
-      count >= 4 * render.BARS, spread / np.maximum(count, 1), 0)))
+      count >= 4 * grid.BARS, spread / np.maximum(count, 1), 0)))
 
 
-def as_sequence(hits, velocities, lateness):
+def as_sequence(hits, velocities, microtiming):
   """Returns a NoteSequence of one slice: three of [64, 9]."""
   import note_seq
   from magenta.models.music_vae import data
   sequence = note_seq.NoteSequence()
-  sequence.tempos.add(qpm=render.DEFAULT_QPM)
-  step_seconds = 60 / render.DEFAULT_QPM / 4
+  sequence.tempos.add(qpm=midi.DEFAULT_QPM)
+  step_seconds = 60 / midi.DEFAULT_QPM / 4
   for step, drum in zip(*np.nonzero(hits)):
-    start = (step + lateness[step, drum]) * step_seconds
+    start = (step + microtiming[step, drum]) * step_seconds
     sequence.notes.add(
         pitch=data.ROLAND_DRUM_PITCH_CLASSES[drum][0], is_drum=True,
         instrument=9, velocity=int(round(velocities[step, drum])),
@@ -233,7 +226,7 @@ def as_sequence(hits, velocities, lateness):
   return sequence
 
 
-def plot(train, reference, velocities, lateness):
+def plot(train, reference, velocities, microtiming):
   """Returns a figure: distributions, and a slice played in three ways."""
   from matplotlib.figure import Figure
   figure = Figure(figsize=(plots.WIDTH, 10), layout='constrained')
@@ -241,13 +234,13 @@ def plot(train, reference, velocities, lateness):
   axes = top.subplots(1, 4)
   hits = reference.hits
   for i, drum in enumerate(('snare', 'closed hi-hat')):
-    d = plots.LANES.index(drum)
+    d = grid.DRUM_CLASSES.index(drum)
     mask = hits[..., d]
     for axis, unit, bins, real, ours, mean in (
         (axes[2 * i], 'velocity', np.arange(0, 129, 8), reference.velocities,
          velocities, means(train, train.velocities)),
         (axes[2 * i + 1], 'steps late', np.linspace(-0.5, 0.5, 26),
-         reference.lateness, lateness, means(train, train.lateness))):
+         reference.microtiming, microtiming, means(train, train.microtiming))):
       mean = np.broadcast_to(mean, hits.shape)
       for values, colour, style, label in (
           (real, 'black', '-', 'drummers'), (ours, plots.BLUE, '-', 'humanized'),
@@ -266,10 +259,10 @@ def plot(train, reference, velocities, lateness):
       bottom.subplots(3, 1),
       (f'As the drummer played it ({os.path.basename(reference.names[i])})',
        'Quantized and flattened: all that the model is told', 'Humanized'),
-      ((reference.velocities[i], reference.lateness[i]),
+      ((reference.velocities[i], reference.microtiming[i]),
        (np.full(hits.shape[1:], average), np.zeros(hits.shape[1:])),
-       (velocities[i], lateness[i]))):
-    plots.drum_grid(axis, plots.hits(as_sequence(hits[i], *how)), title=title)
+       (velocities[i], microtiming[i]))):
+    plots.drum_grid(axis, loop_midi.hits(as_sequence(hits[i], *how)), title=title)
   return figure
 
 
@@ -283,9 +276,9 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     split: The split with which to compare.
     output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
   """
-  humanizer = humanize.Humanizer(config, checkpoint)
+  humanizer = humanizing.Humanizer(config, checkpoint)
   train, reference = (performances(
-      str(make_tfrecord.split_path(examples_path, s)), config.data_converter)
+      data_splits.split_path(examples_path, s), config.data_converter)
                       for s in ('train', split))
   delivered = deliver(humanizer, reference)
   result = {'checkpoint': checkpoint, 'split': split,
@@ -293,6 +286,6 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
             'feel': compare(delivered, train, reference)}
   print(report(result))
   if output_dir:
-    common.write_evaluation(output_dir, result, {'evaluation.png': plot(
+    reports.write_evaluation(output_dir, result, {'evaluation.png': plot(
         train, reference, *delivered)})
   return result

@@ -14,8 +14,7 @@ import sys
 import threading
 import time
 
-import common
-import runs
+from drumloops import cli, runs
 from tqdm.auto import tqdm
 
 RETRY_SECONDS = 60  # After a failure.
@@ -122,15 +121,15 @@ class Backup:
       is removed only once a newer one is whole, so meanwhile it may be more.
 
   Raises:
-    common.UserError: if both are the same folder.
+    cli.UserError: if both are the same folder.
   """
 
   def __init__(self, run_dir, backup_dir, max_megabytes=4000):
     self._run = os.path.abspath(os.path.expanduser(run_dir))
     self._dir = os.path.abspath(os.path.expanduser(backup_dir))
     if os.path.realpath(self._run) == os.path.realpath(self._dir):
-      raise common.UserError('--backup_dir must be another folder than '
-                             '--run_dir, such as one on Google Drive.')
+      raise cli.UserError('--backup_dir must be another folder than '
+                          '--run_dir, such as one on Google Drive.')
     self._limit = max_megabytes * 10**6
     self._seen = False  # Whether backup_dir was ever there.
     self._broken = set()  # Checkpoints there that can't be restored.
@@ -202,7 +201,7 @@ class Backup:
     """Says something of this kind, once."""
     if kind not in self._said and not self._over:
       self._said.add(kind)
-      tqdm.write(common.words(text), file=sys.stderr)
+      tqdm.write(cli.words(text), file=sys.stderr)
 
   # All below is done by the thread.
 
@@ -407,43 +406,63 @@ class Backup:
     names = self._local_names()
     if not names:
       return True
-    newest = names[-1]
-    there = self._usable(train)
-    if there and step_of(there[-1]) > step_of(newest):
-      self._tell('ahead', f'{self._dir} has a run at step {step_of(there[-1])} '
-                 f'and this one is at step {step_of(newest)}, so nothing is '
-                 'copied before it is as far. Run this again to continue from '
-                 'there, or name another --backup_dir.')
-      return False
-    best_json = read(local_best, runs.BEST_JSON)
+    newest, best_json = names[-1], read(local_best, runs.BEST_JSON)
     name = best_name(best_json)
     size = sum(sizes(local, newest).values())
     best_size = sum(sizes(local_best, name).values()) if name else 0
-    if size + best_size > self._limit:
-      self._tell('large', f'The newest and the best checkpoint have '
-                 f'{(size + best_size) / 1e6:.1f} megabytes, so nothing is '
-                 f'copied to {self._dir}; give a larger --backup_megabytes.')
+    if self._is_ahead(train, newest) or self._is_too_large(size + best_size):
       return False
-
-    if newest in self._broken or not is_same(local, train, newest):
-      self._make_room(train, size)
-      if not self._copy_checkpoint(local, newest, train):
-        return False  # Training has removed it, and will ask for a newer one.
-      self._broken.discard(newest)
+    if not self._copy_newest(local, newest, size, train):
+      return False
     self._copied = newest
     self._keep(train, [n for n in self._usable(train) if n in names])
-
-    if name:
-      if not is_same(local_best, best, name):
-        self._make_room(train, best_size)
-        if not self._copy_checkpoint(local_best, name, best):
-          return False
-      self._put(best_json, os.path.join(best, runs.BEST_JSON))
-      self._keep(best, [name])
-
+    if name and not self._copy_best(local_best, name, best_json, best_size, best):
+      return False
     for file in list_events(local):
       self._copy_events(os.path.join(local, file), os.path.join(train, file))
-    self._make_room(train, 0)
+    self._make_room(0)
+    return True
+
+  def _is_ahead(self, train, newest):
+    """Whether the backup has more than this run, which then is not copied."""
+    there = self._usable(train)
+    if not there or step_of(there[-1]) <= step_of(newest):
+      return False
+    self._tell('ahead', f'{self._dir} has a run at step {step_of(there[-1])} '
+               f'and this one is at step {step_of(newest)}, so nothing is '
+               'copied before it is as far. Run this again to continue from '
+               'there, or name another --backup_dir.')
+    return True
+
+  def _is_too_large(self, size):
+    """Whether the newest and the best checkpoint may not be copied at all."""
+    if size <= self._limit:
+      return False
+    self._tell('large', f'The newest and the best checkpoint have '
+               f'{size / 1e6:.1f} megabytes, so nothing is copied to '
+               f'{self._dir}; give a larger --backup_megabytes.')
+    return True
+
+  def _copy_newest(self, local, newest, size, train):
+    """Returns whether the newest checkpoint is there now.
+
+    If not, training has removed it, and will ask for a newer one.
+    """
+    if newest in self._broken or not is_same(local, train, newest):
+      self._make_room(size)
+      if not self._copy_checkpoint(local, newest, train):
+        return False
+      self._broken.discard(newest)
+    return True
+
+  def _copy_best(self, local, name, best_json, size, best):
+    """The same of the best checkpoint, and of what is said of it."""
+    if not is_same(local, best, name):
+      self._make_room(size)
+      if not self._copy_checkpoint(local, name, best):
+        return False
+    self._put(best_json, os.path.join(best, runs.BEST_JSON))
+    self._keep(best, [name])
     return True
 
   def _copy_events(self, source, target):
@@ -452,7 +471,7 @@ class Backup:
     old = os.path.getsize(target) if os.path.exists(target) else 0
     if size == old:
       return
-    if not self._make_room(os.path.dirname(target), size - old):
+    if not self._make_room(size - old):
       self._tell('events', f'The summaries are not copied to {self._dir}, '
                  'because they would be more than --backup_megabytes.')
       return
@@ -475,11 +494,12 @@ class Backup:
         for file in reversed(files):
           remove(os.path.join(folder, file))
 
-  def _make_room(self, train, size):
+  def _make_room(self, size):
     """Removes old checkpoints, never the newest, until `size` more bytes fit.
 
     Returns whether they do.
     """
+    train = os.path.join(self._dir, 'train')
     while True:
       used = sum(os.path.getsize(os.path.join(self._dir, part, file))
                  for part in ('train', 'best')

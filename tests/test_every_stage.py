@@ -5,15 +5,13 @@ sizes are one structure, of which the first is tried.
 """
 import random
 
-import common
-import evaluate
+from drumloops import (
+    backend, checkpoint_files, cli, latent, sampling, sound, training)
+from drumloops.metrics import evaluation
 import export
 import note_seq
 import oracle
 import pytest
-import render
-import sample
-import train
 
 STAGES = ('train', 'resume', 'sample', 'interpolate', 'reconstruct', 'evaluate',
           'export')
@@ -47,7 +45,7 @@ def exceptions(name):
 def structures():
   """Returns a config of each structure, by name."""
   found = {}
-  for name, config in common.music_vae().CONFIG_MAP.items():
+  for name, config in backend.music_vae().CONFIG_MAP.items():
     converter, model = config.data_converter, config.model
     settings = {k: str(v) for k, v in vars(converter).items()
                 if isinstance(v, (int, float, str, list, tuple, type(None)))}
@@ -63,7 +61,7 @@ def structures():
 def songs(tmp_path_factory):
   """A folder of songs for melody, bass and drums, as MIDI and TFRecords."""
   import tensorflow as tf
-  common.music_vae()
+  backend.music_vae()
   rng = random.Random(0)
   folder = tmp_path_factory.mktemp('songs')
   for split, count in (('', 6), ('-validation', 4), ('-test', 4)):
@@ -96,7 +94,7 @@ def outcome(stage):
   try:
     stage()
   except Exception as e:
-    text = common.sentence(e)
+    text = cli.sentence(e)
     if text is None:
       raise
     return text
@@ -106,7 +104,7 @@ def outcome(stage):
 @pytest.mark.parametrize('name', structures())
 def test_stages(name, songs, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # Paths are relative.
-  known = common.get_config
+  known = backend.get_config
   def small(name, hparams=''):
     config = known(name, hparams)
     oracle.make_narrow(config)
@@ -115,22 +113,23 @@ def test_stages(name, songs, tmp_path, monkeypatch):
       config.data_converter._slice_bars = 2
     config.hparams.batch_size = 4
     return config
-  monkeypatch.setattr(common, 'get_config', small)
+  monkeypatch.setattr(backend, 'get_config', small)
   def silent(*_):  # Sound is tested elsewhere.
     raise ImportError
-  monkeypatch.setattr(render, 'write_wav', silent)
+  monkeypatch.setattr(sound, 'write_wav', silent)
   for module, constant, value in (
-      (evaluate, 'SAMPLES', 8), (evaluate, 'PAIRS', 2), (evaluate, 'POINTS', 3),
-      (export, 'CALIBRATION_LOOPS', 64)):
+      (evaluation, 'SAMPLES', 8), (evaluation, 'PAIRS', 2),
+      (evaluation, 'POINTS', 3),
+      (latent, 'CALIBRATION_LOOPS', 64)):
     monkeypatch.setattr(module, constant, value)
   examples = str(songs / 'songs.tfrecord')
   def trained(steps):
     config = small(name)
-    train.train(config._replace(
-        train_examples_path=train.readable(config, examples), tfds_name=None),
-                'run', steps)
+    training.train(config._replace(
+        train_examples_path=training.readable(config, examples), tfds_name=None),
+                   'run', steps)
   def sampled(mode):
-    return sample.sample(
+    return sampling.sample(
         name, 'run', mode=mode, temperature=1.,
         num_outputs=2 if mode == 'interpolate' else 1,
         input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
@@ -138,8 +137,9 @@ def test_stages(name, songs, tmp_path, monkeypatch):
   found = dict(zip(STAGES, map(outcome, (
       lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),
       lambda: sampled('interpolate'), lambda: sampled('reconstruct'),
-      lambda: evaluate.evaluate(
-          small(name), common.find_checkpoint('run'), examples, split='test'),
+      lambda: evaluation.evaluate(
+          small(name), checkpoint_files.find_checkpoint('run'), examples,
+          split='test'),
       lambda: export.export(small(name), 'run', examples, 'weights')))))
   expected = exceptions(name)
   for stage, result in found.items():

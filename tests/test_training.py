@@ -122,12 +122,11 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
   every_step.write_text(
       'import sys\nsys.path.insert(0, %r)\n'
-      'import train\n'
-      'train.Validation = None\n'
-      'train.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
-  # train.py run as a script is another module than `train`, so run it as one.
-  code = ('import sitecustomize, train, common; '
-          'common.run(train.main, train.define_flags)')
+      'from drumloops import training\n'
+      'training.Validation = None\n'
+      'training.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
+  code = ('import sitecustomize, train; from drumloops import cli; '
+          'cli.run(train.main, train.define_flags)')
   steps = [12]
   for delay in (0.0, 0.013, 0.027):
     process = subprocess.Popen(
@@ -206,18 +205,19 @@ def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
 # among the slices of the whole performances in the TFRecord.
 TFDS_CLIPS = '''
 import sys; sys.path.insert(0, sys.argv[1])
-import common; common.music_vae()
+
+from drumloops import backend; backend.music_vae()
+from magenta.models.music_vae import groove_tfds
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
-from magenta.models.music_vae import groove_tfds
 tfds = groove_tfds.tfds
 builder = tfds.builder(sys.argv[2])
 builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(
         manual_dir=sys.argv[3], max_examples_per_split=100))
 clips = list(tfds.as_numpy(builder.as_dataset(split='train')))
-converter = common.get_config('groovae_4bar').data_converter
+converter = backend.get_config('groovae_4bar').data_converter
 ids = {clip['id'].decode().split(':')[0] for clip in clips}
 ours = {}
 for record in tf.python_io.tf_record_iterator(sys.argv[4] + '/drummer.tfrecord'):
@@ -333,8 +333,8 @@ def test_checkpoint_of_another_config(trained, tmp_path):
 
 def test_fine_tuning_begins_with_the_weights(trained, dataset, tmp_path):
   """Every weight is the other run's, the optimizer and the step are new."""
-  import common
-  common.music_vae()
+  from drumloops import backend
+  backend.music_vae()
   import tensorflow.compat.v1 as tf
   weights = trained / 'best'  # Has no optimizer's state.
   for init_from in (weights, trained / 'train' / 'model.ckpt-12'):
@@ -392,8 +392,8 @@ def test_a_best_checkpoint_of_other_data_is_set_aside(trained, dataset, tmp_path
 
 
 def test_a_pattern_leaves_other_splits_out(dataset, tmp_path, capfd):
-  import common
-  common.music_vae()
+  from drumloops import backend
+  backend.music_vae()
   from magenta.models.music_vae import slice_cache
   for split in ('', '-validation', '-test'):
     shutil.copy(dataset / f'drummer{split}.tfrecord', tmp_path)
@@ -438,12 +438,12 @@ def test_home_folder(trained, dataset, tmp_path):
 
 def test_own_files_train_the_humanizer(tmp_path, dataset):
   """Cowbells, claps and a bass are left out, as DrumsConverter leaves them out."""
-  import common
-  common.music_vae()
+  from drumloops import backend
+  backend.music_vae()
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  converter = common.get_config('groovae_4bar_humanize').data_converter
+  converter = backend.get_config('groovae_4bar_humanize').data_converter
   record = next(tf.python_io.tf_record_iterator(
       str(dataset / 'drummer-test.tfrecord')))
   plain = note_seq.NoteSequence.FromString(record)

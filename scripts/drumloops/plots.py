@@ -3,13 +3,9 @@ import functools
 import glob
 import os
 
-import common
-import midi
+from drumloops import disk, grid, loop_midi
 import numpy as np
-import render
 
-LANES = ('kick', 'snare', 'closed hi-hat', 'open hi-hat', 'low tom', 'mid tom',
-         'high tom', 'crash', 'ride')
 # The Okabe-Ito palette, which colour-blind eyes can tell apart.
 BLUE, ORANGE = '#0072b2', '#d55e00'
 COLOURS = (BLUE, '#e69f00', '#009e73', '#cc79a7', '#56b4e9', ORANGE, '#f0e442')
@@ -22,37 +18,7 @@ OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
 
 
-@functools.cache
-def lane_of_pitch(pitch):
-  """Returns the index in LANES of a pitch of decoded loops, None if it is none.
-
-  A config decodes each drum to one pitch, of the Roland TD-11's map or of
-  General MIDI's. They differ in the toms, but none of these pitches is another
-  drum in the other. In users' files there are more pitches: see `midi.drum_map`.
-  """
-  from magenta.models.music_vae import data
-  for classes in (data.ROLAND_DRUM_PITCH_CLASSES,
-                  data.REDUCED_DRUM_PITCH_CLASSES):
-    for lane, pitches in enumerate(classes):
-      if pitch == pitches[0]:
-        return lane
-  return None
-
-
-def hits(sequence):
-  """Returns a decoded NoteSequence's drum hits: [(lane, start in steps, velocity)].
-
-  Starts are at sixteenths of the sequence's tempo, not rounded; velocities from
-  1 to 127. What is none of LANES is left out.
-  """
-  qpm = sequence.tempos[0].qpm if sequence.tempos else render.DEFAULT_QPM
-  found = [(lane_of_pitch(note.pitch),
-            note.start_time * qpm / 60 * midi.STEPS_PER_QUARTER,
-            note.velocity) for note in sequence.notes if note.is_drum]
-  return [hit for hit in found if hit[0] is not None]
-
-
-def drum_grid(axis, found, bars=render.BARS, title='', labels=True):
+def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
   """Draws hits on 16 steps a bar.
 
   The darker, the louder. Hits that were not played on their step have a line
@@ -65,10 +31,10 @@ def drum_grid(axis, found, bars=render.BARS, title='', labels=True):
     title: Above the grid.
     labels: Whether to say what rows and bars are.
   """
-  steps = bars * midi.STEPS_PER_BAR
+  steps = bars * grid.STEPS_PER_BAR
   is_human = False
   for lane, start, velocity in found:
-    step = midi.nearest_step(start)
+    step = grid.nearest_step(start)
     if step >= steps:
       continue
     axis.bar(step, 0.76, 0.86, lane - 0.38, align='edge', color=BLUE,
@@ -77,15 +43,15 @@ def drum_grid(axis, found, bars=render.BARS, title='', labels=True):
       is_human = True
       axis.plot([start, start], [lane - 0.42, lane + 0.42], color=ORANGE,
                 linewidth=1.6, solid_capstyle='butt', zorder=3)
-  for step in range(0, steps + 1, midi.STEPS_PER_QUARTER):
-    is_bar = step % midi.STEPS_PER_BAR == 0
+  for step in range(0, steps + 1, grid.STEPS_PER_QUARTER):
+    is_bar = step % grid.STEPS_PER_BAR == 0
     axis.axvline(step, color='black' if is_bar else GREY,
                  linewidth=1.2 if is_bar else 0.6, zorder=0)
   axis.set_xlim(-0.5, steps)  # What comes before the beat is seen too.
-  axis.set_ylim(-0.6, len(LANES) - 0.4)
-  axis.set_yticks(range(len(LANES)), LANES if labels else [''] * len(LANES),
-                  fontsize=8)
-  axis.set_xticks([b * midi.STEPS_PER_BAR for b in range(bars)],
+  axis.set_ylim(-0.6, len(grid.DRUM_CLASSES) - 0.4)
+  axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES if labels else
+                  [''] * grid.DRUMS, fontsize=8)
+  axis.set_xticks([b * grid.STEPS_PER_BAR for b in range(bars)],
                   [f'bar {b + 1}' if labels else '' for b in range(bars)],
                   fontsize=8, ha='left')
   axis.tick_params(length=0)
@@ -119,7 +85,7 @@ def set_text(put, text, **options):
   are drawn in another.
   """
   from matplotlib import font_manager
-  text = common.printable(text)
+  text = disk.printable(text)
   own = font_manager.get_font(font_manager.findfont(OWN_FONT))
   missing = frozenset(c for c in text if not own.get_char_index(ord(c)))
   family = [OWN_FONT]
@@ -146,9 +112,9 @@ def plot_interpolation(loops, first, last):
   """Returns a figure of all loops of an interpolation, one under the other."""
   figure, axes = figure_of(len(loops), size=(WIDTH, 0.6 + 1.5 * len(loops)))
   for i, (axis, loop) in enumerate(zip(axes[:, 0], loops)):
-    drum_grid(axis, hits(loop), render.bars_of(loop), labels=False)
+    drum_grid(axis, loop_midi.hits(loop), loop_midi.bars_of(loop), labels=False)
     share = i / max(1, len(loops) - 1)
-    axis.set_yticks(range(len(LANES)), LANES, fontsize=7)
+    axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES, fontsize=7)
     axis.set_ylabel(f'{share:.0%}', rotation=0, ha='right', va='center',
                     fontsize=10)
   set_title(axes[0, 0], f'From {first} (0%) ...', fontsize=10, loc='left')

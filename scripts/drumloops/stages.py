@@ -13,14 +13,15 @@ import subprocess
 import sys
 import time
 
-import common
+import drumloops
+from drumloops import cli
 
 # One press of a button can send several signals; later ones are another press.
 PRESS_SECONDS = 3
 STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
-class Stopped(common.UserError):
+class Stopped(cli.UserError):
   """A stage was stopped by hand; what it had finished is kept."""
 
 
@@ -37,17 +38,17 @@ def run(*command, **flags):
 
   Raises:
     Stopped: if it was stopped.
-    common.UserError: if it failed; it has said why.
+    cli.UserError: if it failed; it has said why.
   """
   script, *arguments = command
   if script.endswith('.py'):
-    command = (str(common.ROOT / 'scripts' / script), *arguments)
+    command = (str(drumloops.ROOT / 'scripts' / script), *arguments)
   process = subprocess.Popen(
       [sys.executable, *command, *(f'--{name}={value}' for name, value in
                                    flags.items() if value not in (None, ''))],
-      cwd=common.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+      cwd=drumloops.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT, start_new_session=True,
-      env={**os.environ, 'PYTHONUNBUFFERED': '1', common.IN_NOTEBOOK: '1'})
+      env={**os.environ, 'PYTHONUNBUFFERED': '1', cli.IN_NOTEBOOK: '1'})
   decoder = codecs.getincrementaldecoder('utf-8')('replace')
   pressed = status = None
   while status is None:
@@ -67,11 +68,11 @@ def run(*command, **flags):
   if status in STOPPED or pressed and not status:
     raise Stopped('Stopped; run this cell again to go on.')
   if status:
-    raise common.UserError('This cell did not get through: what it said last is '
-                           'why.' if status > 0 else
-                           f'This cell was killed by signal {-status}'
-                           + (', most likely for want of memory.'
-                              if status == -signal.SIGKILL else '.'))
+    raise cli.UserError('This cell did not get through: what it said last is '
+                        'why.' if status > 0 else
+                        f'This cell was killed by signal {-status}'
+                        + (', most likely for want of memory.'
+                           if status == -signal.SIGKILL else '.'))
 
 
 class Watched:

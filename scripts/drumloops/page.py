@@ -17,10 +17,7 @@ import os
 import re
 import urllib.parse
 
-import common
-import midi
-import plots
-import render
+from drumloops import cli, disk, grid, loop_midi, plots, sound
 from tqdm.auto import tqdm
 
 PAGE = 'index.html'
@@ -31,7 +28,6 @@ DPI = 100
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
-
 CSS = '''
 :root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
@@ -55,7 +51,6 @@ a { padding: 0.25rem 0.5rem; }
 kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.3rem; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 '''
-
 SCRIPT = '''
 const loops = [...document.querySelectorAll('.loop')];
 let context = null;  // Made at the first key or click, as browsers demand.
@@ -158,26 +153,26 @@ def write_loops(loops, output_dir, name, facts, soundfont=None):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
-    loops: What `render.as_loop` returned.
+    loops: What `loop_midi.as_loop` returned.
     output_dir: Folder, made if need be.
     name: What the files' names begin with; if other loops are called so, the
       name is NAME-take2 or the like.
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
-    soundfont: Of `render.find_soundfont`.
+    soundfont: Of `sound.find_soundfont`.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
     FluidSynth), 'page': path}.
   """
   os.makedirs(output_dir, exist_ok=True)
-  files = [render.midi_bytes(loop) for loop in loops]
-  facts = {**facts, 'soundfont': os.path.basename(render.find_soundfont(soundfont))}
+  files = [loop_midi.midi_bytes(loop) for loop in loops]
+  facts = {**facts, 'soundfont': os.path.basename(sound.find_soundfont(soundfont))}
   with alone(output_dir):  # The files with the MIDI keep the name for us.
     name = free_name(output_dir, name, files, facts['soundfont'])
     bases = [os.path.join(output_dir, f'{name}-{i + 1}')
              for i in range(len(files))]
     for base, file in zip(bases, files):
-      with common.replacing(base + '.mid') as path, open(path, 'wb') as f:
+      with disk.replacing(base + '.mid') as path, open(path, 'wb') as f:
         f.write(file)
   paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
            'picture': [], 'page': os.path.join(output_dir, PAGE)}
@@ -185,16 +180,16 @@ def write_loops(loops, output_dir, name, facts, soundfont=None):
   try:
     for i, (loop, base) in enumerate(zip(loops, tqdm(
         bases, desc='Rendering', unit='loop', leave=False))):
-      with common.replacing(base + '.png') as path:
+      with disk.replacing(base + '.png') as path:
         picture(loop, f'{name} {i + 1}').savefig(path, dpi=DPI)
       if not why_silent:
         try:
-          with common.replacing(base + '.wav') as path:
-            render.write_wav(loop, path, soundfont)
+          with disk.replacing(base + '.wav') as path:
+            sound.write_wav(loop, path, soundfont)
           paths['wav'].append(base + '.wav')
         except ImportError:
-          why_silent = render.NO_SOUND
-        except common.UserError as e:
+          why_silent = sound.NO_SOUND
+        except cli.UserError as e:
           why_silent = f'No sound was made: {e}'
       paths['picture'].append(base + '.png')
   finally:  # If it is stopped, the page has those that are through.
@@ -202,14 +197,14 @@ def write_loops(loops, output_dir, name, facts, soundfont=None):
       print(why_silent)
     with alone(output_dir):
       write_page(output_dir, [
-          {'name': os.path.basename(base), 'bars': render.bars_of(loop), **facts}
+          {'name': os.path.basename(base), 'bars': loop_midi.bars_of(loop), **facts}
           for base, loop, _ in zip(bases, loops, paths['picture'])])
   return paths
 
 
 def alone(folder):
   """Keeps other processes from writing loops into a folder meanwhile."""
-  return common.locked(folder, -1, '')
+  return disk.locked(folder, -1, '')
 
 
 def free_name(folder, name, files, soundfont):
@@ -243,14 +238,14 @@ def picture(loop, title, found=None):
   """Returns a figure of one loop's grid, which lies where the page expects it.
 
   Args:
-    loop: What `render.as_loop` returned.
+    loop: What `loop_midi.as_loop` returned.
     title: Above the grid.
-    found: The hits, if they are not of a config's own pitches (`plots.hits`).
+    found: The hits, if they are not of a config's own pitches (`loop_midi.hits`).
   """
   figure, axes = plots.figure_of(1, layout=None)
   figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
-  plots.drum_grid(axes[0, 0], plots.hits(loop) if found is None else found,
-                  render.bars_of(loop), title)
+  plots.drum_grid(axes[0, 0], loop_midi.hits(loop) if found is None else found,
+                  loop_midi.bars_of(loop), title)
   return figure
 
 
@@ -259,7 +254,7 @@ def is_entry(entry):
   return (isinstance(entry, dict) and
           all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
           isinstance(entry.get('style'), (str, type(None))) and
-          isinstance(entry.get('bars', render.BARS), int) and
+          isinstance(entry.get('bars', grid.BARS), int) and
           os.path.basename(entry['name']) == entry['name'])
 
 
@@ -301,7 +296,7 @@ def write_page(folder, entries):
   entries = entries + [
       entry for entry in old if entry['name'] not in names and
       os.path.exists(os.path.join(folder, entry['name'] + '.mid'))]
-  with common.replacing(path) as temporary, open(
+  with disk.replacing(path) as temporary, open(
       temporary, 'w', encoding='utf-8') as f:
     f.write(page(folder, entries))
 
@@ -333,7 +328,7 @@ def section(folder, entry, embed):
   url = urllib.parse.quote(entry['name'])
   path = os.path.join(folder, entry['name'])
   links = f'<a href="./{url}.mid" download>MIDI</a>'
-  steps = entry.get('bars', render.BARS) * midi.STEPS_PER_BAR
+  steps = entry.get('bars', grid.BARS) * grid.STEPS_PER_BAR
   wav = sound = ''
   button = '<span>No sound was made.</span>'
   if os.path.exists(path + '.wav'):
@@ -378,7 +373,7 @@ louder; an orange line shows where a hit off the grid is really played.</p>
 <script type="application/json" id="facts">{facts}</script>
 <script>
 const LEFT = {LEFT}, RIGHT = {RIGHT};
-const RATE = {render.SAMPLE_RATE};
+const RATE = {sound.SAMPLE_RATE};
 {SCRIPT}</script>
 </body>
 </html>

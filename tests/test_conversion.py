@@ -8,11 +8,8 @@ import unicodedata
 import zipfile
 
 import conftest
-import common
 import download_groove
-import look
-import make_tfrecord
-import midi
+from drumloops import backend, cli, conversion, data_splits, midi, notebook
 import numpy as np
 import pytest
 
@@ -66,7 +63,7 @@ def test_download_goes_on_where_it_stopped(tmp_path):
 
 
 def test_no_network(tmp_path):
-  with pytest.raises(common.UserError, match='--zip'):
+  with pytest.raises(cli.UserError, match='--zip'):
     download_groove.download('http://127.0.0.1:9/x', tmp_path / 'x')
 
 
@@ -101,7 +98,7 @@ def test_zip_that_leaves_the_folder_is_refused(tmp_path):
     z.writestr('../../evil.txt', b'')
   target = tmp_path / 'a' / 'b'
   target.mkdir(parents=True)
-  with pytest.raises(common.UserError, match='evil.txt'):
+  with pytest.raises(cli.UserError, match='evil.txt'):
     download_groove.extract(path, target)
   assert not list(target.iterdir())
   assert not (tmp_path / 'evil.txt').exists()
@@ -112,10 +109,10 @@ def test_zip_that_leaves_the_folder_is_refused(tmp_path):
 
 def test_official_split(groove_zip, dataset):
   for split, count in FILES.items():
-    path = make_tfrecord.split_path(dataset / 'drummer.tfrecord', split)
+    path = data_splits.split_path(dataset / 'drummer.tfrecord', split)
     found = sequences(path)
     assert len(found) == count
-    info = make_tfrecord.read_splits(
+    info = data_splits.read_splits(
         dataset / 'groove', [ns.filename for ns in found])
     assert len(info) == count and set(info.values()) == {split}
 
@@ -128,7 +125,7 @@ def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path
       '--recursive')
   assert result.returncode == 0, result.stderr[-3000:]
   ours = [r for split in FILES for r in records(
-      make_tfrecord.split_path(dataset / 'drummer.tfrecord', split))]
+      data_splits.split_path(dataset / 'drummer.tfrecord', split))]
   assert sorted(ours) == sorted(records(tmp_path / 'stock.tfrecord'))
 
 
@@ -178,7 +175,7 @@ def write(folder, **files):
 def convert(folder, capsys=None, **kwargs):
   """Returns {file name: NoteSequence}, and what was said, of a folder."""
   output = folder.parent / 'out' / 'x.tfrecord'
-  make_tfrecord.make_tfrecord(str(folder), str(output), **kwargs)
+  conversion.make_tfrecord(str(folder), str(output), **kwargs)
   found = {ns.filename: ns for ns in sequences(output)}
   return found, capsys and capsys.readouterr().out
 
@@ -194,7 +191,7 @@ EIGHT_BEATS = [(quarter, 36, 100) for quarter in range(8)]
 
 def test_corrupt_midi_is_skipped_counted_and_named(tmp_path):
   folder = tmp_path / 'midi'
-  common.music_vae()
+  backend.music_vae()
   conftest.own_loops.write_own_loops(folder, count=2)
   (folder / 'bad.mid').write_bytes(b'MThd, not really')
   (folder / 'empty.MID').write_bytes(b'')
@@ -217,17 +214,17 @@ def test_folder_without_midi(tmp_path):
                           'bad.mid', 'valid MIDI')
   conftest.check_sentence(make('--input_dir=missing'), 'missing')
   assert not (tmp_path / 'x.tfrecord').exists()
-  with pytest.raises(common.UserError, match='is a folder'):
-    make_tfrecord.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
+  with pytest.raises(cli.UserError, match='is a folder'):
+    conversion.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
 
 
 def test_what_would_take_gigabytes_is_skipped(tmp_path, capsys, monkeypatch):
   """Before note_seq reads it, whose array has 8 bytes for each tick."""
   late = meta(0x06, 65)  # A marker.
-  monkeypatch.setattr(make_tfrecord, 'MOST_BYTES', 10_000)
+  monkeypatch.setattr(conversion, 'MOST_BYTES', 10_000)
   seen = []
-  to_sequence = make_tfrecord.to_sequence
-  monkeypatch.setattr(make_tfrecord, 'to_sequence',
+  to_sequence = conversion.to_sequence
+  monkeypatch.setattr(conversion, 'to_sequence',
                       lambda data: seen.append(data) or to_sequence(data))
   good = beat()
   # After the end of a track only Magenta reads on.
@@ -272,7 +269,7 @@ def test_what_every_daw_opens_is_read(tmp_path, capsys):
     (TEMPO_MAP, 1), (TEMPO_MAP, 0), (TEMPO_MAP[1:], 1),
 ])
 def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import packed_slices
   head = [(0, FOUR_FOUR), *head]
   found, said = convert(write(
@@ -281,7 +278,7 @@ def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
   mapped, plain = found['mapped.mid'], found['plain.mid']
   assert hits(mapped) == hits(plain)
   assert len(mapped.tempos) == 1
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   assert len(packed_slices.pack(mapped, converter))
   assert said.splitlines()[-1] == (
       'In 1 file the tempo changes: the hits were taken by the beat, at the '
@@ -312,13 +309,13 @@ def test_an_end_at_the_tick_of_another_hit():
   events.insert(7, midi.Event(1500, bytes([0x89, 36, 0])))
   events.append(midi.Event(2400, meta(midi.END_OF_TRACK)))
   flat = midi.flatten(midi.Midi(0, 480, [events]))
-  common.music_vae()
-  assert len(make_tfrecord.to_sequence(midi.to_bytes(flat)).notes) == 5
+  backend.music_vae()
+  assert len(conversion.to_sequence(midi.to_bytes(flat)).notes) == 5
 
 
 def test_odd_hits_are_left_to_magenta(tmp_path, capsys):
   """As in GMD, whose NoteSequences are stock's."""
-  common.music_vae()
+  backend.music_vae()
   from magenta.scripts import convert_dir_to_note_sequences as upstream
   # The last hit ends when it begins.
   data = beat().replace(midi.write_number(60) + bytes([0x89, 36, 0]) +
@@ -343,16 +340,16 @@ def test_names_that_are_not_utf8(tmp_path, capsys):
   assert set(found) == {'sub/드럼/드럼.mid', 'sub/드럼/a.mid'}
   assert {ns.collection_name for ns in found.values()} == {'드럼'}
   said.encode()
-  make_tfrecord.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
+  conversion.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
   assert (folder / 'out' / 'x.tfrecord').exists()
-  with pytest.raises(common.UserError, match='no folder 드럼'):
-    make_tfrecord.make_tfrecord(name, str(tmp_path / 'x'))
+  with pytest.raises(cli.UserError, match='no folder 드럼'):
+    conversion.make_tfrecord(name, str(tmp_path / 'x'))
 
 
 def test_home_and_brackets_in_names(tmp_path, monkeypatch):
   write(tmp_path / '[a] *?{b}', **{'[1] {x,y}*': beat()})
   monkeypatch.setenv('HOME', str(tmp_path))
-  assert make_tfrecord.make_tfrecord('~/[a] *?{b}', '~/[c]/x.tfrecord') == {
+  assert conversion.make_tfrecord('~/[a] *?{b}', '~/[c]/x.tfrecord') == {
       'train': 1}
   assert len(records(tmp_path / '[c]' / 'x.tfrecord')) == 1
 
@@ -366,7 +363,7 @@ def test_splits_of_other_data_are_removed(tmp_path, capsys):
   names = ['x-test.tfrecord', 'x-validation.tfrecord', 'x.tfrecord']
   output = tmp_path / 'out'
   assert sorted(p.name for p in output.iterdir()) == names
-  with pytest.raises(common.UserError):  # Not before the new ones are whole.
+  with pytest.raises(cli.UserError):  # Not before the new ones are whole.
     convert(write(tmp_path / 'bad', a=b''))
   assert sorted(p.name for p in output.iterdir()) == names
   _, said = convert(write(tmp_path / 'own', a=beat()), capsys)
@@ -377,13 +374,13 @@ def test_splits_of_other_data_are_removed(tmp_path, capsys):
 
 def test_two_conversions_at_once(tmp_path, monkeypatch):
   folder = write(tmp_path / 'midi', a=beat())
-  to_sequence = make_tfrecord.to_sequence
+  to_sequence = conversion.to_sequence
   def other_process(data):
-    monkeypatch.setattr(make_tfrecord, 'to_sequence', to_sequence)
+    monkeypatch.setattr(conversion, 'to_sequence', to_sequence)
     monkeypatch.setattr(os, 'getpid', lambda: 1)
     convert(folder)
     return to_sequence(data)
-  monkeypatch.setattr(make_tfrecord, 'to_sequence', other_process)
+  monkeypatch.setattr(conversion, 'to_sequence', other_process)
   found, _ = convert(folder)
   assert len(found) == 1
   assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.tfrecord']
@@ -413,13 +410,13 @@ OFFICIAL = {'드/1.mid': 'train', '드/2.mid': 'validation', '드/3.mid': 'test'
 def read_splits(folder, info, names=tuple(OFFICIAL)):
   (folder / 'info.csv').write_bytes(
       info if isinstance(info, bytes) else info.encode())
-  return make_tfrecord.read_splits(folder, names)
+  return data_splits.read_splits(folder, names)
 
 
 def test_info_cut_off_anywhere(tmp_path):
   info = INFO.encode()
   for length in range(len(info) - 1):
-    with pytest.raises(common.UserError):
+    with pytest.raises(cli.UserError):
       read_splits(tmp_path, info[:length])
   assert read_splits(tmp_path, info[:-1]) == OFFICIAL
 
@@ -442,7 +439,7 @@ def test_info_cut_off_anywhere(tmp_path):
     ('name,bytes\na.mid,1\n', 'rename it'),
 ])
 def test_damaged_info(tmp_path, info, words):
-  with pytest.raises(common.UserError, match=words) as e:
+  with pytest.raises(cli.UserError, match=words) as e:
     read_splits(tmp_path, info)
   assert 'scripts/download_groove.py' in str(e.value)
 
@@ -475,21 +472,22 @@ def test_info_of_the_folder_around(tmp_path):
   (tmp_path / 'groove').mkdir()
   (tmp_path / 'groove' / 'info.csv').write_text(INFO)
   names = ['own/1.mid', *(f'groove/{name}' for name in OFFICIAL)]
-  assert make_tfrecord.read_splits(tmp_path, names) == {
+  assert data_splits.read_splits(tmp_path, names) == {
       f'groove/{name}': split for name, split in OFFICIAL.items()}
 
 
 def test_look_at_a_damaged_info(tmp_path):
   info = tmp_path / 'info.csv'
   info.write_text(INFO, encoding='utf-8-sig')
-  assert [row['bpm'] for row in look.read_info(tmp_path)] == [100, 101, 102]
+  assert [row['bpm'] for row in notebook.read_performances(tmp_path)] == [
+      100, 101, 102]
   for damaged, words in ((INFO.replace('bpm', 'qpm'), 'no column bpm'),
                          (INFO.replace('101', ''), "'' as a bpm"),
                          (INFO.replace('9.6', '9.6s'), "'9.6s' as a duration"),
                          (INFO[:70], 'breaks off')):
     info.write_text(damaged)
-    with pytest.raises(common.UserError, match=words):
-      look.read_info(tmp_path)
+    with pytest.raises(cli.UserError, match=words):
+      notebook.read_performances(tmp_path)
 
 
 # Files of which no loop comes.
@@ -513,11 +511,11 @@ def test_look_at_a_damaged_info(tmp_path):
                          (1440, FOUR_FOUR)]), 'b': beat([1, 2, 3, 4])}, None),
 ])
 def test_files_without_loops(tmp_path, capsys, files, words):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import packed_slices
   found, said = convert(write(tmp_path / 'midi', **files), capsys)
   last = said.splitlines()[-1]
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   without = sum(not len(packed_slices.pack(ns, converter))
                 for ns in found.values())
   if words is None:
@@ -532,11 +530,11 @@ def test_files_without_loops(tmp_path, capsys, files, words):
 
 @pytest.mark.parametrize('split', SLICES)
 def test_known_numbers_of_slices(groove_zip, dataset, split):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import slice_cache
-  path = make_tfrecord.split_path(dataset / 'drummer.tfrecord', split)
+  path = data_splits.split_path(dataset / 'drummer.tfrecord', split)
   counts = tuple(len(slice_cache.load_slices(
-      common.get_config(name).data_converter, str(path)))
+      backend.get_config(name).data_converter, str(path)))
                  for name in ('hierdec-drums_4bar_small', 'hierdec-drums_4bar'))
   assert counts == SLICES[split]
 
@@ -544,11 +542,11 @@ def test_known_numbers_of_slices(groove_zip, dataset, split):
 def test_packed_dataset_is_upstreams(dataset):
   """The same examples, as the same four tensors, as upstream's get_dataset."""
   import tensorflow.compat.v1 as tf
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import data
   from magenta.models.music_vae import slice_batches
   path = str(dataset / 'drummer-test.tfrecord')
-  config = common.get_config(conftest.TINY, 'batch_size=1')._replace(
+  config = backend.get_config(conftest.TINY, 'batch_size=1')._replace(
       eval_examples_path=path)
   packed = list(slice_batches.get_dataset(config, False).as_numpy_iterator())
   # Any other reader sends get_dataset down upstream's own path.
@@ -563,9 +561,9 @@ def test_packed_dataset_is_upstreams(dataset):
 
 
 def test_all_cores_pack_what_one_does(dataset, monkeypatch):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   reads = [lambda s=s: s for s in sequences(
       dataset / 'drummer-validation.tfrecord')]
   assert len(reads) > 1
@@ -582,9 +580,9 @@ def test_all_cores_pack_what_one_does(dataset, monkeypatch):
 
 def test_packing_ends_whatever_signals_mean_here(dataset):
   """Training has SIGTERM raise, and what raises at a bad moment may be lost."""
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = common.get_config(conftest.TINY).data_converter
+  converter = backend.get_config(conftest.TINY).data_converter
   reads = [lambda s=s: s for s in sequences(
       dataset / 'drummer-validation.tfrecord')][:4]
   def stop(*_):
@@ -602,12 +600,12 @@ def test_packing_ends_whatever_signals_mean_here(dataset):
 
 
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
-  roland = common.get_config('hierdec-drums_4bar').data_converter
-  gm = common.get_config('hierdec-drums_4bar_small').data_converter
+  roland = backend.get_config('hierdec-drums_4bar').data_converter
+  gm = backend.get_config('hierdec-drums_4bar_small').data_converter
   caches = lambda: sorted(tmp_path.glob('*.slices.npz'))
   slices = slice_cache.load_slices(roland, str(path))
   assert len(caches()) == 1
@@ -629,7 +627,7 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
 
 
 def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
-  common.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
@@ -637,7 +635,7 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
     raise OSError(28, 'No space left on device')
   monkeypatch.setattr(slice_cache.np, 'savez', full)
   assert len(slice_cache.load_slices(
-      common.get_config(conftest.TINY).data_converter, str(path)))
+      backend.get_config(conftest.TINY).data_converter, str(path)))
   assert 'No space left' in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ['x.tfrecord']
 
@@ -699,7 +697,7 @@ def test_preprocess_of_nothing(tmp_path):
 
 def test_augmented_loops_are_the_same_grooves():
   """Each change by itself, on loops in which every drum can be told apart."""
-  common.music_vae()
+  backend.music_vae()
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import drum_classes as dc
   from magenta.models.music_vae import slice_batches
@@ -728,6 +726,6 @@ def test_augmented_loops_are_the_same_grooves():
 
 def test_a_drummers_folder_keeps_the_split(dataset, groove_zip, tmp_path):
   """The info.csv is in the folder above it."""
-  counts = make_tfrecord.make_tfrecord(
+  counts = conversion.make_tfrecord(
       str(dataset / 'groove' / 'drummer5'), str(tmp_path / 'x.tfrecord'), True)
   assert set(counts) > {'train'}

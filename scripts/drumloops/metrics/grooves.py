@@ -3,10 +3,8 @@
 A set of loops is an integer array [loops, steps]: a class a step, with one bit for
 each of Magenta's nine drums; 64 steps for most.
 """
+from drumloops import grid
 import numpy as np
-
-STEPS_PER_BAR = 16
-DRUMS = 9
 
 
 def patterns(slices):
@@ -18,15 +16,15 @@ def patterns(slices):
   """
   if slices.ndim == 2:
     return slices
-  return ((slices[..., :DRUMS] > 0.5) << np.arange(DRUMS)).sum(axis=-1)
+  return ((slices[..., :grid.DRUMS] > 0.5) << np.arange(grid.DRUMS)).sum(axis=-1)
 
 
 def hits(loops):
   """Returns which drums play: bool, [loops, bars, steps a bar, drums]."""
   loops = np.asarray(loops)
-  bits = loops[..., np.newaxis] >> np.arange(DRUMS) & 1
+  bits = loops[..., np.newaxis] >> np.arange(grid.DRUMS) & 1
   return bits.astype(bool).reshape(
-      len(loops), -1, STEPS_PER_BAR, DRUMS)
+      len(loops), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
 def bar_similarity(loops):
@@ -89,7 +87,7 @@ class Distance:
     variance = features(train).var(axis=0)
     self._scale = np.empty_like(variance)
     bars = hits(train).shape[1]
-    falls, density = STEPS_PER_BAR * DRUMS, bars
+    falls, density = grid.STEPS_PER_BAR * grid.DRUMS, bars
     for group in np.split(np.arange(len(variance)),
                           np.cumsum([falls, density])):
       # What never changes is not scaled.
@@ -108,7 +106,7 @@ def marginal_loops(train, count, rng):
   h = hits(train)
   frequency = h.mean(axis=(0, 1))
   drawn = rng.random_sample((count,) + h.shape[1:]) < frequency
-  return (drawn << np.arange(DRUMS)).sum(axis=-1).reshape(count, -1)
+  return (drawn << np.arange(grid.DRUMS)).sum(axis=-1).reshape(count, -1)
 
 
 def mixed_bars(train, count, rng):
@@ -116,7 +114,7 @@ def mixed_bars(train, count, rng):
 
   A baseline whose every bar is a drummer's, but which has no thread.
   """
-  bars = train.reshape(len(train), -1, STEPS_PER_BAR)
+  bars = train.reshape(len(train), -1, grid.STEPS_PER_BAR)
   rows = rng.randint(len(train), size=(count, bars.shape[1]))
   return bars[rows, np.arange(bars.shape[1])].reshape(count, -1)
 

@@ -1,0 +1,1 @@
+"""What can be said in numbers of loops, feels, styles and checkpoints."""

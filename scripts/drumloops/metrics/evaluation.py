@@ -1,0 +1,263 @@
+"""How good a checkpoint is, beside a floor and baselines."""
+import copy
+import os
+
+from drumloops import (
+    autoencoder, cli, data_splits, grid, humanizing, latent, loop_midi, plots,
+    styles)
+from drumloops.metrics import feel, grooves, reports, style_classifier
+import numpy as np
+
+SAMPLES = 1000
+MAPPED = 50  # Samples in the picture of the latent space.
+TEMPERATURES = (0.5, autoencoder.DEFAULT_TEMPERATURE, 0.8, 1.0)
+PAIRS = 128  # Of test loops between which is interpolated ...
+POINTS = 8  # ... by so many latents, ends included.
+# Nearly the most likely loop of a latent: what differs between two loops is
+# then due to their latents.
+GREEDY = 0.01
+SAMPLE_COLUMNS = {
+    'frechet_distance': 'Frechet distance of groove features to the split: '
+                        'where drums fall, density, repetition.',
+    'hits_per_step': 'Drum hits a step.',
+    'silent_share': 'Steps at which no drum plays.',
+    'bar_similarity': 'Hits that neighbouring bars share (Jaccard).',
+    'unique_share': 'Different loops, as a share of all.',
+    'nearest_hits': 'Hits that differ from the nearest training loop.',
+    'copied_share': 'Loops that are training loops as they are.',
+}
+
+
+def deliver(config, slices):
+  """Returns slices as they are in the MIDI files that sample.py would write.
+
+  Args:
+    config: A config of drum slices.
+    slices: What Evaluator.decode returned.
+  """
+  converter = copy.copy(config.data_converter)
+  converter.set_mode('infer')
+  is_groove = slices.ndim == 3
+  sequences = converter.from_tensors(
+      slices if is_groove else np.eye(converter.output_depth)[slices])
+  bars = slices.shape[1] // grid.STEPS_PER_BAR
+  read = np.zeros(slices.shape[:2] + (3, grid.DRUMS))
+  for i, hits in enumerate(loop_midi.deliver(
+      [loop_midi.as_loop(sequence, bars=bars) for sequence in sequences])):
+    for pitch, start, velocity in hits:
+      step = grid.nearest_step(start)
+      if step < slices.shape[1]:  # A last hit may be played after its loop.
+        read[i, step, :, grid.class_of_pitch(pitch)] = (
+            1, velocity / 127, 2 * (step - start))
+  read = read.reshape(slices.shape[:2] + (-1,))
+  return read.astype(np.float32) if is_groove else grooves.patterns(read)
+
+
+def evaluate_samples(evaluator, config, train, reference, seed=0):
+  """Compares loops from the prior, a floor and baselines with `reference`.
+
+  Args:
+    evaluator: An Evaluator with a checkpoint loaded.
+    config: Its config.
+    train: The train split's loops, [loops, steps].
+    reference: The evaluated split's loops.
+    seed: For what is drawn.
+
+  Returns:
+    {what the loops are: SAMPLE_COLUMNS' numbers}, and the slices that were
+    sampled at the default temperature.
+  """
+  rng = np.random.RandomState(seed)
+  distance = grooves.Distance(train, reference)
+  def describe(loops):
+    return grooves.describe(loops, train, distance)
+  rows = {'the split itself': describe(reference),
+          'floor: training loops': describe(
+              train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
+  z = rng.standard_normal((SAMPLES, config.hparams.z_size))
+  for t in TEMPERATURES:
+    slices = evaluator.decode(z, t, f'Sampling at {t}')
+    if t == autoencoder.DEFAULT_TEMPERATURE:
+      samples = slices = deliver(config, slices)
+    rows[f'samples, temperature {t}'] = describe(grooves.patterns(slices))
+  rows['baseline: bars of different loops'] = describe(
+      grooves.mixed_bars(train, SAMPLES, rng))
+  rows['baseline: each hit for itself'] = describe(
+      grooves.marginal_loops(train, SAMPLES, rng))
+  return rows, samples
+
+
+def evaluate_interpolation(evaluator, reference, seed=0):
+  """Compares slerp between loops' latents with mixing the loops' steps.
+
+  Args:
+    evaluator: An Evaluator with a checkpoint loaded.
+    reference: The evaluated split's slices.
+    seed: For what is drawn.
+
+  Returns:
+    {'slerp' or 'mixing': {'hits_changed': mean hits that differ between
+    neighbouring points, [POINTS - 1]; 'bar_similarity': of the inner points}}.
+  """
+  rng = np.random.RandomState(seed)
+  a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
+  mu, _ = evaluator.encode(np.concatenate([a, b]))
+  a, b = map(grooves.patterns, (a, b))
+  shares = np.linspace(0, 1, POINTS)
+  pairs = list(zip(mu[:PAIRS], mu[PAIRS:]))
+  z = np.concatenate([[latent.slerp(p, q, t) for p, q in pairs]
+                      for t in shares])
+  paths = {
+      'slerp': np.split(grooves.patterns(
+          evaluator.decode(z, GREEDY, 'Interpolating')), POINTS),
+      'mixing': [grooves.mix(a, b, t, rng) for t in shares]}
+  return {
+      name: {'hits_changed': [float(grooves.hamming(p, q).mean())
+                              for p, q in zip(path, path[1:])],
+             'bar_similarity': float(grooves.bar_similarity(
+                 np.concatenate(path[1:-1])).mean())}
+      for name, path in paths.items()}
+
+
+def report(result):
+  """Returns the text that `main` prints: each number and what it says."""
+  lines = [f'{result["checkpoint"]}: {result["reconstruction"]["examples"]} '
+           f'loops of the {result["split"]} split.', '', '## Reconstruction', '']
+  lines += [f'{name} {result["reconstruction"][name]:.3f}: {meaning}'
+            for name, meaning in autoencoder.RECONSTRUCTION.items()]
+  lines += ['', "Each drum's hits in the loops sampled from their latents:", '']
+  lines += reports.table(result['reconstruction']['drums'],
+                 ('precision', 'recall', 'f1'))
+  lines += ['', f'## {SAMPLES} samples from the prior', '']
+  lines += reports.table(result['samples'], tuple(SAMPLE_COLUMNS)) + ['']
+  lines += [f'{name}: {meaning}' for name, meaning in SAMPLE_COLUMNS.items()]
+  lines += ['', f'## Interpolation between {PAIRS} pairs of loops, {POINTS} '
+            'points', '']
+  for name, values in result['interpolation'].items():
+    lines.append(
+        f'{name}: ' + ', '.join(f'{v:.1f}' for v in values['hits_changed'])
+        + ' hits change from point to point; bars share '
+        f'{values["bar_similarity"]:.2f} of their hits in between.')
+  if 'styles' in result:
+    s = result['styles']
+    lines += ['', '## Styles', '',
+              'A classifier of groove features, trained on training loops, '
+              f'names the style of {s["real"]:.0%} of the {result["split"]} '
+              f"split's loops, of {s['styled']:.0%} of loops sampled with that "
+              f'style, and of {s["unstyled"]:.0%} of loops sampled without '
+              f'({s["chance"]:.0%} is chance).']
+  return '\n'.join(lines)
+
+
+def plot(result, samples, reference):
+  """Returns a matplotlib figure of an evaluation."""
+  from matplotlib.figure import Figure
+  figure = Figure(figsize=(12, 7), layout='constrained')
+  axes = figure.subplots(2, 3)
+  frequencies = [grooves.hits(loops).mean(axis=(0, 1)).T
+                 for loops in (reference, samples)]
+  titles = (f'{result["split"]} split: how often drums fall',
+            f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}')
+  for axis, frequency, title in zip(axes[0], frequencies, titles):
+    image = axis.imshow(
+        frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
+        vmax=max(f.max() for f in frequencies))
+    axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES)
+    axis.set_xticks(range(0, grid.STEPS_PER_BAR, 4),
+                    [f'beat {b + 1}' for b in range(4)])
+    axis.set_title(title)
+  figure.colorbar(image, ax=axes[0, :2], label='hits a bar')
+  drums = result['reconstruction']['drums']
+  axes[0, 2].barh(list(drums), [d['f1'] for d in drums.values()],
+                  color=plots.BLUE)
+  axes[0, 2].set_xlim(0, 1)
+  axes[0, 2].set_title('F1 of reconstructed hits')
+  rows = {k.split(': ')[-1]: v for k, v in result['samples'].items()}
+  for axis, column, title in (
+      (axes[1, 0], 'frechet_distance', f'Distance to the {result["split"]} split'),
+      (axes[1, 1], 'bar_similarity', 'Similarity of neighbouring bars')):
+    bars = axis.barh(list(rows)[::-1],
+                     [row[column] for row in rows.values()][::-1],
+                     color=plots.BLUE)
+    axis.bar_label(bars, fmt='%.2f', padding=2)
+    axis.margins(x=0.15)
+    axis.set_title(title)
+  for (name, values), style in zip(result['interpolation'].items(), 'os'):
+    axes[1, 2].plot(range(1, POINTS), values['hits_changed'], marker=style,
+                    label=name)
+  axes[1, 2].set_ylim(0)
+  axes[1, 2].set_xlabel('interval')
+  axes[1, 2].legend()
+  axes[1, 2].set_title('Hits changed, point to point')
+  for axis in axes.flat:
+    axis.tick_params(labelsize=8)
+    axis.title.set_fontsize(10)
+  return figure
+
+
+def latent_map(evaluator, by_style, loops):
+  """Returns a figure of where styles and some loops lie in the latent space.
+
+  Args:
+    evaluator: An Evaluator with a checkpoint loaded.
+    by_style: {style: slices}, as `styles.slices_by_style` returns it.
+    loops: Slices of sampled (or other) loops to mark.
+  """
+  slices = np.concatenate([*by_style.values(), loops])
+  mu, _ = evaluator.encode(slices, 'Encoding')
+  names = np.repeat(list(by_style), [len(part) for part in by_style.values()])
+  return plots.plot_latents(mu[:len(names)], names, mu[len(names):])
+
+
+def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
+             split='validation', output_dir=None):
+  """Evaluates a checkpoint and prints the report; returns all numbers.
+
+  Args:
+    config: The checkpoint's config.
+    checkpoint: Its prefix.
+    examples_path: TFRecord of the train split, or ...
+    tfds_name: ... TensorFlow Datasets name.
+    split: The split with which to compare.
+    output_dir: Where to write evaluation.json and the figures, if anywhere.
+  """
+  if humanizing.can_humanize(config):
+    if not examples_path:
+      raise cli.UserError('A config that humanizes is evaluated with '
+                          '--examples_path, not with --tfds_name.')
+    return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
+  evaluator = autoencoder.Evaluator(config)
+  if config.data_converter.control_depth:
+    raise cli.UserError('Models of this config need to be told the hits, so '
+                        'nothing can be sampled; train.py --mode=eval says '
+                        'how well a checkpoint fits its data.')
+  reference, train = (data_splits.load_split(config, examples_path, tfds_name, s)
+                      for s in (split, 'train'))
+  if min(len(reference), len(train)) < 2:
+    raise cli.UserError('There are too few 4-bar slices to compare; an '
+                        'evaluation needs at least 2 in each split.')
+  evaluator.load(checkpoint)
+  result = {'checkpoint': checkpoint, 'split': split,
+            'reconstruction': evaluator.score(reference, 'Reconstructing')}
+  result['samples'], samples = evaluate_samples(
+      evaluator, config, *map(grooves.patterns, (train, reference)))
+  result['interpolation'] = evaluate_interpolation(evaluator, reference)
+  latents = None
+  if examples_path and os.path.exists(os.path.join(
+      os.path.dirname(checkpoint), styles.STYLES_FILE)):
+    kept = styles.load(checkpoint)
+    by_style, real = (styles.slices_by_style(
+        data_splits.split_path(examples_path, s), config.data_converter)
+                      for s in ('train', split))
+    # Not so with a user's own MIDI.
+    if set(kept['names']) <= set(by_style) and set(kept['names']) & set(real):
+      result['styles'] = style_classifier.evaluate_styles(
+          evaluator, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
+      latents = latent_map(evaluator, real, samples[:MAPPED])
+  print(report(result))
+  if output_dir:
+    reports.write_evaluation(output_dir, result, {
+        'evaluation.png': plot(
+            result, *map(grooves.patterns, (samples, reference))),
+        **({'latents.png': latents} if latents else {})})
+  return result

@@ -1,0 +1,69 @@
+"""Whether loops are of the style that was asked for."""
+from drumloops import styles
+from drumloops.metrics import grooves
+import numpy as np
+
+PER_STYLE = 50  # Loops a style in the evaluation.
+RIDGE = 0.1  # Added to the classifier's covariance, as a share of its diagonal.
+
+
+def groove_features(slices):
+  return grooves.features(grooves.patterns(slices))
+
+
+class Classifier:
+  """Names the style of loops by their groove features.
+
+  Linear discriminant analysis (one covariance for all styles), all styles
+  being equally likely before a loop is heard.
+  """
+
+  def __init__(self, by_style):
+    self.names = list(by_style)
+    parts = [groove_features(slices) for slices in by_style.values()]
+    means = np.array([p.mean(axis=0) for p in parts])
+    within = np.concatenate([p - m for p, m in zip(parts, means)])
+    covariance = within.T @ within / len(within)
+    covariance += RIDGE * np.diag(covariance.diagonal() + 1e-4)
+    self._weights = np.linalg.solve(covariance, means.T)
+    self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
+
+  def __call__(self, slices):
+    """Returns the index in `names` of each slice's style: [slices]."""
+    return np.argmax(
+        groove_features(slices) @ self._weights + self._bias, axis=1)
+
+
+def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
+  """Returns how often a classifier names the style that was asked for.
+
+  Args:
+    evaluator: An autoencoder.Evaluator with a checkpoint loaded.
+    kept: What `fit` returned.
+    train: {style: slices}, with which the classifier is trained.
+    reference: The same of another split.
+    temperature: Of the samples.
+    seed: For what is drawn.
+
+  Returns:
+    {'real', 'styled', 'unstyled': share that is named right, each style
+    counting the same; 'chance'; 'by_style': {style: share of styled}}.
+  """
+  rng = np.random.RandomState(seed)
+  names = list(kept['names'])
+  classifier = Classifier({s: train[s] for s in names})
+  z_size = kept['mean'].shape[1]
+  def right(loops, i):
+    return float(np.mean(classifier(loops) == i))
+  def decode(z):
+    return evaluator.decode(z, temperature)
+  by_style = {s: right(decode(styles.draw(kept, s, PER_STYLE, rng)), i)
+              for i, s in enumerate(names)}
+  unstyled = decode(rng.standard_normal((PER_STYLE * len(names), z_size)))
+  return {
+      'real': float(np.mean([right(reference[s], i) for i, s in enumerate(names)
+                             if s in reference])),
+      'styled': float(np.mean(list(by_style.values()))),
+      'unstyled': float(np.mean(classifier(unstyled) == np.repeat(
+          np.arange(len(names)), PER_STYLE))),
+      'chance': 1 / len(names), 'by_style': by_style}

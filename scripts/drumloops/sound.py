@@ -1,0 +1,119 @@
+"""Loops as sound, which FluidSynth makes."""
+import os
+
+from drumloops import cli, midi
+import numpy as np
+
+SAMPLE_RATE = 44100  # Hz.
+SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
+DRUM_BANK = 128  # Where SoundFonts keep drums.
+PEAK = 10 ** (-1 / 20)  # -1 dBFS.
+# Quiet enough that 16 bits never clip before the peak is set.
+GAIN = 0.2
+TAIL_BLOCK = SAMPLE_RATE // 2
+LONGEST_TAIL = 20  # Blocks.
+SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
+NO_SOUND = (
+    'No sound was made, because FluidSynth was not found; install it with '
+    '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` '
+    '(macOS) and run this again.')
+
+
+def events(loop, synth, font):
+  """Returns what to do with a synthesizer when: [(seconds, order, what, with)].
+
+  Drums are never switched off: they sound as long as they do. Of Magenta's other
+  configs there are notes of other instruments, which end.
+  """
+  found = []
+  for note in loop.notes:
+    if note.is_drum:
+      found.append((note.start_time, 1, synth.noteon,
+                    (midi.DRUM_CHANNEL, note.pitch, note.velocity)))
+      continue
+    channel = note.instrument % midi.DRUM_CHANNEL
+    found += [(note.start_time, 1, synth.program_select,
+               (channel, font, 0, note.program)),
+              (note.start_time, 2, synth.noteon,
+               (channel, note.pitch, note.velocity)),
+              (note.end_time, 0, synth.noteoff, (channel, note.pitch))]
+  return sorted(found, key=lambda event: event[:2])
+
+
+def find_soundfont(path=None):
+  """Returns the SoundFont to play with: `path`, else $SOUNDFONT, else the small
+  one that pretty_midi ships.
+
+  Raises:
+    cli.UserError: if it is none.
+  """
+  import pretty_midi
+  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
+      os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
+  try:
+    with open(path, 'rb') as f:
+      head = f.read(12)
+  except OSError as e:
+    raise cli.UserError(
+        f'The SoundFont {path} can\'t be read ({e.strerror}).') from e
+  if head[:4] + head[8:] != b'RIFFsfbk':
+    raise cli.UserError(f'{path} is no SoundFont (.sf2).')
+  return path
+
+
+def synthesize(loop, soundfont=None):
+  """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
+
+  What still sounds after the loop's end (its `total_time`) is added to its
+  beginning, so that it repeats without a gap. FluidSynth plays it.
+
+  Args:
+    loop: What `as_loop` returned.
+    soundfont: Of `find_soundfont`.
+
+  Raises:
+    ImportError: if FluidSynth's library is not installed.
+    cli.UserError: if the SoundFont can't be used.
+  """
+  import fluidsynth
+  soundfont = find_soundfont(soundfont)
+  samples = round(loop.total_time * SAMPLE_RATE)
+  synth = fluidsynth.Synth(gain=GAIN, samplerate=float(SAMPLE_RATE))
+  def play(count):
+    return np.reshape(synth.get_samples(count), [-1, 2]) / 2 ** 15
+  try:
+    font = synth.sfload(soundfont)
+    if font < 0 or any(n.is_drum for n in loop.notes) and synth.program_select(
+        midi.DRUM_CHANNEL, font, DRUM_BANK, 0) < 0:
+      raise cli.UserError(
+          f'{soundfont} is damaged or has no drums (bank {DRUM_BANK}).')
+    parts, now = [], 0
+    for time, _, action, arguments in events(loop, synth, font):
+      start = min(samples, round(time * SAMPLE_RATE))
+      if start > now:
+        parts.append(play(start - now))
+        now = start
+      action(*arguments)
+    parts.append(play(samples - now))
+    for _ in range(LONGEST_TAIL):
+      parts.append(play(TAIL_BLOCK))
+      if np.abs(parts[-1]).max() < SILENCE:
+        break
+  finally:
+    synth.delete()
+  audio = np.concatenate(parts)
+  wrapped = np.zeros([samples, 2], np.float32)
+  for i in range(0, len(audio), samples):
+    part = audio[i:i + samples]
+    wrapped[:len(part)] += part
+  peak = np.abs(wrapped).max()
+  return wrapped * (PEAK / peak) if peak > SILENCE else wrapped
+
+
+def write_wav(loop, path, soundfont=None):
+  """Writes a loop as a stereo 16-bit WAV file, exactly its length.
+
+  Raises as `synthesize` does.
+  """
+  import soundfile
+  soundfile.write(path, synthesize(loop, soundfont), SAMPLE_RATE, 'PCM_16')

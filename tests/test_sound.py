@@ -1,0 +1,90 @@
+"""Loops as sound: their length, their joint, their loudness."""
+from drumloops import cli, loop_midi, sound
+import note_seq
+import numpy as np
+from own_loops import CRASH, KICK, beat
+import pytest
+import soundfile
+
+
+@pytest.mark.parametrize('qpm', [97., 120., 173.5])
+def test_wav_repeats_without_a_seam(qpm, tmp_path):
+  loop = loop_midi.as_loop(beat(), qpm)
+  sound.write_wav(loop, tmp_path / 'loop.wav')
+  info = soundfile.info(tmp_path / 'loop.wav')
+  assert (info.samplerate, info.channels, info.subtype) == (44100, 2, 'PCM_16')
+  assert info.frames == round(16 * 60 / qpm * 44100)
+  audio, _ = soundfile.read(tmp_path / 'loop.wav')
+  assert 20 * np.log10(np.abs(audio).max()) == pytest.approx(-1, abs=0.01)
+  joint = np.abs(audio[0] - audio[-1])
+  assert (joint <= np.abs(np.diff(audio, axis=0)).max(axis=0)).all()
+  assert np.abs(audio[:, 0] - audio[:, 1]).max() > 0.01  # Stereo.
+
+
+def test_tails_wrap():
+  """A crash at the end goes on at the beginning, as if it had played before."""
+  crash = note_seq.NoteSequence()
+  crash.notes.add(pitch=CRASH, velocity=127, start_time=7.9, end_time=8,
+                  is_drum=True)
+  audio = sound.synthesize(loop_midi.as_loop(crash))
+  loudness = np.sqrt((audio ** 2).mean(axis=1))
+  assert loudness[:44100].mean() > 100 * loudness[-88200:-8820].mean()
+  early = note_seq.NoteSequence()
+  early.notes.add(pitch=CRASH, velocity=127, start_time=3.9, end_time=4,
+                  is_drum=True)
+  # The same loop turned by half; FluidSynth starts notes on blocks of 64.
+  turned = np.roll(sound.synthesize(loop_midi.as_loop(early)), 176400, axis=0)
+  frames = [np.sqrt((x ** 2).mean(axis=1).reshape(-1, 1764).mean(axis=1))
+            for x in (audio, turned)]
+  np.testing.assert_allclose(*frames, atol=0.02)
+
+
+def test_onsets_are_where_the_midi_says():
+  kicks = note_seq.NoteSequence()
+  for step in (0.25, 8.25, 15.9, 40.4):
+    kicks.notes.add(pitch=KICK, velocity=100, start_time=step / 8,
+                    end_time=step / 8, is_drum=True)
+  loop = loop_midi.as_loop(kicks, 100)
+  audio = np.abs(sound.synthesize(loop)).max(axis=1)
+  for note in loop.notes:
+    start = round(note.start_time * sound.SAMPLE_RATE)
+    assert audio[start:start + 400].max() > 10 * audio[start - 400:start].max()
+
+
+def test_silence_stays_silence():
+  """But for FluidSynth's dither: the peak is not set of nothing."""
+  audio = sound.synthesize(loop_midi.as_loop(note_seq.NoteSequence(), 60))
+  assert audio.shape == (16 * 44100, 2)
+  assert np.abs(audio).max() <= sound.SILENCE
+
+
+def test_dense_and_loud_loops_do_not_clip():
+  """All drums on all steps at a fast tempo, before the peak is set."""
+  sequence = note_seq.NoteSequence()
+  for step in range(64):
+    for pitch in (36, 38, 42, 46, 43, 47, 50, 49, 51):
+      sequence.notes.add(pitch=pitch, velocity=127, start_time=step / 8,
+                         end_time=(step + 1) / 8, is_drum=True)
+  audio = sound.synthesize(loop_midi.as_loop(sequence, 300))
+  at_peak = np.abs(audio) > 0.9999 * np.abs(audio).max()
+  assert at_peak.sum() < 4  # What is clipped is flat for longer.
+
+
+def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
+  """Its samples are what is heard; what is no SoundFont is a sentence."""
+  loop = loop_midi.as_loop(beat())
+  content = bytearray(open(sound.find_soundfont(), 'rb').read())
+  at = content.index(b'smpl')
+  size = int.from_bytes(content[at + 4:at + 8], 'little')
+  content[at + 8:at + 8 + size] = bytes(size)
+  silent = tmp_path / '조용한 drums.sf2'
+  silent.write_bytes(content)
+  assert np.abs(sound.synthesize(loop, str(silent))).max() <= sound.SILENCE
+  monkeypatch.setenv(sound.SOUNDFONT, str(silent))
+  assert np.abs(sound.synthesize(loop)).max() <= sound.SILENCE
+  (tmp_path / 'half.sf2').write_bytes(content[:len(content) // 2])
+  (tmp_path / 'no.sf2').write_text('no')
+  for name, words in (('half.sf2', 'damaged'), ('no.sf2', 'no SoundFont'),
+                      ('none.sf2', 'No such file'), ('.', 'Is a directory')):
+    with pytest.raises(cli.UserError, match=words):
+      sound.synthesize(loop, str(tmp_path / name))
