@@ -13,8 +13,8 @@ import tempfile
 
 from absl import flags
 from drumloops import (
-    autoencoder, backend, cli, data_splits, humanizing, latent, runs, styles)
-from drumloops.metrics import grooves
+    autoencoder, backend, cli, data_splits, grooves, humanizing, latent, runs,
+    styles)
 import numpy as np
 
 

@@ -23,7 +23,7 @@ def test_all_are_tested_and_in_the_readme():
   backend.music_vae()
   from magenta.models.music_vae import drums_4bar
   assert set(PARAMETERS) == set(drums_4bar.SIZES)
-  readme = (conftest.ROOT / 'README.md').read_text()
+  readme = (conftest.SCRIPTS / 'README.md').read_text()
   for name, count in PARAMETERS.items():
     assert f'`{name}`' in readme
     assert f'{count:,}' in readme

@@ -2,8 +2,8 @@
 import json
 
 import conftest
-from drumloops import autoencoder, backend, data_splits
-from drumloops.metrics import evaluation, grooves
+from drumloops import autoencoder, backend, data_splits, grooves
+from drumloops.metrics import evaluation
 import numpy as np
 import pytest
 

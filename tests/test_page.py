@@ -9,8 +9,8 @@ import shutil
 import browser
 from drumloops import backend, loop_midi, page, sound
 import numpy as np
-import pytest
 from own_loops import beat
+import pytest
 
 FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
          'style': 'funk', 'mode': 'sample', 'seed': 7, 'temperature': 0.6,

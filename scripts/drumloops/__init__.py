@@ -7,7 +7,7 @@ From the ground up:
     midi, loop_midi, sound, plots, page            files in, loops out
     data_splits, conversion                        data
     checkpoint_files, runs, backup                 checkpoints, and where they lie
-    autoencoder, latent, styles                    a model and its latent space
+    grooves, autoencoder, latent, styles           a model and its latent space
     training, humanizing, sampling, metrics, sharing    what is done with them
     stages, notebook                               how the notebook does it
 """

@@ -1,8 +1,7 @@
 """The graph that scores, encodes and decodes drum slices with a checkpoint."""
 import copy
 
-from drumloops import checkpoint_files, cli, grid
-from drumloops.metrics import grooves
+from drumloops import checkpoint_files, cli, grid, grooves
 import numpy as np
 from tqdm.auto import tqdm
 

@@ -7,8 +7,8 @@ import tarfile
 import tempfile
 import zlib
 
-import drumloops
 from drumloops import cli
+import drumloops
 
 HUB = 'hf://'  # As the Hub's own tools write addresses.
 

@@ -9,11 +9,11 @@ import shlex
 import shutil
 import sys
 
-import drumloops
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, data_splits, grid,
-    humanizing, loop_midi, midi, page, plots, runs, sampling, sharing, sound,
-    stages, styles)
+    autoencoder, backend, checkpoint_files, cli, data_splits, grid, humanizing,
+    loop_midi, midi, page, plots, runs, sampling, sharing, sound, stages,
+    styles)
+import drumloops
 from drumloops.metrics import evaluation
 import numpy as np
 

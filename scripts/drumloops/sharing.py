@@ -8,9 +8,9 @@ import pathlib
 import shutil
 import tempfile
 
-import drumloops
 from drumloops import (
     autoencoder, backend, checkpoint_files, cli, sampling, styles)
+import drumloops
 
 EXAMPLES = 4  # Loops.
 GMD = 'https://magenta.tensorflow.org/datasets/groove'

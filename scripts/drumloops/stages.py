@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-import drumloops
 from drumloops import cli
+import drumloops
 
 # One press of a button can send several signals; later ones are another press.
 PRESS_SECONDS = 3

@@ -3,9 +3,9 @@ import copy
 import os
 
 from drumloops import (
-    autoencoder, cli, data_splits, grid, humanizing, latent, loop_midi, plots,
-    styles)
-from drumloops.metrics import feel, grooves, reports, style_classifier
+    autoencoder, cli, data_splits, grid, grooves, humanizing, latent, loop_midi,
+    plots, styles)
+from drumloops.metrics import feel, reports, style_classifier
 import numpy as np
 
 SAMPLES = 1000

@@ -1,6 +1,5 @@
 """Whether loops are of the style that was asked for."""
-from drumloops import styles
-from drumloops.metrics import grooves
+from drumloops import grooves, styles
 import numpy as np
 
 PER_STYLE = 50  # Loops a style in the evaluation.
