@@ -11,6 +11,7 @@ velocities and offsets the encoder's inputs. A converter without a hop, as
 upstream's groovae_ configs have it, is meant for the clips of TFDS's
 groove/4bar-midionly; whole performances are cut as those clips are cut.
 """
+from concurrent import futures
 import multiprocessing
 import os
 import signal
@@ -143,8 +144,8 @@ _work = None  # What `_pack_one` works on, in a worker process.
 def _start_worker(work):
   global _work
   _work = work
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent's Ctrl-C ends us,
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by this, whatever it does itself.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of the parent's Ctrl-C it tells us.
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Whatever the parent does itself.
 
 
 def _pack_one(i):
@@ -173,17 +174,15 @@ def pack_all(reads, converter):
   with warnings.catch_warnings():
     # Python 3.12 warns of locks that a thread may hold; ours only run Python.
     warnings.simplefilter('ignore', DeprecationWarning)
-    pool = multiprocessing.get_context('fork').Pool(
-        cores, _start_worker, ((reads, converter),))
-  try:
-    packed = progress(pool.imap(_pack_one, range(len(reads)), chunksize=4))
-    pool.close()  # Each ends by itself: a signal may find it half started.
-  except BaseException:
-    pool.terminate()
-    raise
-  finally:
-    pool.join()
-  return packed
+    # Ended by messages: multiprocessing.Pool ends its workers by signals, which one
+    # that is just being forked can lose, and then it is waited for without end.
+    pool = futures.ProcessPoolExecutor(
+        cores, multiprocessing.get_context('fork'), _start_worker,
+        ((reads, converter),))
+    try:
+      return progress(pool.map(_pack_one, range(len(reads)), chunksize=4))
+    finally:
+      pool.shutdown(cancel_futures=True)
 
 
 def unpack(slices, converter):
