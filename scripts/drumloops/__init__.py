@@ -19,7 +19,8 @@ import warnings
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))  # For magenta_patches.
 
-# Before TensorFlow is imported.
+# Before TensorFlow is imported. Magenta needs Keras 2; Keras 3 takes a second.
+os.environ['TF_USE_LEGACY_KERAS'] = '1'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # A notebook that samples must leave room on the GPU for a script that trains.
 os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
