@@ -205,14 +205,12 @@ def revert(target=None):
 
 
 def diff(target=None):
-  """Returns the patches as one unified diff, whether applied or not."""
+  """Returns the edits as one unified diff, whether applied or not."""
   files = find_files(target)
   refuse_unknown(files)
   return ''.join(''.join(difflib.unified_diff(
-      (f.stock or b'').decode().splitlines(True),
-      f.wanted.decode().splitlines(True),
-      f'a/{f.name}' if f.stock is not None else '/dev/null', f'b/{f.name}'))
-                 for f in files if f.stock is not None)
+      f.stock.decode().splitlines(True), f.wanted.decode().splitlines(True),
+      f'a/{f.name}', f'b/{f.name}')) for f in files if f.stock is not None)
 
 
 def status(target=None):

@@ -126,7 +126,7 @@ PATCHES = (
              '            is_training=is_training)\n'
              '        # Subtract 1'),
          Edit(
-             'The same numbers, computed in a third to half of the time.',
+             'The same numbers, computed in about half of the time.',
              '',
              '\n'
              'from magenta.models.music_vae import fast_lstm\n'

@@ -1,7 +1,7 @@
 """Makes weights to share of a training run: small, and ready to sample from.
 
     python3 scripts/export.py --config=hierdec-drums_4bar --run_dir=run \
-        --examples_path=dataset/drummer.tfrecord --output_dir=weights/mine
+        --examples_path=dataset/drummer.tfrecord --output_dir=run/weights
 
 Takes run_dir/best (the newest checkpoint, if there is no best of these data),
 leaves out the optimizer's state, makes the latent space fit the prior that is
@@ -13,8 +13,8 @@ import tempfile
 
 from absl import flags
 from drumloops import (
-    autoencoder, backend, cli, data_splits, grooves, humanizing, latent, runs,
-    styles)
+    autoencoder, backend, checkpoint_files, cli, data_splits, grooves,
+    humanizing, latent, runs, styles)
 import numpy as np
 
 
@@ -43,7 +43,8 @@ def export(config, run_dir, examples_path, output_dir):
         "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
         'checkpoints are sampled as they are, with --run_dir.')
   runs.refuse_run(output_dir)
-  prefix = runs.find_finished(run_dir, runs.validation_id(examples_path))
+  prefix = checkpoint_files.find_finished(
+      run_dir, runs.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
   if humanizing.can_humanize(config):  # Its latents are never sampled.
     checkpoints.save_slim(prefix, new_prefix)

@@ -14,6 +14,7 @@ def define_flags():
   backend.music_vae()
   # Magenta's own flags: --input_dir, --output_file, --recursive, --log.
   from magenta.scripts import convert_dir_to_note_sequences
+  flags.adopt_module_key_flags(convert_dir_to_note_sequences)
   flags.mark_flags_as_required(['input_dir', 'output_file'])
 
 

@@ -19,6 +19,7 @@ def define_flags():
   backend.music_vae()
   # Magenta's own flags: --input_tfrecord, --output_tfrecord, --config, ...
   from magenta.models.music_vae import preprocess_tfrecord
+  flags.adopt_module_key_flags(preprocess_tfrecord)
   flags.mark_flags_as_required(['input_tfrecord', 'output_tfrecord', 'config'])
 
 

@@ -2,9 +2,9 @@
 # Makes the environment and runs all tests, or those given as arguments.
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
-# uv makes the other environments (Colab's, stock Magenta's), xdist uses 2 cores,
+# uv makes the other environments (Colab's, stock Magenta's), xdist runs three at a time, since many wait,
 # timeout says where a test hangs, the notebook is opened in JupyterLab.
 .venv/bin/python -c 'import uv, xdist, pytest_timeout, jupyterlab' 2> /dev/null ||
   .venv/bin/python -m pip install -q uv pytest-xdist pytest-timeout jupyterlab
-exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
   --timeout=900 -ra --durations=10 "${@:-tests}"

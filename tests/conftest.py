@@ -1,8 +1,8 @@
 """Shared by the tests: scripts as subprocesses, data, other environments.
 
 The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
-of own_loops.py. Three environments of their own are made in
-the project's folder and kept: Colab's, stock Magenta's and one with Beam.
+of own_loops.py. Environments of their own are made in the project's folder and
+kept: Colab's two, stock Magenta's and one with Beam.
 """
 import contextlib
 import fcntl
@@ -31,7 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-  """What takes longest begins first, so that both processes end together."""
+  """What takes longest begins first, so that all processes end together."""
   items.sort(key=lambda item: item.path.name not in SLOW)
 
 
@@ -164,7 +164,7 @@ def make_environment(name, python, *requirements):
   done = folder / 'complete'
   uv = [sys.executable, '-m', 'uv']
   with open(ROOT / f'.venv-{name}.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in two processes.
+    fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in several processes.
     if not done.exists():
       if python is None:
         pytest.skip(f'the Python for the environment {name} is not here')

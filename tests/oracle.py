@@ -1,6 +1,6 @@
 """What Magenta makes of a checkpoint; runs on stock Python 3.7 and on ours.
 
-    python oracle.py score CONFIG CHECKPOINT SLICES.npy OUT.npz
+    python oracle.py score SLICES.npy OUT CONFIG CHECKPOINT ...
     python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
     python oracle.py make CONFIG CHECKPOINT
     python oracle.py every CHECKPOINTS OUT.npz
@@ -15,9 +15,8 @@ import sys
 
 import numpy as np
 
-DRUMS_4BAR = os.path.join(
-    os.path.dirname(os.path.abspath(__file__)), '..', 'magenta_patches',
-    'added', 'drums_4bar.py')
+ADDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..',
+                     'magenta_patches', 'added')
 FLAT = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 
@@ -25,10 +24,12 @@ def config_map():
   """Returns Magenta's CONFIG_MAP, with our configs in it."""
   from magenta.models.music_vae import configs
   if 'flat-drums_4bar' not in configs.CONFIG_MAP:
-    spec = importlib.util.spec_from_file_location('drums_4bar', DRUMS_4BAR)
-    drums_4bar = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(drums_4bar)
-    drums_4bar.register(configs.CONFIG_MAP, configs.Config)
+    for name in ('drum_classes', 'drums_4bar'):  # The latter imports the former.
+      spec = importlib.util.spec_from_file_location(
+          'magenta.models.music_vae.' + name, os.path.join(ADDED, name + '.py'))
+      module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+      spec.loader.exec_module(module)
+    module.register(configs.CONFIG_MAP, configs.Config)
   return configs.CONFIG_MAP
 
 
@@ -57,10 +58,18 @@ def build(config, batch):
   return inputs, targets, mu, loss, results.rnn_output
 
 
-def score(name, checkpoint, slices_path, out):
+def score(slices_path, out, *names_and_checkpoints):
+  """Writes OUT/0.npz, ... of the checkpoints, in this order."""
+  slices = np.load(slices_path)
+  pairs = list(zip(names_and_checkpoints[::2], names_and_checkpoints[1::2]))
+  for i, (name, checkpoint) in enumerate(pairs):
+    np.savez(os.path.join(out, '%d.npz' % i),
+             **score_one(name, checkpoint, slices))
+
+
+def score_one(name, checkpoint, slices):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae.trained_model import TrainedModel
-  slices = np.load(slices_path)
   rolls = np.stack([slices >> drum & 1 for drum in range(9)] + [slices == 0],
                    axis=-1).astype(np.float32)
   model = TrainedModel(get_config(name), len(slices), checkpoint)
@@ -74,8 +83,8 @@ def score(name, checkpoint, slices_path, out):
       tf.train.Saver().restore(sess, checkpoint)
       loss, graph_mu, logits = sess.run(
           [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
-  np.savez(out, mu=mu, sigma=sigma, decoded=decoded, loss=loss,
-           graph_mu=graph_mu, logits=logits)
+  return dict(mu=mu, sigma=sigma, decoded=decoded, loss=loss,
+              graph_mu=graph_mu, logits=logits)
 
 
 def humanize(name, checkpoint, examples_path, out):

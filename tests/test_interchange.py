@@ -26,11 +26,34 @@ def slices_path(dataset, tmp_path_factory):
   return path
 
 
-def score(python, name, checkpoint, slices_path, folder):
-  out = folder / f'{len(list(folder.glob("score-*")))}.npz'
-  out = out.with_name(f'score-{out.name}')
-  oracle(python, 'score', name, checkpoint, slices_path, out)
-  return np.load(out)
+@pytest.fixture(scope='module')
+def checkpoints(dataset, trained_tiny, stock_python, tmp_path_factory):
+  """{which: (config, checkpoint)} of checkpoints made here and by stock."""
+  folder = tmp_path_factory.mktemp('checkpoints')
+  oracle(stock_python, 'make', conftest.TINY, folder / 'model.ckpt-0')
+  oracle(stock_python, 'train', 'flat-drums_4bar', '--',
+         f'--run_dir={folder}/run', '--num_steps=3',
+         f'--examples_path={dataset}/drummer-test.tfrecord')
+  return {
+      'trained here': (conftest.TINY, trained_tiny / 'train/model.ckpt-5'),
+      'slim': (conftest.TINY, trained_tiny / 'best/model.ckpt-5'),
+      'committed': (backend.DEFAULT_CONFIG, checkpoint_files.find_checkpoint(
+          config_name=backend.DEFAULT_CONFIG)),
+      'made by stock': (conftest.TINY, folder / 'model.ckpt-0'),
+      'trained by stock': ('flat-drums_4bar', folder / 'run/train/model.ckpt-3')}
+
+
+@pytest.fixture(scope='module')
+def scores(checkpoints, slices_path, stock_python, tmp_path_factory):
+  """{which: arrays} of what our code makes of them, and of what stock does."""
+  found = []
+  for python in (conftest.sys.executable, stock_python):
+    folder = tmp_path_factory.mktemp('scores')
+    oracle(python, 'score', slices_path, folder,
+           *[part for pair in checkpoints.values() for part in pair])
+    found.append({which: np.load(folder / f'{i}.npz')
+                  for i, which in enumerate(checkpoints)})
+  return found
 
 
 def check_same(ours, stock, decided=False):
@@ -47,27 +70,20 @@ def check_same(ours, stock, decided=False):
     np.testing.assert_array_equal(ours['decoded'], stock['decoded'])
 
 
-def test_trained_here_loads_in_stock(trained_tiny, slices_path, stock_python,
-                                     tmp_path):
-  checkpoint = 'train/model.ckpt-5', 'best/model.ckpt-5'
-  full, slim = (score(stock_python, conftest.TINY, trained_tiny / c,
-                      slices_path, tmp_path) for c in checkpoint)
-  ours = score(conftest.sys.executable, conftest.TINY,
-               trained_tiny / checkpoint[0], slices_path, tmp_path)
-  check_same(ours, full)
-  check_same(ours, slim)  # Without Adam's slots.
+def test_trained_here_loads_in_stock(scores):
+  ours, stock = scores
+  check_same(ours['trained here'], stock['trained here'])
+  check_same(ours['trained here'], stock['slim'])  # Without Adam's slots.
 
 
-def test_committed_weights_in_stock(slices_path, stock_python, tmp_path):
+def test_committed_weights_in_stock(scores, checkpoints, stock_python, tmp_path):
   """Equal numbers, and MIDI from stock Magenta's own command."""
   import note_seq
-  name = backend.DEFAULT_CONFIG
-  checkpoint = checkpoint_files.find_checkpoint(config_name=name)
-  ours, stock = (score(python, name, checkpoint, slices_path, tmp_path)
-                 for python in (conftest.sys.executable, stock_python))
+  ours, stock = (part['committed'] for part in scores)
   check_same(ours, stock)
   # Nearly greedy, so only a near tie may fall otherwise.
   assert (ours['decoded'] == stock['decoded']).mean() > 0.99
+  name, checkpoint = checkpoints['committed']
   oracle(stock_python, 'generate', name, '--', f'--output_dir={tmp_path}/out',
          f'--checkpoint_file={checkpoint}', '--num_outputs=2',
          '--temperature=0.5')
@@ -95,24 +111,16 @@ def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
   assert ours['mu'].std() > 0
 
 
-def test_made_by_stock_loads_here(slices_path, stock_python, tmp_path):
-  checkpoint = tmp_path / 'model.ckpt-0'
-  oracle(stock_python, 'make', conftest.TINY, checkpoint)
-  check_same(*(score(python, conftest.TINY, checkpoint, slices_path, tmp_path)
-               for python in (conftest.sys.executable, stock_python)),
-             decided=True)
+def test_made_by_stock_loads_here(scores):
+  check_same(*(part['made by stock'] for part in scores), decided=True)
 
 
-def test_trained_by_stock_goes_on_here(dataset, slices_path, stock_python,
-                                       tmp_path):
-  examples = f'--examples_path={dataset}/drummer-test.tfrecord'
-  oracle(stock_python, 'train', 'flat-drums_4bar', '--',
-         f'--run_dir={tmp_path}/run', '--num_steps=3', examples)
-  check_same(*(score(python, 'flat-drums_4bar',
-                     tmp_path / 'run/train/model.ckpt-3', slices_path, tmp_path)
-               for python in (conftest.sys.executable, stock_python)))
-  result = conftest.script('train.py', *conftest.FLAT, '--num_steps=5',
-                           f'--run_dir={tmp_path}/run', examples)
+def test_trained_by_stock_goes_on_here(dataset, scores, checkpoints):
+  check_same(*(part['trained by stock'] for part in scores))
+  run_dir = checkpoints['trained by stock'][1].parent.parent
+  result = conftest.script(
+      'train.py', *conftest.FLAT, '--num_steps=5', f'--run_dir={run_dir}',
+      f'--examples_path={dataset}/drummer-test.tfrecord')
   assert result.returncode == 0, result.stderr[-3000:]
   assert 'Resumed from' in result.stdout
-  assert (tmp_path / 'run/train/model.ckpt-5.index').exists()
+  assert (run_dir / 'train/model.ckpt-5.index').exists()

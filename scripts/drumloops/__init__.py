@@ -2,14 +2,16 @@
 
 From the ground up:
 
-    grid                                           bars, steps, drum classes
-    cli, disk, backend                             how anything here runs
-    midi, loop_midi, sound, plots, page            files in, loops out
-    data_splits, conversion                        data
-    checkpoint_files, runs, backup                 checkpoints, and where they lie
-    grooves, autoencoder, latent, styles           a model and its latent space
-    training, humanizing, sampling, metrics, sharing    what is done with them
-    stages, notebook                               how the notebook does it
+    grid                          bars, steps, drum classes and their pitches
+    cli, disk, backend, stages    how anything here starts, stops and runs
+    midi, loop_midi, sound        MIDI files in; loops out, as MIDI and sound
+    data_splits, conversion       data
+    runs, checkpoint_files, backup    what a run keeps, and where
+    plots, page                   pictures, and the page with all of a loop's files
+    grooves, autoencoder, latent, styles    loops in numbers; a model and its latent
+    training, humanizing, sampling, sharing    what is done with it
+    metrics/                      evaluation, feel, style_classifier, reports
+    notebook                      what the notebook shows
 """
 import os
 import pathlib

@@ -21,6 +21,7 @@ RETRY_SECONDS = 60  # After a failure.
 SLOW_SECONDS = 60  # A copy that a new checkpoint finds this old is slow.
 STALL_SECONDS = 120  # How long to wait, at the start and end, if nothing moves.
 CHUNK = 4 << 20
+PARTS = runs.TRAIN, runs.BEST
 TMP = '.tmp'
 FILE = re.compile(r'(model\.ckpt-\d+)\.(data-\d{5}-of-\d{5}|index)')
 
@@ -251,7 +252,7 @@ class Backup:
     Raises:
       OSError: if they are gone.
     """
-    folders = [os.path.join(self._dir, part) for part in ('train', 'best')]
+    folders = [os.path.join(self._dir, part) for part in PARTS]
     if not self._seen:
       for folder in (self._dir, *folders):
         with contextlib.suppress(FileExistsError):
@@ -262,7 +263,7 @@ class Backup:
 
   def _remove_leftovers(self):
     """Removes what copies that were cut off have left."""
-    for part in ('train', 'best'):
+    for part in PARTS:
       folder = os.path.join(self._dir, part)
       for file in os.listdir(folder):
         if file.endswith(TMP):
@@ -271,7 +272,7 @@ class Backup:
   def _local_names(self):
     """Returns the run's finished checkpoints, oldest first."""
     import tensorflow.compat.v1 as tf
-    state = tf.train.get_checkpoint_state(os.path.join(self._run, 'train'))
+    state = tf.train.get_checkpoint_state(os.path.join(self._run, runs.TRAIN))
     return [os.path.basename(p) for p in
             (state.all_model_checkpoint_paths if state else [])]
 
@@ -316,7 +317,7 @@ class Backup:
     """Continues from the backup's newest whole checkpoint, if it is ahead."""
     from magenta.models.music_vae import checkpoints
     train, best = self._open()
-    newest = next(checkpoints.all_complete(os.path.join(self._run, 'train')),
+    newest = next(checkpoints.all_complete(os.path.join(self._run, runs.TRAIN)),
                   '')
     ahead = [name for name in reversed(whole_names(train))
              if step_of(name) > checkpoints.step_of(newest)]
@@ -326,7 +327,7 @@ class Backup:
       files, broken, error = [], [], None
       for name in ahead:
         try:
-          files = self._fetch(train, name, os.path.join(stage, 'train'))
+          files = self._fetch(train, name, os.path.join(stage, runs.TRAIN))
           self._open()  # If it is not the Drive that has gone.
         except OSError as e:
           error = e
@@ -343,12 +344,12 @@ class Backup:
         return True
       error = None
       try:
-        self._restore_best(best, os.path.join(stage, 'best'))
+        self._restore_best(best, os.path.join(stage, runs.BEST))
         self._restore_events(train, stage)
       except OSError as e:
         error = e
       # Last, because it is what makes the run as far as the backup.
-      self._install(os.path.join(stage, 'train'), files, 'train')
+      self._install(os.path.join(stage, runs.TRAIN), files, runs.TRAIN)
       self._copied = name
       tqdm.write(f'Continuing from {os.path.join(train, name)} of step '
                  f'{step_of(name)}, copied to {self._run}.')
@@ -384,13 +385,13 @@ class Backup:
       tqdm.write(f'Skipping the broken best checkpoint in {best}.',
                  file=sys.stderr)
       return
-    self._install(stage, files, 'best')
-    folder = os.path.join(self._run, 'best')
+    self._install(stage, files, runs.BEST)
+    folder = os.path.join(self._run, runs.BEST)
     self._put(best_json, os.path.join(folder, runs.BEST_JSON))
     self._keep(folder, [name])
 
   def _restore_events(self, train, stage):
-    folder = os.path.join(self._run, 'train')
+    folder = os.path.join(self._run, runs.TRAIN)
     os.makedirs(folder, exist_ok=True)
     for file in list_events(train):
       if not os.path.exists(os.path.join(folder, file)):
@@ -402,7 +403,7 @@ class Backup:
     """Makes the backup what the run is now; returns whether it is."""
     train, best = self._open()
     local, local_best = (os.path.join(self._run, part)
-                         for part in ('train', 'best'))
+                         for part in PARTS)
     names = self._local_names()
     if not names:
       return True
@@ -499,10 +500,10 @@ class Backup:
 
     Returns whether they do.
     """
-    train = os.path.join(self._dir, 'train')
+    train = os.path.join(self._dir, runs.TRAIN)
     while True:
       used = sum(os.path.getsize(os.path.join(self._dir, part, file))
-                 for part in ('train', 'best')
+                 for part in PARTS
                  for file in os.listdir(os.path.join(self._dir, part)))
       there = self._usable(train)
       if used + size <= self._limit or len(there) < 2:

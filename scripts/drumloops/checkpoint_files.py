@@ -7,9 +7,9 @@ import tarfile
 import tempfile
 import zlib
 
-from drumloops import cli
-import drumloops
+from drumloops import ROOT, backend, cli, runs
 
+OWN_WEIGHTS = ROOT / 'weights'  # Of the project, by config.
 HUB = 'hf://'  # As the Hub's own tools write addresses.
 
 
@@ -47,7 +47,7 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   """
   from magenta.models.music_vae import checkpoints
   if run_dir is None and checkpoint_file is None and config_name:
-    checkpoint_file = str(drumloops.ROOT / 'weights' / config_name)
+    checkpoint_file = str(OWN_WEIGHTS / config_name)
     if not os.path.isdir(checkpoint_file):
       raise cli.UserError(
           f'There are no weights of {config_name} in weights/; train first and '
@@ -55,7 +55,7 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   if (run_dir is None) == (checkpoint_file is None):
     raise cli.UserError('Give either --run_dir or --checkpoint_file.')
   path = os.path.expanduser(
-      checkpoint_file or os.path.join(run_dir, 'train'))
+      checkpoint_file or os.path.join(run_dir, runs.TRAIN))
   if path.startswith(HUB):
     path = download(path)
   elif checkpoint_file and os.path.isfile(path) and tarfile.is_tarfile(path):
@@ -72,6 +72,35 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
     return checkpoints.newest_complete(path)
   except FileNotFoundError as e:
     raise cli.UserError(str(e)) from e
+
+
+def find_finished(run_dir, identity):
+  """Returns the checkpoint to make weights of: the best, else the newest one.
+
+  Says so if there is a best one, but of other data than `identity` is.
+
+  Raises:
+    cli.UserError: if there is none.
+  """
+  best = os.path.join(run_dir, runs.BEST)
+  if not os.path.isdir(best):
+    return find_checkpoint(run_dir)
+  # What was chosen on TFDS's split can't be told from the same data's TFRecord.
+  if runs.is_best_of_other_data(run_dir, identity) and not str(
+      runs.read_best(run_dir).get('validation_id')).startswith('tfds '):
+    newest = find_checkpoint(run_dir)
+    print(f'The best checkpoint in {best} was chosen on other data than this, '
+          f'so the newest one, {newest}, is taken.')
+    return newest
+  return find_checkpoint(checkpoint_file=best)
+
+
+def all_checkpoints(run_dir):
+  """Returns a run's complete checkpoints, oldest first, the best one last."""
+  backend.music_vae()
+  from magenta.models.music_vae import checkpoints
+  return [prefix for folder in (runs.TRAIN, runs.BEST) for prefix in reversed(list(
+      checkpoints.all_complete(os.path.join(run_dir, folder))))]
 
 
 @contextlib.contextmanager

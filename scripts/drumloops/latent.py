@@ -1,6 +1,9 @@
 """The latent space: interpolation, and making it fit the prior."""
 import numpy as np
 
+CALIBRATION_LOOPS = 2000  # Sampled to see how dense samples are.
+MAX_SHIFT = 0.5  # In standard deviations of the prior.
+
 
 def slerp(p0, p1, t):
   """Spherical interpolation of two latents, as upstream does it."""
@@ -9,10 +12,6 @@ def slerp(p0, p1, t):
   if np.sin(omega) < 1e-6:  # The same direction: there is no arc to follow.
     return (1 - t) * p0 + t * p1
   return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
-
-
-CALIBRATION_LOOPS = 2000  # Sampled to see how dense samples are.
-MAX_SHIFT = 0.5  # In standard deviations of the prior.
 
 
 def inverse_softplus(x):

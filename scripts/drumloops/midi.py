@@ -232,16 +232,11 @@ def write(midi, path):
   path = os.path.realpath(path)
   if os.path.exists(path) and not os.path.isfile(path):
     raise cli.UserError(f'{path} is not a file.')
-  temporary = f'{path}.{os.getpid()}.tmp'
   try:
-    with open(temporary, 'wb') as f:
+    with disk.replacing(path) as temporary, open(temporary, 'wb') as f:
       f.write(to_bytes(midi))
-    os.replace(temporary, path)
   except OSError as e:
     raise OSError(e.errno, e.strerror, path) from e
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
 
 
 def find_hits(tracks):

@@ -13,7 +13,6 @@ from drumloops import (
     autoencoder, backend, checkpoint_files, cli, data_splits, grid, humanizing,
     loop_midi, midi, page, plots, runs, sampling, sharing, sound, stages,
     styles)
-import drumloops
 from drumloops.metrics import evaluation
 import numpy as np
 
@@ -228,10 +227,10 @@ def find_weights(storage, run_name, config_name, other=''):
   if other:
     pass_token_on(other)
     return other
-  folder = os.path.join(storage, run_name, 'weights')
+  folder = os.path.join(storage, run_name, runs.WEIGHTS)
   if os.path.isdir(folder):
     return folder
-  own = str(drumloops.ROOT / 'weights' / config_name)
+  own = str(checkpoint_files.OWN_WEIGHTS / config_name)
   if not os.path.isdir(own):
     raise cli.UserError(
         f'{run_name or "The run"} has no finished weights, and none of '
@@ -275,10 +274,10 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     cli.UserError: if the run has no checkpoint, or the data are missing.
   """
   need_data(examples_path)
-  checkpoints = runs.all_checkpoints(run_dir)
+  checkpoints = checkpoint_files.all_checkpoints(run_dir)
   if runs.is_best_of_other_data(run_dir, runs.validation_id(examples_path)):
     checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
-                   os.path.join(run_dir, 'best')]
+                   os.path.join(run_dir, runs.BEST)]
   if not checkpoints:
     raise cli.UserError('This run has no checkpoint yet: run cell 8 first.')
   config = backend.get_config(config_name)

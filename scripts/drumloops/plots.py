@@ -3,7 +3,7 @@ import functools
 import glob
 import os
 
-from drumloops import disk, grid, loop_midi
+from drumloops import disk, grid, loop_midi, runs
 import numpy as np
 
 # The Okabe-Ito palette, which colour-blind eyes can tell apart.
@@ -141,7 +141,7 @@ def read_events(folder):
 
 def plot_training(run_dir):
   """Returns a figure of a run's curves, or None if it has no events."""
-  events = read_events(os.path.join(run_dir, 'train'))
+  events = read_events(os.path.join(run_dir, runs.TRAIN))
   if 'loss' not in events:
     return None
   figure, axes = figure_of(1, 3, size=(WIDTH, 3))

@@ -2,31 +2,16 @@
 
     run/train/            checkpoints to go on from, TensorBoard's summaries
     run/best/             the best checkpoint on the validation split, best.json
+    run/weights/          what is made of it, ready to sample
     run/training.png      the curves
 """
 import json
 import os
 import re
 
-from drumloops import backend, checkpoint_files, cli, data_splits, disk
+from drumloops import cli, data_splits, disk
 
-
-def refuse_run(output_dir):
-  """Raises cli.UserError if a folder has what training goes on from.
-
-  Exporting replaces all checkpoints of its folder.
-  """
-  import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import checkpoints
-  if os.path.exists(os.path.join(output_dir, BEST_JSON)) or any(
-      name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
-      for name in tf.train.load_checkpoint(
-          checkpoints.plain(prefix)).get_variable_to_shape_map()):
-    raise cli.UserError(
-        f'{output_dir} holds checkpoints of a run, which would be replaced; name '
-        'another --output_dir, such as RUN/weights.')
-
-
+TRAIN, BEST, WEIGHTS, CURVES = 'train', 'best', 'weights', 'training.png'
 BEST_JSON = 'best.json'
 CHECKPOINT = re.compile(r'model\.ckpt-\d+')
 SET_ASIDE = 'best-on-other-data'
@@ -63,14 +48,14 @@ def parse_best(data):
 def read_best(run_dir):
   """Returns what best.json says, {} if there is none or it is damaged."""
   try:
-    with open(os.path.join(run_dir, 'best', BEST_JSON), 'rb') as f:
+    with open(os.path.join(run_dir, BEST, BEST_JSON), 'rb') as f:
       return parse_best(f.read())
   except OSError:
     return {}
 
 
 def write_best(run_dir, best):
-  path = os.path.join(run_dir, 'best', BEST_JSON)
+  path = os.path.join(run_dir, BEST, BEST_JSON)
   with disk.replacing(path) as temporary, open(temporary, 'w') as f:
     json.dump(best, f, indent=2)
 
@@ -87,7 +72,7 @@ def is_best_of_other_data(run_dir, identity):
 
 def is_best_damaged(run_dir):
   """Whether there is a best.json that does not say how good its checkpoint is."""
-  return (os.path.exists(os.path.join(run_dir, 'best', BEST_JSON)) and
+  return (os.path.exists(os.path.join(run_dir, BEST, BEST_JSON)) and
           not read_best(run_dir))
 
 
@@ -97,35 +82,22 @@ def set_aside_best(run_dir, why):
   while os.path.exists(os.path.join(run_dir, name)):
     number += 1
     name = f'{SET_ASIDE}-{number}'
-  os.rename(os.path.join(run_dir, 'best'), os.path.join(run_dir, name))
+  os.rename(os.path.join(run_dir, BEST), os.path.join(run_dir, name))
   print(f'{why}, so the best checkpoint there is not compared with; it is kept '
         f'in {os.path.join(run_dir, name)}.')
 
 
-def find_finished(run_dir, identity):
-  """Returns the checkpoint to make weights of: the best, else the newest one.
+def refuse_run(output_dir):
+  """Raises cli.UserError if a folder has what training goes on from.
 
-  Says so if there is a best one, but of other data than `identity` is.
-
-  Raises:
-    cli.UserError: if there is none.
+  Exporting replaces all checkpoints of its folder.
   """
-  best = os.path.join(run_dir, 'best')
-  if not os.path.isdir(best):
-    return checkpoint_files.find_checkpoint(run_dir)
-  # What was chosen on TFDS's split can't be told from the same data's TFRecord.
-  if is_best_of_other_data(run_dir, identity) and not str(
-      read_best(run_dir).get('validation_id')).startswith('tfds '):
-    newest = checkpoint_files.find_checkpoint(run_dir)
-    print(f'The best checkpoint in {best} was chosen on other data than this, '
-          f'so the newest one, {newest}, is taken.')
-    return newest
-  return checkpoint_files.find_checkpoint(checkpoint_file=best)
-
-
-def all_checkpoints(run_dir):
-  """Returns a run's complete checkpoints, oldest first, the best one last."""
-  backend.music_vae()
+  import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  return [prefix for folder in ('train', 'best') for prefix in reversed(list(
-      checkpoints.all_complete(os.path.join(run_dir, folder))))]
+  if os.path.exists(os.path.join(output_dir, BEST_JSON)) or any(
+      name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
+      for name in tf.train.load_checkpoint(
+          checkpoints.plain(prefix)).get_variable_to_shape_map()):
+    raise cli.UserError(
+        f'{output_dir} holds checkpoints of a run, which would be replaced; name '
+        'another --output_dir, such as RUN/weights.')

@@ -10,7 +10,6 @@ import tempfile
 
 from drumloops import (
     autoencoder, backend, checkpoint_files, cli, sampling, styles)
-import drumloops
 
 EXAMPLES = 4  # Loops.
 GMD = 'https://magenta.tensorflow.org/datasets/groove'
@@ -142,7 +141,7 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
     loops = sorted(os.listdir(os.path.join(folder, 'loops')))
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
     f.write(card(repo, config_name, hparams, os.path.basename(checkpoint), result,
-                 loops, has_styles or drumloops.ROOT / 'weights' in pathlib.Path(
+                 loops, has_styles or checkpoint_files.OWN_WEIGHTS in pathlib.Path(
                      os.path.abspath(checkpoint)).parents))
 
 

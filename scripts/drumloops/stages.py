@@ -13,8 +13,7 @@ import subprocess
 import sys
 import time
 
-from drumloops import cli
-import drumloops
+from drumloops import ROOT, cli
 
 # One press of a button can send several signals; later ones are another press.
 PRESS_SECONDS = 3
@@ -42,11 +41,11 @@ def run(*command, **flags):
   """
   script, *arguments = command
   if script.endswith('.py'):
-    command = (str(drumloops.ROOT / 'scripts' / script), *arguments)
+    command = (str(ROOT / 'scripts' / script), *arguments)
   process = subprocess.Popen(
       [sys.executable, *command, *(f'--{name}={value}' for name, value in
                                    flags.items() if value not in (None, ''))],
-      cwd=drumloops.ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+      cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT, start_new_session=True,
       env={**os.environ, 'PYTHONUNBUFFERED': '1', cli.IN_NOTEBOOK: '1'})
   decoder = codecs.getincrementaldecoder('utf-8')('replace')

@@ -11,7 +11,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 SUMMARY_STEPS = 10
-CURVES = 'training.png'
 
 
 def build_train_op(config, dataset):
@@ -71,7 +70,7 @@ class Validation:
     if not scores['loss'] < best:
       return scores, False
     name = os.path.basename(prefix)
-    new_prefix = os.path.join(self._run_dir, 'best', name)
+    new_prefix = os.path.join(self._run_dir, runs.BEST, name)
     checkpoints.save_slim(prefix, new_prefix)
     runs.write_best(self._run_dir, {'checkpoint': name, **scores,
                                     'validation_id': self._identity})
@@ -175,7 +174,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import data
   run_dir = os.path.expanduser(run_dir)
-  train_dir = os.path.join(run_dir, 'train')
+  train_dir = os.path.join(run_dir, runs.TRAIN)
   os.makedirs(train_dir, exist_ok=True)
   for leftover in glob.glob(os.path.join(
       glob.escape(train_dir), '*.tempstate*')):
@@ -243,7 +242,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
             stop or stages.Stop())
   curves = plots.plot_training(run_dir)
   if curves is not None:  # Somebody may have removed the summaries.
-    curves.savefig(os.path.join(run_dir, CURVES), dpi=100)
+    curves.savefig(os.path.join(run_dir, runs.CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
