@@ -40,7 +40,7 @@ def patched_text(stock, patch):
   for edit in patch.edits:
     if not edit.old:
       stock += edit.new
-    elif stock.count(edit.old) != edit.times:
+    elif stock.count(edit.old) != 1:
       raise PatchError(f'An edit of {patch.path} does not match: {edit.why}')
     else:
       stock = stock.replace(edit.old, edit.new)
@@ -155,16 +155,21 @@ def find_files(target=None):
 
 
 def restore_others(target, files):
-  """Restores what an older table patched and this one does not; returns how many."""
-  known = {f.path for f in files}
-  packages = filter(None, (find_package(name, target) for name in PACKAGES))
-  others = [(backup, backup.with_suffix('')) for package in packages
-            for backup in package.rglob(f'*.py{BACKUP}')
-            if backup.with_suffix('') not in known]
-  for backup, path in others:
-    write(path, backup.read_bytes())
-    backup.unlink()
-  return len(others)
+  """Restores what an older table patched and this one does not; returns how many.
+
+  Nothing else is touched: other programs leave files called .orig, too.
+  """
+  known, count = {f.path for f in files}, 0
+  for package in filter(None, (find_package(name, target) for name in PACKAGES)):
+    for backup in package.rglob(f'*.py{BACKUP}'):
+      path = backup.with_suffix('')
+      if path in known or not path.is_file():
+        continue
+      if is_sealed(path.read_bytes()):
+        write(path, backup.read_bytes())
+        backup.unlink()
+        count += 1
+  return count
 
 
 def refuse_unknown(files):

@@ -1,8 +1,8 @@
 """The table of patches: upstream file, its sha256, the edit, why.
 
-Every edit replaces a piece of text that occurs exactly `times` times in the
-file of magenta 2.1.4 (or note-seq 0.0.5) as released on PyPI. An edit with an
-empty `old` is appended to the file.
+Every edit replaces a piece of text that occurs exactly once in the file of magenta
+2.1.4 (or note-seq 0.0.5) as released on PyPI. An edit with an empty `old` is
+appended to the file.
 """
 import dataclasses
 
@@ -13,7 +13,6 @@ class Edit:
   why: str
   old: str
   new: str
-  times: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Patch:
 MUSIC_VAE = 'magenta/models/music_vae'
 
 # Modules of ours that `apply` copies from `magenta_patches/added/`, because the
-# edits below import them.
+# edits below, or each other, import them.
 ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name in (
     'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm', 'groove_tfds',
     'local_beam', 'packed_slices', 'slice_batches', 'slice_cache', 'upstream'))

@@ -87,10 +87,12 @@ def test_adam(name, settings, rates):
 
 def test_roland_map_is_the_default_configs():
   from magenta.models.music_vae import data
-  assert (backend.get_config('hierdec-drums_4bar').data_converter._pitch_classes
-          == data.ROLAND_DRUM_PITCH_CLASSES)
-  assert (backend.get_config('hierdec-drums_4bar_small').data_converter
-          ._pitch_classes == data.REDUCED_DRUM_PITCH_CLASSES)
+  from magenta.models.music_vae import upstream
+  for name, classes in (
+      ('hierdec-drums_4bar', data.ROLAND_DRUM_PITCH_CLASSES),
+      ('hierdec-drums_4bar_small', data.REDUCED_DRUM_PITCH_CLASSES)):
+    converter = backend.get_config(name).data_converter
+    assert upstream.pitch_classes(converter) == classes
 
 
 def test_magenta_js_can_load_hier_drums():

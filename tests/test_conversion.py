@@ -3,6 +3,7 @@ import functools
 import http.server
 import os
 import signal
+import subprocess
 import threading
 import unicodedata
 import zipfile
@@ -597,6 +598,39 @@ def test_packing_ends_whatever_signals_mean_here(dataset):
         packed_slices.pack_all([fail] + reads, converter)
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+ORPHANS = '''
+import sys, time; sys.path.insert(0, sys.argv[1])
+from drumloops import backend; backend.music_vae()
+from magenta.models.music_vae import packed_slices
+def read():
+  print('reads', flush=True)
+  time.sleep(600)
+packed_slices.pack_all(
+    [read] * 9, backend.get_config('hierdec-drums_4bar_tiny').data_converter)
+'''
+
+
+def test_converters_end_with_the_process_that_is_killed():
+  """Else they would hold its output open, and the notebook wait for it."""
+  with subprocess.Popen([conftest.sys.executable, '-c', ORPHANS,
+                         conftest.SCRIPTS], stdout=subprocess.PIPE) as process:
+    conftest.read_until(process.stdout.fileno(), 'reads\nreads')
+    process.kill()
+    process.stdout.read()  # Until nobody has it open any more.
+
+
+def test_a_converter_that_is_killed(monkeypatch):
+  backend.music_vae()
+  from magenta.models.music_vae import packed_slices
+  def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+  monkeypatch.setattr('os.cpu_count', lambda: 2)
+  with pytest.raises(Exception) as raised:
+    packed_slices.pack_all(
+        [die] * 4, backend.get_config(conftest.TINY).data_converter)
+  assert 'want of memory' in cli.sentence(raised.value)
 
 
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):

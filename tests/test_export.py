@@ -39,7 +39,7 @@ def dense(tensors, layer, x, rows=slice(None)):
 
 
 @pytest.mark.parametrize('flat', [False, True])
-def test_standardized_latents_decode_to_the_same(flat):
+def test_whitened_latents_decode_to_the_same(flat):
   tensors, encoded, mu, sigma = toy(flat)
   before = {name: value.copy() for name, value in tensors.items()}
   new = latent.whiten(tensors, mu, sigma)

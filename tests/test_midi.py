@@ -16,8 +16,8 @@ def magenta():
 
 
 def drum_of(pitch):
-  return grid.drum_map(backend.get_config(
-      'hierdec-drums_4bar').data_converter._pitch_classes)(pitch)
+  from magenta.models.music_vae import data
+  return grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES)(pitch)
 
 
 def meta(kind, content):
@@ -233,8 +233,8 @@ class Pushes:
 
   def __init__(self):
     self.slices = 0
-    self.pitch_classes = backend.get_config(
-        humanizing.CONFIG).data_converter._pitch_classes
+    from magenta.models.music_vae import data
+    self.pitch_classes = data.ROLAND_DRUM_PITCH_CLASSES
 
   def __call__(self, hits):
     self.slices += len(hits)

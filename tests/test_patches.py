@@ -57,7 +57,13 @@ def test_file_that_only_an_older_table_patched_is_restored(checkout, monkeypatch
   assert patcher.apply(checkout) == 2
   assert {n for n in stock if stock[n] != contents(checkout)[n]} == {
       p.path for p in patches.PATCHES}
+  mine = checkout / 'magenta' / 'mine.py'
+  mine.write_text('# mine\n')
+  mine.with_name('mine.py.orig').write_text('# what a merge tool left\n')
   patcher.revert(checkout)
+  assert mine.read_text() == '# mine\n'
+  mine.with_name('mine.py.orig').unlink()
+  mine.unlink()
   assert contents(checkout) == stock
 
 

@@ -3,14 +3,16 @@
 `install` makes the classes of lstm_models.py compute like this where a config
 allows it: no residual connections, and for decoders one categorical output a step,
 no controls and no autoregression between a hierarchy's levels. Where not, they do
-as upstream has it. What makes this fast:
+as upstream has it; only a hierarchical encoder's segments are always one batch. What
+makes this fast:
 
 - A layer is one BlockLSTM op over all steps. Its gradient is our own: only what
   has to go step by step does, the kernel's gradient is one product at the end.
 - A conductor without autoregression runs ahead of its segments, which then are
   decoded together as one batch, since each starts from its own embedding and
   from the true step before it.
-- A hierarchical encoder's segments are encoded as one batch, too.
+- A hierarchical encoder's segments are encoded as one batch, since each is encoded
+  for itself.
 - A one-hot input times a kernel is a look-up of a row.
 - Scheduled sampling draws the inputs first, without gradients (upstream's do
   not pass through the drawn steps either), and then teaches on what was drawn.

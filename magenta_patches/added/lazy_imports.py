@@ -1,5 +1,6 @@
 """Modules that are imported when they are first used."""
 import importlib
+import importlib.util
 import sys
 import types
 
@@ -10,9 +11,11 @@ def install(name):
   importlib's LazyLoader does not: its modules load at the next import statement,
   which asks for their __spec__.
   """
-  if name in sys.modules:
+  spec = importlib.util.find_spec(name)
+  if name in sys.modules or spec is None:
     return
   stub = types.ModuleType(name)
+  stub.__spec__ = spec
   def load(attribute):
     if attribute.startswith('__') and attribute != '__path__':
       raise AttributeError(attribute)  # So that looking at all modules loads none.

@@ -13,9 +13,11 @@ groove/4bar-midionly; whole performances are cut as those clips are cut.
 """
 from concurrent import futures
 import multiprocessing
+from multiprocessing import connection
 import os
 import signal
 import sys
+import threading
 import warnings
 
 from magenta.models.music_vae import upstream
@@ -146,6 +148,13 @@ def _start_worker(work):
   _work = work
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of the parent's Ctrl-C it tells us.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Whatever the parent does itself.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+  """Ends this worker when its parent is killed, which can't tell it to."""
+  connection.wait([multiprocessing.parent_process().sentinel])
+  os._exit(1)
 
 
 def _pack_one(i):
@@ -186,7 +195,7 @@ def pack_all(reads, converter):
 
 
 def unpack(slices, converter):
-  """Returns `get_dataset`'s four tensors for a batch of slices.
+  """Returns data.get_dataset's four tensors for a batch of slices.
 
   Args:
     slices: A batch of what `pack` returned.

@@ -100,7 +100,7 @@ def _known_drums(to_tensors, self, item):
   """Leaves out what is none of the drums, on which upstream raises KeyError.
 
   As DrumsConverter does. Of a sequence without drums all notes count, as upstream
-  has it.
+  has it. What is left out can't make a sequence be refused either.
   """
   drums = note_seq.NoteSequence()
   drums.CopyFrom(item)

@@ -1,4 +1,5 @@
 """What the commands share: flags, and errors in one sentence."""
+from concurrent.futures import process
 import errno
 import os
 import pathlib
@@ -65,6 +66,9 @@ def sentence(error):
             'again with scripts/make_tfrecord.py.')
   if type(error).__name__ == 'NotEnoughExamples':
     return str(error)
+  if isinstance(error, process.BrokenProcessPool):
+    return ('A process that converts the examples was killed, most likely for want of '
+            'memory; close other programs and run this again.')
   if isinstance(error, OSError):
     return (str(error) if error.filename is None else
             f'{error.filename}: {error.strerror}.')

@@ -19,6 +19,7 @@ VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
 def split_path(examples_path, split):
   """Returns where a split is kept, given where the train split is."""
   path = os.path.expanduser(examples_path)
+  path = path if '://' in path else os.path.normpath(path)
   stem, ending = os.path.splitext(path)
   return path if split == 'train' else f'{stem}-{split}{ending}'
 

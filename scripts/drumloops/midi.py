@@ -15,7 +15,7 @@ import struct
 from drumloops import cli, disk, grid
 
 DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
-DEFAULT_QPM = 120.  # What a file without a tempo is played at.
+DEFAULT_QPM = 120.  # What a file without a tempo is played at; Magenta decodes so.
 HI_HATS = (22, 26, 42, 44, 46)  # Of General MIDI and of the Roland TD-11.
 FOOT_CONTROLLER = 4  # How far the hi-hat's pedal is down.
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROLLER = 0x80, 0x90, 0xa0, 0xb0

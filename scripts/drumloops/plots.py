@@ -26,22 +26,22 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
 
   Args:
     axis: Of matplotlib.
-    found: What `hits` returns.
+    found: What `loop_midi.hits` returns.
     bars: How many to draw.
     title: Above the grid.
     labels: Whether to say what rows and bars are.
   """
   steps = bars * grid.STEPS_PER_BAR
   is_human = False
-  for lane, start, velocity in found:
+  for drum, start, velocity in found:
     step = grid.nearest_step(start)
     if step >= steps:
       continue
-    axis.bar(step, 0.76, 0.86, lane - 0.38, align='edge', color=BLUE,
+    axis.bar(step, 0.76, 0.86, drum - 0.38, align='edge', color=BLUE,
              alpha=PALEST + (1 - PALEST) * velocity / 127, linewidth=0)
     if abs(start - step) > OFF_GRID:
       is_human = True
-      axis.plot([start, start], [lane - 0.42, lane + 0.42], color=ORANGE,
+      axis.plot([start, start], [drum - 0.42, drum + 0.42], color=ORANGE,
                 linewidth=1.6, solid_capstyle='butt', zorder=3)
   for step in range(0, steps + 1, grid.STEPS_PER_QUARTER):
     is_bar = step % grid.STEPS_PER_BAR == 0

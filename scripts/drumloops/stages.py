@@ -47,7 +47,8 @@ def run(*command, **flags):
                                    flags.items() if value not in (None, ''))],
       cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT, start_new_session=True,
-      env={**os.environ, 'PYTHONUNBUFFERED': '1', cli.IN_NOTEBOOK: '1'})
+      env={**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '',
+           cli.IN_NOTEBOOK: '1'})
   decoder = codecs.getincrementaldecoder('utf-8')('replace')
   pressed = status = None
   while status is None:

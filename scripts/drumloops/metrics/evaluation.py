@@ -120,7 +120,7 @@ def evaluate_interpolation(evaluator, reference, seed=0):
 
 
 def report(result):
-  """Returns the text that `main` prints: each number and what it says."""
+  """Returns the text that `evaluate` prints: each number and what it says."""
   lines = [f'{result["checkpoint"]}: {result["reconstruction"]["examples"]} '
            f'loops of the {result["split"]} split.', '', '## Reconstruction', '']
   lines += [f'{name} {result["reconstruction"][name]:.3f}: {meaning}'

@@ -160,7 +160,7 @@ def deliver(humanizer, reference):
       velocities[cell], microtiming[cell] = velocity, start - cell[1]
   if not np.array_equal(velocities > 0, reference.hits):
     raise cli.UserError('The written loops have other patterns than the '
-                        'performances; this is a fault of humanize.py.')
+                        'performances; this is a fault of humanizing.py.')
   return velocities, microtiming
 
 
