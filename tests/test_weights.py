@@ -3,7 +3,7 @@ import json
 
 import conftest
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, humanizing, styles)
+    autoencoder, backend, checkpoint_files, cli, conversion, humanizing, styles)
 from drumloops.metrics import evaluation, feel, reports
 import numpy as np
 import pytest
@@ -138,23 +138,24 @@ def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
   assert rows[feel.HUMANIZED]['timing_error_ms'] <= 19.2  # As delivered.
 
 
-def test_on_loops_of_ones_own(tmp_path):
+def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):
   """Of no known style, so the report does without."""
+  monkeypatch.setattr(evaluation, 'SAMPLES', 50)
+  monkeypatch.setattr(evaluation, 'PAIRS', 8)
   backend.music_vae()
   conftest.own_loops.write_own_loops(tmp_path / 'midi')
   (tmp_path / 'midi' / 'info.csv').write_text(
       'midi_filename,split\n' + ''.join(
           f'loop-{i:02d}.mid,{"validation" if i > 8 else "train"}\n'
           for i in range(1, 13)))
-  for command in (
-      ['make_tfrecord.py', f'--input_dir={tmp_path}/midi',
-       f'--output_file={tmp_path}/own.tfrecord'],
-      ['evaluate.py', f'--checkpoint_file={FOLDER}',
-       f'--examples_path={tmp_path}/own.tfrecord']):
-    ran = conftest.script(*command)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-  assert 'loops of the validation split' in ran.stdout
-  assert '## Styles' not in ran.stdout
+  examples = str(tmp_path / 'own.tfrecord')
+  conversion.make_tfrecord(str(tmp_path / 'midi'), examples)
+  evaluation.evaluate(
+      backend.get_config(FOLDER.name),
+      checkpoint_files.find_checkpoint(checkpoint_file=str(FOLDER)), examples)
+  printed = capsys.readouterr().out
+  assert 'loops of the validation split' in printed
+  assert '## Styles' not in printed
 
 
 def test_damaged_styles(tmp_path):
