@@ -9,6 +9,7 @@
 
 Stock Magenta stays untouched: it is only told of our configs.
 """
+import copy
 import importlib.util
 import os
 import sys
@@ -72,13 +73,14 @@ def score_one(name, checkpoint, slices):
   from magenta.models.music_vae.trained_model import TrainedModel
   rolls = np.stack([slices >> drum & 1 for drum in range(9)] + [slices == 0],
                    axis=-1).astype(np.float32)
-  model = TrainedModel(get_config(name), len(slices), checkpoint)
+  config = get_config(name)  # A built one can't be copied, which TrainedModel does.
+  model = TrainedModel(config, len(slices), checkpoint)
   _, mu, sigma = model.encode_tensors(list(rolls), [64] * len(rolls))
   # So cold that the most likely class is sampled.
   decoded = np.argmax(model.decode_to_tensors(mu, 64, 1e-6), axis=-1)
   with tf.Graph().as_default():
     inputs, targets, graph_mu, loss, logits = build(
-        get_config(name), len(slices))
+        copy.deepcopy(config), len(slices))
     with tf.Session() as sess:
       tf.train.Saver().restore(sess, checkpoint)
       loss, graph_mu, logits = sess.run(
