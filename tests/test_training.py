@@ -207,7 +207,7 @@ TFDS_CLIPS = '''
 import sys; sys.path.insert(0, sys.argv[1])
 
 from drumloops import backend; backend.music_vae()
-from magenta.models.music_vae import groove_tfds
+from magenta.models.music_vae import groove_tfds, packed_slices
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf

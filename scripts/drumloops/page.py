@@ -16,6 +16,7 @@ import json
 import os
 import re
 import urllib.parse
+import zlib
 
 from drumloops import cli, disk, grid, loop_midi, plots, sound
 from tqdm.auto import tqdm
@@ -271,13 +272,18 @@ def read_entries(path):
   except (OSError, UnicodeDecodeError):
     text = ''
   match = re.search(
-      r'<script type="application/json" id="facts">(.*?)</script>', text, re.S)
+      r'<script type="application/json" id="facts"(?: data-crc="(\d+)")?>(.*?)'
+      r'</script>', text, re.S)
   try:
-    entries = json.loads(match[1]) if match else None
+    entries = json.loads(match[2]) if match else None
   except ValueError:
     entries = None
-  known = [e for e in entries if is_entry(e)] if isinstance(entries, list) else []
-  return known, isinstance(entries, list) and len(known) == len(entries)
+  if not isinstance(entries, list):
+    return [], False
+  known = [e for e in entries if is_entry(e)]
+  # Pages that older versions wrote have no checksum.
+  is_same = match[1] is None or int(match[1]) == crc(match[2])
+  return known, is_same and len(known) == len(entries)
 
 
 def write_page(folder, entries):
@@ -348,6 +354,10 @@ data-steps="{steps}">
 {sound}</article>'''
 
 
+def crc(facts):
+  return zlib.crc32(facts.encode())
+
+
 def page(folder, entries):
   """Returns the HTML of the whole page."""
   facts = json.dumps(entries, indent=0).replace('<', '\\u003c')
@@ -370,7 +380,7 @@ def page(folder, entries):
 stops, <kbd>↑</kbd> <kbd>↓</kbd> choose a loop. In the pictures: the darker, the
 louder; an orange line shows where a hit off the grid is really played.</p>
 {sections}
-<script type="application/json" id="facts">{facts}</script>
+<script type="application/json" id="facts" data-crc="{crc(facts)}">{facts}</script>
 <script>
 const LEFT = {LEFT}, RIGHT = {RIGHT};
 const RATE = {sound.SAMPLE_RATE};

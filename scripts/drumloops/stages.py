@@ -130,7 +130,10 @@ class Stop:
     return self
 
   def __exit__(self, *_):
-    pass  # The program ends; it need not end by a signal that comes late.
+    # The program ends; it need not end by a signal that comes late.
+    for number in self.SIGNALS:
+      if signal.getsignal(number) == self._note:
+        signal.signal(number, signal.SIG_IGN)
 
   @contextlib.contextmanager
   def between_steps(self):
