@@ -1,6 +1,6 @@
 """Compares training with and without the fast path, on this machine.
 
-    python3 scripts/benchmark.py          # four minutes
+    python3 scripts/benchmark.py          # four to six minutes
     python3 scripts/benchmark.py --quick  # 40 s
 
 Both sides train the same weights on the same batch under the same TensorFlow,
