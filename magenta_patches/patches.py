@@ -50,16 +50,16 @@ PATCHES = (
         f'{MUSIC_VAE}/base_model.py',
         'c098615073016afedae1d581d51160640830597c9f88e027655d2c518f73332c',
         (Edit(
-             'On small data Adam as upstream sets it diverges after some '
-             'thousand steps, whatever the clipping; a shorter memory of '
-             'squared gradients, a larger epsilon and a warm-up prevent it. '
-             'Unless a config asks for them, all is as upstream has it.',
-             '    optimizer = tf.train.AdamOptimizer(lr)\n',
-             '    lr *= tf.minimum(1., (tf.to_float(self.global_step) + 1.) /\n'
-             "                     max(1., hparams.get('warmup_steps', 0)))\n"
-             '    optimizer = tf.train.AdamOptimizer(\n'
-             "        lr, beta2=hparams.get('adam_beta2', 0.999),\n"
-             "        epsilon=hparams.get('adam_epsilon', 1e-8))\n"),)),
+            'On small data Adam as upstream sets it diverges after some '
+            'thousand steps, whatever the clipping; a shorter memory of '
+            'squared gradients, a larger epsilon and a warm-up prevent it. '
+            'Unless a config asks for them, all is as upstream has it.',
+            '    optimizer = tf.train.AdamOptimizer(lr)\n',
+            '    lr *= tf.minimum(1., (tf.to_float(self.global_step) + 1.) /\n'
+            "                     max(1., hparams.get('warmup_steps', 0)))\n"
+            '    optimizer = tf.train.AdamOptimizer(\n'
+            "        lr, beta2=hparams.get('adam_beta2', 0.999),\n"
+            "        epsilon=hparams.get('adam_epsilon', 1e-8))\n"),)),
     Patch(
         f'{MUSIC_VAE}/configs.py',
         '3a3920f330cc04ce5677ab905f3a06452f1bd68b81c766c7c86f26b891a4dcce',

@@ -63,14 +63,17 @@ def test_counts_of_gmd(groove_zip, dataset):
         converter, str(dataset / f'drummer{split}.tfrecord'))) == count
 
 
+def train(run_dir, examples, *flags):
+  return conftest.script(
+      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
+      f'--run_dir={run_dir}', f'--examples_path={examples}', *flags)
+
+
 @pytest.fixture(scope='module')
 def run_dir(dataset, tmp_path_factory):
   """A small model, trained for 30 steps."""
   run_dir = tmp_path_factory.mktemp('humanize')
-  result = conftest.script(
-      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
-      f'--run_dir={run_dir}', '--num_steps=30',
-      f'--examples_path={dataset}/drummer.tfrecord')
+  result = train(run_dir, dataset / 'drummer.tfrecord', '--num_steps=30')
   assert result.returncode == 0, result.stderr[-3000:]
   assert 'the best so far' in result.stdout
   return run_dir
@@ -411,9 +414,6 @@ def test_evaluation_without_data(run_dir, tmp_path):
 
 
 def test_eval_mode(run_dir, dataset):
-  result = conftest.script(
-      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
-      f'--run_dir={run_dir}', '--mode=eval',
-      f'--examples_path={dataset}/drummer-validation.tfrecord')
+  result = train(run_dir, dataset / 'drummer-validation.tfrecord', '--mode=eval')
   assert result.returncode == 0, result.stderr[-3000:]
   assert '"reconstruction_loss"' in result.stdout

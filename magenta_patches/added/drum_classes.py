@@ -8,5 +8,5 @@ BARS = 4  # Of a loop.
 # data.REDUCED_DRUM_PITCH_CLASSES (General MIDI's).
 DRUM_CLASSES = ('kick', 'snare', 'closed hi-hat', 'open hi-hat', 'low tom',
                 'mid tom', 'high tom', 'crash', 'ride')
-KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT = 0, 1, 2, 3
-LOW_TOM, MID_TOM, HIGH_TOM, CRASH, RIDE = 4, 5, 6, 7, 8
+(KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT, LOW_TOM, MID_TOM, HIGH_TOM, CRASH,
+ RIDE) = range(len(DRUM_CLASSES))

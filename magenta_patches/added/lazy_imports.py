@@ -11,8 +11,10 @@ def install(name):
   importlib's LazyLoader does not: its modules load at the next import statement,
   which asks for their __spec__.
   """
+  if name in sys.modules:
+    return
   spec = importlib.util.find_spec(name)
-  if name in sys.modules or spec is None:
+  if spec is None:
     return
   stub = types.ModuleType(name)
   stub.__spec__ = spec

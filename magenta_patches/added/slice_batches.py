@@ -2,6 +2,8 @@
 
 data.py's get_dataset takes them from here (see `install`).
 """
+import functools
+
 from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae import slice_cache
 from magenta.models.music_vae import upstream
@@ -64,7 +66,8 @@ def batches(slices, converter, batch_size, is_training, seed=None,
   if is_training and augment_probability:
     dataset = dataset.map(
         lambda s: augment(tf.cast(s, tf.int32), augment_probability))
-  return dataset.map(lambda s: packed_slices.unpack(s, converter)).prefetch(tf.data.AUTOTUNE)
+  return dataset.map(lambda s: packed_slices.unpack(s, converter)).prefetch(
+      tf.data.AUTOTUNE)
 
 
 def get_dataset(config, is_training, seed=None):
@@ -115,6 +118,7 @@ def _known_drums(to_tensors, self, item):
 def install(module):
   """Makes data.py, whose globals these are, take slices from here."""
   slow = module['get_dataset']
+  @functools.wraps(slow)
   def dataset(config, tf_file_reader=tf.data.TFRecordDataset, is_training=False,
               cache_dataset=True):
     if (packed_slices.can_pack(config) and
@@ -122,6 +126,5 @@ def install(module):
       config.data_converter.set_mode('train' if is_training else 'eval')
       return get_dataset(config, is_training)
     return slow(config, tf_file_reader, is_training, cache_dataset)
-  dataset.__doc__ = slow.__doc__
   module['get_dataset'] = dataset
   upstream.wrap(module['GrooveConverter'], 'to_tensors', _known_drums)

@@ -1,9 +1,10 @@
 """What Magenta's classes keep to themselves, by names without an underscore.
 
 Every private attribute of upstream's that this project reads is named here, and
-nowhere else.
+nowhere else but in tests that run on stock Magenta too.
 """
 import copy
+import functools
 import operator
 
 
@@ -72,7 +73,7 @@ def changed(converter, **settings):
 def wrap(cls, name, function):
   """Makes a class's method call `function(original, self, ...)` instead."""
   original = getattr(cls, name)  # Its own, or one that it inherits.
+  @functools.wraps(original)
   def method(self, *args, **kwargs):
     return function(original, self, *args, **kwargs)
-  method.__doc__ = original.__doc__
   setattr(cls, name, method)

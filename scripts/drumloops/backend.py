@@ -1,5 +1,6 @@
 """Magenta, imported quietly and patched, and its configs by name."""
 import contextlib
+import copy
 import gc
 import os
 import subprocess
@@ -105,7 +106,6 @@ def get_config(name, hparams=''):
   Raises:
     UserError: if the name or a hyperparameter is unknown.
   """
-  import copy
   config_map = music_vae().CONFIG_MAP
   if name not in config_map:
     raise cli.UserError(f'There is no config {name!r}; the known ones are '

@@ -1,4 +1,4 @@
-"""The checkpoint that a user means: a run's, a file, a folder, a tar file, the Hub's."""
+"""The checkpoint a user means: a run's, a file, a folder, a tar file, the Hub's."""
 import contextlib
 import functools
 import os

@@ -67,8 +67,8 @@ def sentence(error):
   if type(error).__name__ == 'NotEnoughExamples':
     return str(error)
   if isinstance(error, process.BrokenProcessPool):
-    return ('A process that converts the examples was killed, most likely for want of '
-            'memory; close other programs and run this again.')
+    return ('A process that converts the examples was killed, most likely for '
+            'want of memory; close other programs and run this again.')
   if isinstance(error, OSError):
     return (str(error) if error.filename is None else
             f'{error.filename}: {error.strerror}.')

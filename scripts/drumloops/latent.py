@@ -69,10 +69,10 @@ def whiten(tensors, mu, sigma):
   """
   covariance = np.cov(mu, rowvar=False) + np.diag((sigma ** 2).mean(axis=0))
   values, vectors = np.linalg.eigh(covariance)
-  whiten = vectors / np.sqrt(values)
+  whitening = vectors / np.sqrt(values)
   _, rotation = np.linalg.eigh(
-      whiten.T * (sigma ** 2).mean(axis=0) @ whiten)
-  inverse = whiten @ rotation
+      whitening.T * (sigma ** 2).mean(axis=0) @ whitening)
+  inverse = whitening @ rotation
   tensors = change_basis(tensors, mu.mean(axis=0), np.linalg.inv(inverse))
   new_sigma = np.sqrt(sigma ** 2 @ inverse ** 2)
   before = np.concatenate(

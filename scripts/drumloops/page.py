@@ -260,7 +260,7 @@ def is_entry(entry):
 
 
 def read_entries(path):
-  """Returns what a page that was written before says of its loops, and if it is whole.
+  """Returns what an older page says of its loops, and whether it is whole.
 
   What is damaged of it is left out.
   """
@@ -355,6 +355,7 @@ data-steps="{steps}">
 
 
 def crc(facts):
+  """Returns the checksum by which a page's damaged facts are known."""
   return zlib.crc32(facts.encode())
 
 
