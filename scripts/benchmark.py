@@ -1,7 +1,7 @@
 """Compares training with and without the fast path, on this machine.
 
     python3 scripts/benchmark.py          # four to six minutes
-    python3 scripts/benchmark.py --quick  # 40 s
+    python3 scripts/benchmark.py --quick  # about one
 
 Both sides train the same weights on the same batch under the same TensorFlow,
 each in a process of its own, one after the other: `stock` with the lstm_models
