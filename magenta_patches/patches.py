@@ -29,6 +29,7 @@ MUSIC_VAE = 'magenta/models/music_vae'
 # edits below, or each other, import them.
 ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name in (
     'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm', 'groove_tfds',
+    'masked_sampling',
     'local_beam', 'packed_slices', 'slice_batches', 'slice_cache', 'upstream'))
 
 PATCHES = (

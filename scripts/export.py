@@ -5,8 +5,9 @@
 
 Takes run_dir/best (the newest checkpoint, if there is no best of these data),
 leaves out the optimizer's state, makes the latent space fit the prior that is
-sampled from, and keeps where each style lies in it (styles.npz). What comes is a
-checkpoint like any other, for stock Magenta too.
+sampled from, teaches the encoder to hear loops of which parts are hidden, for
+sample.py --mode=complete, and keeps where each style lies in the latent space
+(styles.npz). What comes is a checkpoint like any other, for stock Magenta too.
 """
 import os
 import tempfile
@@ -14,11 +15,11 @@ import tempfile
 from absl import flags
 from drumloops import (
     autoencoder, backend, checkpoint_files, cli, data_splits, grooves,
-    humanizing, latent, runs, styles)
+    humanizing, latent, listening, runs, styles)
 import numpy as np
 
 
-def export(config, run_dir, examples_path, output_dir):
+def export(config, run_dir, examples_path, output_dir, listening_steps=0):
   """Writes the best checkpoint of a run, as said above, and its styles.
 
   Args:
@@ -26,6 +27,7 @@ def export(config, run_dir, examples_path, output_dir):
     run_dir: Training run.
     examples_path: TFRecord of the train split.
     output_dir: Folder to write to; a checkpoint that is there is replaced.
+    listening_steps: Of `listening.teach`.
 
   Returns:
     The new checkpoint's prefix.
@@ -70,8 +72,11 @@ def export(config, run_dir, examples_path, output_dir):
   styles_path = os.path.join(output_dir, styles.STYLES_FILE)
   if os.path.exists(styles_path):
     os.remove(styles_path)  # Of the weights that are replaced.
-  checkpoints.save(
-      latent.change_basis(tensors, shift, np.eye(len(shift))), new_prefix)
+  tensors = latent.change_basis(tensors, shift, np.eye(len(shift)))
+  checkpoints.save(tensors, new_prefix)
+  if listening_steps:
+    tensors.update(listening.teach(config, new_prefix, slices, listening_steps))
+    checkpoints.save(tensors, new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
   by_style = styles.slices_by_style(examples_path, config.data_converter)
@@ -94,6 +99,9 @@ def define_flags():
   flags.DEFINE_string('examples_path', None, 'TFRecord of the train split.',
                       required=True)
   flags.DEFINE_string('output_dir', None, 'Folder to write to.', required=True)
+  flags.DEFINE_integer('listening_steps', 0, 'Training steps in which the encoder '
+                       'learns to hear parts of loops; the project\'s own weights '
+                       'took 3000.')
 
 
 def main():
@@ -101,7 +109,7 @@ def main():
   export(backend.get_config(FLAGS.config, FLAGS.hparams),
          os.path.expanduser(FLAGS.run_dir),
          os.path.expanduser(FLAGS.examples_path),
-         os.path.expanduser(FLAGS.output_dir))
+         os.path.expanduser(FLAGS.output_dir), FLAGS.listening_steps)
 
 
 if __name__ == '__main__':

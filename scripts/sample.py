@@ -6,11 +6,13 @@
         --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
     python3 scripts/sample.py --run_dir=run --mode=reconstruct \
         --input_midi_1=a.mid
+    python3 scripts/sample.py --mode=complete --input_midi_1=a.mid --keep=kick,snare
+    python3 scripts/sample.py --mode=vary --input_midi_1=a.mid --amount=0.2
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
 from absl import flags
-from drumloops import autoencoder, backend, cli, midi, sampling
+from drumloops import autoencoder, backend, cli, completing, sampling
 
 
 def define_flags():
@@ -19,7 +21,8 @@ def define_flags():
   flags.DEFINE_string('run_dir', None, 'Training run to sample from.')
   flags.DEFINE_string('checkpoint_file', None,
                       'Checkpoint, or folder of them, instead of --run_dir.')
-  flags.DEFINE_enum('mode', 'sample', ['sample', 'interpolate', 'reconstruct'],
+  flags.DEFINE_enum('mode', 'sample', 
+                    ['sample', 'interpolate', 'reconstruct', 'complete', 'vary'],
                     'What to make.')
   flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
   flags.DEFINE_float('temperature', autoencoder.DEFAULT_TEMPERATURE,
@@ -28,10 +31,22 @@ def define_flags():
                       'Style to sample, such as funk; list names them all.')
   flags.DEFINE_integer('seed', 0, 'The same seed gives the same bytes.')
   flags.DEFINE_string('input_midi_1', None,
-                      'MIDI file to interpolate from, or to reconstruct.')
+                      'MIDI file to interpolate from, to reconstruct, to complete '
+                      'or to vary.')
   flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
-  flags.DEFINE_float('qpm', midi.DEFAULT_QPM,
-                     'Tempo in quarters (beats) a minute.')
+  flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
+                      'kick,snare.')
+  flags.DEFINE_string('keep_bars', '',
+                      'To complete: bars that are kept, such as 1,2.')
+  flags.DEFINE_bool('rhythm', False, 'To complete: whether drums play at just the '
+                    'sixteenths at which the MIDI file has any hit.')
+  flags.DEFINE_string('without', '', 'To complete: drums that do not play.')
+  flags.DEFINE_float('amount', sampling.DEFAULT_AMOUNT, 'To vary: from 0, the loop '
+                     'itself, to 1, others of its kind.')
+  flags.DEFINE_integer('bars', None, 'Length; the bars after the first 4 go on with '
+                       'those before. Default: as the config has it, 4.')
+  flags.DEFINE_float('qpm', None, 'Tempo in quarters (beats) a minute. Default: the '
+                     "MIDI file's, else 120.")
   flags.DEFINE_bool('humanize', False,
                     "Whether to give the loops a drummer's dynamics and timing.")
   flags.DEFINE_string('soundfont', None,
@@ -49,7 +64,11 @@ def main():
       FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
       FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
       FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
-      qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont)
+      qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
+      wish=completing.Wish(
+          completing.read_drums(FLAGS.keep), completing.read_bars(FLAGS.keep_bars),
+          FLAGS.rhythm, completing.read_drums(FLAGS.without, '--without')),
+      amount=FLAGS.amount, bars=FLAGS.bars)
 
 
 if __name__ == '__main__':

@@ -50,6 +50,9 @@ SIZES = {
     # whatever its name says).
     'hier-drums_4bar_small':
         ('flat', 'hier', [512], [256] * 2, 256, 48, GENERAL_MIDI, BARS_OF_STEPS),
+    # Says back what it heard: its latent holds some 480 bits, not some 35.
+    'hier-drums_4bar_echo':
+        ('hier', 'hier', [224], [288], 256, 500, ROLAND, BARS_OF_STEPS),
     # The 4-bar sibling of upstream's cat-drums_2bar_big.
     'cat-drums_4bar_big':
         ('flat', 'flat', [2048], [2048] * 3, 512, 48, GENERAL_MIDI),
@@ -58,12 +61,18 @@ SIZES = {
         ('flat', 'hier', [32], [32], 16, 48, ROLAND),
 }
 
-# Trains the configs named here on GMD's 13,251 slices on two CPU cores; the
-# others are trained as upstream trains. weights/ says how it was found.
+# Trains on GMD's 13,251 slices on two CPU cores; configs that are not in RECIPES
+# are trained as upstream trains. weights/ says how they were found.
 RECIPE = dict(batch_size=64, warmup_steps=300, adam_beta2=0.99,
               adam_epsilon=1e-6, dropout_keep_prob=0.8, augment_probability=0.1,
               sampling_schedule='constant', sampling_rate=0.)
-RECIPE_CONFIGS = ('hierdec-drums_4bar', 'flat-drums_4bar_roland')
+RECIPES = {
+    'hierdec-drums_4bar': RECIPE,
+    'flat-drums_4bar_roland': RECIPE,
+    'hier-drums_4bar_echo': dict(
+        RECIPE, dropout_keep_prob=1., mix_probability=0.6, hide_probability=0.5,
+        input_dropout=0.25),
+}
 
 
 def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
@@ -94,6 +103,9 @@ def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
               adam_beta2=0.999,
               adam_epsilon=1e-8,
               augment_probability=0.,
+              mix_probability=0.,
+              hide_probability=0.,
+              input_dropout=0.,
               sampling_schedule='inverse_sigmoid',
               sampling_rate=1000.)),
       note_sequence_augmenter=None,
@@ -142,5 +154,4 @@ def register(config_map, config_cls):
       config_map['groovae_2bar_humanize'])
   for name, row in SIZES.items():
     config_map[name] = make_config(config_cls, *row)
-    if name in RECIPE_CONFIGS:
-      config_map[name].hparams.override_from_dict(RECIPE)
+    config_map[name].hparams.override_from_dict(RECIPES.get(name, {}))

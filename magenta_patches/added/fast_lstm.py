@@ -14,6 +14,8 @@ makes this fast:
 - A hierarchical encoder's segments are encoded as one batch, since each is encoded
   for itself.
 - A one-hot input times a kernel is a look-up of a row.
+- Where the config says so, some of a decoder's inputs are left out in training
+  (word dropout, Bowman et al. 2016, arXiv 1511.06349).
 - Scheduled sampling draws the inputs first, without gradients (upstream's do
   not pass through the drawn steps either), and then teaches on what was drawn.
 
@@ -47,7 +49,7 @@ def _masked(x, mask):
   return x if mask is None else x * mask
 
 
-def _loop(condition, body, variables):
+def loop(condition, body, variables):
   # Random numbers are drawn in the order of the steps, so a seed repeats them.
   return tf.while_loop(condition, body, variables, parallel_iterations=1,
                        back_prop=False)
@@ -106,7 +108,7 @@ def _backward(saved, kernel_h, c0, dh, dc):
             tf.matmul(step.dicfo, kernel_t),
             dgates.write(t, step.dicfo))
 
-  _, dc0, dh0, dgates = _loop(
+  _, dc0, dh0, dgates = loop(
       lambda t, *_: t >= 0, body,
       (steps - 1, dc, tf.zeros_like(c0),
        tf.TensorArray(tf.float32, size=steps, element_shape=[None, 4 * units])))
@@ -165,7 +167,7 @@ def _lstm_from_gates(gate_inputs, kernel_h, c0, h0):
     return (t + 1, values[1], values[-1]) + tuple(
         a.write(t, v) for a, v in zip(arrays, values))
 
-  _, c, _, *arrays = _loop(
+  _, c, _, *arrays = loop(
       lambda t, *_: t < steps, body,
       (0, c0, h0) + tuple(tf.TensorArray(tf.float32, size=steps,
                                          element_shape=[None, units])
@@ -265,7 +267,7 @@ def _classes(one_hot):
   return tf.transpose(tf.cast(tf.tensordot(one_hot, numbers, 1), tf.int32))
 
 
-class _Core:
+class Core:
   """The variables of a CategoricalLstmDecoder, and its ways to run."""
 
   def __init__(self, decoder, z, steps=None):
@@ -362,7 +364,7 @@ class _Core:
               is_drawn.write(t + 1, sampled))
     drawn = tf.TensorArray(tf.int32, size=steps, element_shape=[self.batch])
     is_drawn = tf.TensorArray(tf.bool, size=steps, element_shape=[self.batch])
-    _, _, _, drawn, is_drawn = _loop(
+    _, _, _, drawn, is_drawn = loop(
         lambda t, *_: t < steps - 1, body,
         (0, classes[0], self.state, drawn.write(0, classes[0]),
          is_drawn.write(0, tf.zeros([self.batch], tf.bool))))
@@ -378,7 +380,11 @@ def _loss(decoder, x_input, x_target, x_length, z):
   """Returns the loss of each sequence, and the LstmDecodeResults."""
   classes = _classes(x_input)
   steps = tf.shape(classes)[0]
-  core = _Core(decoder, z, steps)
+  rate = decoder.hparams.get('input_dropout', 0.)
+  if rate and upstream.is_training(decoder):  # So that it looks at its latent.
+    classes = tf.where_v2(
+        tf.random.uniform(tf.shape(classes)) < rate, 0, classes)
+  core = Core(decoder, z, steps)
   probability = upstream.sampling_probability(decoder)
   sampling = tf.get_static_value(probability) != 0
   if sampling:
@@ -429,7 +435,7 @@ def reconstruction_loss(decoder, x_input, x_target, x_length, z):
           results)
 
 
-def _conduct(decoder, z):
+def conduct(decoder, z):
   """Returns the core decoder's embeddings, [batch * segments, units]."""
   hparams = decoder.hparams
   is_training = upstream.is_training(upstream.core_decoder(decoder))
@@ -462,7 +468,7 @@ def hierarchical_reconstruction_loss(decoder, x_input, x_target, x_length, z):
       x_length, segments, upstream.total_length(decoder))
   def split(x):
     return tf.reshape(x, [batch * segments, steps, x.shape[-1]])
-  embeddings = _conduct(decoder, z)
+  embeddings = conduct(decoder, z)
   with tf.variable_scope('core_decoder', reuse=tf.AUTO_REUSE):
     loss, results = _loss(core, split(x_input), split(x_target),
                           tf.reshape(x_length, [-1]), embeddings)
@@ -518,7 +524,7 @@ def _generate(decoder, z, segments, steps, temperature, first, lengths):
   Returns:
     The LstmDecodeResults of the whole, [batch, segments * steps, ...].
   """
-  core = _Core(decoder, z)
+  core = Core(decoder, z)
   batch = core.batch // segments
   def split(x):
     return tf.reshape(x, [segments, batch, x.shape[-1]])
@@ -531,13 +537,13 @@ def _generate(decoder, z, segments, steps, temperature, first, lengths):
       now = _draw(logits / temperature)
       return (t + 1, now, state, inputs.write(t, previous),
               outputs.write(t, logits), drawn.write(t, now))
-    _, previous, state, *arrays = _loop(
+    _, previous, state, *arrays = loop(
         lambda t, *_: t < (s + 1) * steps, body,
         (s * steps, previous, [x[s] for x in first_states], *arrays))
     return (s + 1, previous, state, *arrays)
 
   depth = upstream.output_depth(decoder)
-  _, _, state, inputs, logits, drawn = _loop(
+  _, _, state, inputs, logits, drawn = loop(
       lambda s, *_: s < segments, segment,
       (0, first, [x[0] for x in first_states],
        tf.TensorArray(tf.int32, size=total, element_shape=[batch]),
@@ -563,7 +569,7 @@ def hierarchical_sample(decoder, n, max_length, z, temperature):
   """Does what HierarchicalLstmDecoder.sample does."""
   *upper, steps = upstream.level_lengths(decoder)
   segments = int(np.prod(upper))
-  embeddings = _conduct(decoder, tf.zeros([n, 0]) if z is None else z)
+  embeddings = conduct(decoder, tf.zeros([n, 0]) if z is None else z)
   size = embeddings.shape[-1]
   segment_major = tf.transpose(
       tf.reshape(embeddings, [n, segments, size]), [1, 0, 2])

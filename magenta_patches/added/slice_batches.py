@@ -8,7 +8,8 @@ from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae import slice_cache
 from magenta.models.music_vae import upstream
 from magenta.models.music_vae.drum_classes import (
-    CLOSED_HIHAT, CRASH, HIGH_TOM, LOW_TOM, MID_TOM, RIDE, STEPS_PER_BAR)
+    CLOSED_HIHAT, CRASH, DRUM_CLASSES, HIGH_TOM, KICK, LOW_TOM, MID_TOM, OPEN_HIHAT,
+    RIDE, SNARE, STEPS_PER_BAR, STEPS_PER_QUARTER)
 import note_seq
 import tensorflow.compat.v1 as tf
 
@@ -56,9 +57,85 @@ def augment(slices, probability):
   return sometimes(tf.bitwise.bitwise_and(slices, ~(1 << CRASH)))
 
 
+def mix(slices, probability):
+  """Returns slices some of which are put together from others of the batch.
+
+  So that a latent has to say each bar and each drum for itself: bars of any loops,
+  with `probability`; drums of any loops, with two thirds of it; hits left out, or
+  all moved by beats, with half of it each.
+
+  Args:
+    slices: int32, [batch, steps], of Magenta's nine drums.
+    probability: Between 0 and 1.
+  """
+  batch, steps = tf.unstack(tf.shape(slices))
+  bars, bits = steps // STEPS_PER_BAR, tf.bitwise
+  drums = tf.bitwise.left_shift(1, tf.range(len(DRUM_CLASSES)))
+  def sometimes(changed, share):
+    return tf.where_v2(
+        tf.random.uniform([batch, 1]) < share * probability, changed, slices)
+  slices = sometimes(tf.reshape(tf.gather(
+      tf.reshape(slices, [-1, STEPS_PER_BAR]),
+      tf.random.uniform([batch, bars], 0, batch * bars, tf.int32)), [batch, -1]), 1)
+  rows = tf.where_v2(
+      tf.random.uniform([batch, len(DRUM_CLASSES)]) < 0.5,
+      tf.range(batch)[:, tf.newaxis],
+      tf.random.uniform([batch, len(DRUM_CLASSES)], 0, batch, tf.int32))
+  slices = sometimes(tf.reduce_sum(bits.bitwise_and(
+      tf.gather(slices, rows), drums[:, tf.newaxis]), axis=1), 2 / 3)
+  kept = tf.random.uniform([batch, steps, len(DRUM_CLASSES)]) < (
+      tf.random.uniform([batch, 1, 1], 0.5, 1))
+  slices = sometimes(bits.bitwise_and(slices, tf.reduce_sum(
+      tf.where_v2(kept, drums, 0), axis=-1)), 1 / 2)
+  shift = STEPS_PER_QUARTER * tf.random.uniform(
+      [batch, 1], 0, steps // STEPS_PER_QUARTER, tf.int32)
+  return sometimes(tf.gather(
+      slices, (tf.range(steps)[tf.newaxis] + shift) % steps, batch_dims=1), 1 / 2)
+
+
+def hide(rolls):
+  """Returns what an encoder hears of loops of which parts are hidden.
+
+  Drums, all but a rhythm, or all, and of that not the first bars, or not some bars.
+  What is hidden is a half, between what plays and what does not.
+
+  Args:
+    rolls: bool, [batch, steps, drums + 1], the last says that no drum plays.
+  """
+  batch, steps = tf.unstack(tf.shape(rolls)[:2])
+  def draw(*shape):
+    return tf.random.uniform([batch, *shape])
+  bars, drums = steps // STEPS_PER_BAR, rolls.shape[2] - 1
+  kind = draw(1)
+  known = draw(drums) < draw(1)
+  def alone(*kept):
+    return tf.constant([[drum in kept for drum in range(drums)]])
+  known = tf.where_v2(kind < 0.12, alone(KICK, SNARE), known)
+  known = tf.where_v2((kind >= 0.12) & (kind < 0.24), alone(
+      CLOSED_HIHAT, OPEN_HIHAT, CRASH, RIDE), known)
+  known &= kind < 0.5
+  is_rhythm = (kind >= 0.5) & (kind < 0.65) | (kind >= 0.4) & (kind < 0.45)
+  is_bar_known = tf.where_v2(
+      draw(1) < 0.75,
+      tf.range(bars) < tf.random.uniform([batch, 1], 0, bars, tf.int32),
+      draw(bars) < 0.5)
+  known = known[:, tf.newaxis] | tf.repeat(
+      is_bar_known, STEPS_PER_BAR, axis=1)[..., tf.newaxis]
+  bits, is_silent = rolls[..., :-1], rolls[..., -1]
+  known |= (is_rhythm & is_silent)[..., tf.newaxis]
+  is_silence_known = is_rhythm | tf.reduce_all(known, -1) | tf.reduce_any(
+      known & bits, -1)
+  known = tf.concat([known, is_silence_known[..., tf.newaxis]], axis=-1)
+  return tf.where_v2(known, tf.cast(rolls, tf.float32), 0.5)
+
+
 def batches(slices, converter, batch_size, is_training, seed=None,
-            augment_probability=0.):
-  """Returns a tf.data.Dataset of unpacked batches of slices."""
+            augment_probability=0., mix_probability=0., hide_probability=0.):
+  """Returns a tf.data.Dataset of unpacked batches of slices.
+
+  In training, of a share `hide_probability` of a batch parts are hidden from the
+  encoder; the others are mixed.
+  """
   dataset = tf.data.Dataset.from_tensor_slices(slices)
   if is_training:
     dataset = dataset.shuffle(len(slices), seed=seed).repeat()
@@ -66,8 +143,17 @@ def batches(slices, converter, batch_size, is_training, seed=None,
   if is_training and augment_probability:
     dataset = dataset.map(
         lambda s: augment(tf.cast(s, tf.int32), augment_probability))
-  return dataset.map(lambda s: packed_slices.unpack(s, converter)).prefetch(
-      tf.data.AUTOTUNE)
+  hidden = int(batch_size * hide_probability) if is_training else 0
+  if is_training and mix_probability:
+    dataset = dataset.map(lambda s: tf.concat(
+        [s[:hidden], mix(s[hidden:], mix_probability)], axis=0))
+  def unpack(packed):
+    inputs, *others = packed_slices.unpack(packed, converter)
+    if hidden:
+      inputs = tf.concat([hide(inputs[:hidden]), tf.cast(
+          inputs[hidden:], tf.float32)], axis=0)
+    return (inputs, *others)
+  return dataset.map(unpack).prefetch(tf.data.AUTOTUNE)
 
 
 def get_dataset(config, is_training, seed=None):
@@ -93,7 +179,9 @@ def get_dataset(config, is_training, seed=None):
         f'use more data or a smaller batch (--hparams=batch_size='
         f'{max(1, min(64, len(slices)))}).')
   return batches(slices, converter, batch_size, is_training, seed,
-                 config.hparams.get('augment_probability', 0.))
+                 *(config.hparams.get(name, 0.) for name in (
+                     'augment_probability', 'mix_probability',
+                     'hide_probability')))
 
 
 # HOOKS

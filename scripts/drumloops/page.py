@@ -150,7 +150,7 @@ document.addEventListener('keydown', event => {
 '''
 
 
-def write_loops(loops, output_dir, name, facts, soundfont=None):
+def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
@@ -160,6 +160,7 @@ def write_loops(loops, output_dir, name, facts, soundfont=None):
       name is NAME-take2 or the like.
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
     soundfont: Of `sound.find_soundfont`.
+    kept: Which hits of each loop were given, bool [loops, steps, drums], if any.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
@@ -182,7 +183,8 @@ def write_loops(loops, output_dir, name, facts, soundfont=None):
     for i, (loop, base) in enumerate(zip(loops, tqdm(
         bases, desc='Rendering', unit='loop', leave=False))):
       with disk.replacing(base + '.png') as path:
-        picture(loop, f'{name} {i + 1}').savefig(path, dpi=DPI)
+        picture(loop, f'{name} {i + 1}', kept=None if kept is None else kept[i]
+                ).savefig(path, dpi=DPI)
       if not why_silent:
         try:
           with disk.replacing(base + '.wav') as path:
@@ -235,18 +237,19 @@ def free_name(folder, name, files, soundfont):
   return next(filter(is_free, names))
 
 
-def picture(loop, title, found=None):
+def picture(loop, title, found=None, kept=None):
   """Returns a figure of one loop's grid, which lies where the page expects it.
 
   Args:
     loop: What `loop_midi.as_loop` returned.
     title: Above the grid.
     found: The hits, if they are not of a config's own pitches (`loop_midi.hits`).
+    kept: Which of them were given, as `plots.drum_grid` takes it.
   """
   figure, axes = plots.figure_of(1, layout=None)
   figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
   plots.drum_grid(axes[0, 0], loop_midi.hits(loop) if found is None else found,
-                  loop_midi.bars_of(loop), title)
+                  loop_midi.bars_of(loop), title, kept=kept)
   return figure
 
 

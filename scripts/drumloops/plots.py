@@ -8,7 +8,8 @@ import numpy as np
 
 # The Okabe-Ito palette, which colour-blind eyes can tell apart.
 BLUE, ORANGE = '#0072b2', '#d55e00'
-COLOURS = (BLUE, '#e69f00', '#009e73', '#cc79a7', '#56b4e9', ORANGE, '#f0e442')
+GREEN = '#009e73'
+COLOURS = (BLUE, '#e69f00', GREEN, '#cc79a7', '#56b4e9', ORANGE, '#f0e442')
 MARKERS = 'os^Dv<P'  # So that colour is not all that tells styles apart.
 GREY = '#bbbbbb'
 PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
@@ -16,9 +17,10 @@ WIDTH, ROW = 10, 2.3  # Inches.
 OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
+KEPT_LEGEND = 'blue: given; green: played to it'
 
 
-def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
+def drum_grid(axis, found, bars=grid.BARS, title='', labels=True, kept=None):
   """Draws hits on 16 steps a bar.
 
   The darker, the louder. Hits that were not played on their step have a line
@@ -30,6 +32,7 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
     bars: How many to draw.
     title: Above the grid.
     labels: Whether to say what rows and bars are.
+    kept: Which hits were given, bool [steps, drums]; the others are green then.
   """
   steps = bars * grid.STEPS_PER_BAR
   is_human = False
@@ -37,7 +40,8 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
     step = grid.nearest_step(start)
     if step >= steps:
       continue
-    axis.bar(step, 0.76, 0.86, drum - 0.38, align='edge', color=BLUE,
+    axis.bar(step, 0.76, 0.86, drum - 0.38, align='edge',
+             color=BLUE if kept is None or kept[step, drum] else GREEN,
              alpha=PALEST + (1 - PALEST) * velocity / 127, linewidth=0)
     if abs(start - step) > OFF_GRID:
       is_human = True
@@ -56,8 +60,9 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True):
                   fontsize=8, ha='left')
   axis.tick_params(length=0)
   set_title(axis, title, fontsize=10, loc='left')
-  if labels and is_human:
-    axis.set_title(LEGEND, fontsize=8, loc='right')
+  legend = [KEPT_LEGEND] * (kept is not None) + [LEGEND] * is_human
+  if labels and legend:
+    axis.set_title('; '.join(legend), fontsize=8, loc='right')
 
 
 @functools.cache

@@ -1,14 +1,20 @@
-"""Samples, interpolations and reconstructions as loops."""
+"""Loops: sampled, reconstructed, completed, varied, between two."""
+import copy
 import os
 
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, disk, grid, humanizing, latent,
-    loop_midi, midi, page, plots, sound, styles)
+    autoencoder, backend, checkpoint_files, cli, completing, disk, given, grid,
+    grooves, humanizing, latent, loop_midi, midi, page, plots, sound, styles,
+    varying)
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
 MIN_QPM, MAX_QPM = 30, 300  # Quarters a minute.
-INPUTS = {'sample': 0, 'reconstruct': 1, 'interpolate': 2}  # MIDI files.
+INPUTS = {'sample': 0, 'reconstruct': 1, 'interpolate': 2, 'complete': 1,
+          'vary': 1}  # MIDI files.
+ECHO_CONFIG = 'hier-drums_4bar_echo'  # Of the weights that reconstruct best.
+DEFAULT_AMOUNT = 0.3  # Of what is varied.
+MAX_BARS = 64
 
 
 def load_model(config, checkpoint, batch_size, seed):
@@ -46,47 +52,9 @@ def why_not_encoded(config_name, config):
   return None
 
 
-def first_slice(midi_path, config):
-  """Returns the first bars of drums of a MIDI file as the encoder's input.
-
-  Unlike Magenta's converters, which take all slices there are, this starts with
-  the first bar in which a drum plays, and fills up with silence.
-
-  Args:
-    midi_path: A MIDI file, in 4/4 there.
-    config: A config for which `why_not_encoded` has no reason.
-
-  Returns:
-    [steps, input_depth]: bool and a class or a drum each with a DrumsConverter,
-    float32 (hits, velocities, offsets) with a GrooveConverter.
-
-  Raises:
-    cli.UserError: if it is not MIDI, not in 4/4 or without drums.
-  """
-  from magenta.models.music_vae import upstream
-  converter, steps = config.data_converter, config.hparams.max_seq_len
-  pitch_classes = upstream.pitch_classes(converter)
-  found = midi.first_bars(midi_path, grid.drum_map(pitch_classes),
-                          steps // grid.STEPS_PER_BAR)
-  drums = len(pitch_classes)
-  hits, velocities, offsets = np.zeros([3, steps, drums], np.float32)
-  for drum, start, velocity, _ in found.hits:
-    step = grid.nearest_step(start)
-    if velocity / 127 > velocities[step, drum]:  # As upstream: the loudest.
-      hits[step, drum], velocities[step, drum] = 1, velocity / 127
-      offsets[step, drum] = 2 * (step - start)  # From -1 to 1; early is more.
-  if type(converter).__name__ == 'GrooveConverter':
-    kept = 0 if upstream.is_humanizing(converter) else 1
-    return np.concatenate([hits, kept * velocities, kept * offsets], axis=-1)
-  if upstream.has_roll_input(converter):
-    return np.append(hits, hits.sum(axis=1, keepdims=True) == 0, axis=1) > 0
-  return np.eye(converter.input_depth, dtype=bool)[
-      (hits.astype(int) << np.arange(drums)).sum(axis=1)]
-
-
-def encode(model, midi_paths, config):
-  """Returns the means of the latents of MIDI files' first bars."""
-  slices = [first_slice(path, config) for path in midi_paths]
+def encode(model, parts, config):
+  """Returns the means of the latents of what is given."""
+  slices = [part.encoder_input(config.data_converter) for part in parts]
   return model.encode_tensors(slices, [len(s) for s in slices])[1]
 
 
@@ -115,9 +83,8 @@ def can_be_humanized(config_name, config):
   return False
 
 
-def as_loop(sequence, qpm, config):
-  """Returns a decoded NoteSequence as a loop of as many bars as the config's."""
-  bars = bars_of(config)
+def as_loop(sequence, qpm, bars):
+  """Returns a decoded NoteSequence as a loop of so many bars, or of its own."""
   if bars is None:  # As many as there are notes in.
     quarters = sequence.total_time * (
         sequence.tempos[0].qpm if sequence.tempos else midi.DEFAULT_QPM) / 60
@@ -135,45 +102,154 @@ def print_styles(config_name, run_dir=None, checkpoint_file=None):
     print(f'{name}: {count} training loops')
 
 
-def check_request(mode, inputs, num_outputs, temperature, style, qpm):
+def why_not_completed(config_name, config):
+  """Returns why no part of a config's loops can be kept, None if it can."""
+  from magenta.models.music_vae import masked_sampling
+  from magenta.models.music_vae import packed_slices
+  if packed_slices.can_pack(config) and (
+      type(config.data_converter).__name__ == 'DrumsConverter' and
+      masked_sampling.can_decode(config)):
+    return None
+  return (f'{config_name} can neither complete, vary nor go on with a loop: that '
+          'takes a config of patterns, such as hierdec-drums_4bar.')
+
+
+def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
+                  bars, own_bars):
   """Raises cli.UserError unless `sample` could do what it is asked."""
   if num_outputs < 1 or not temperature > 0:
     raise cli.UserError(
         '--num_outputs and --temperature must be more than 0.')
-  if not MIN_QPM <= qpm <= MAX_QPM:
+  if qpm is not None and not MIN_QPM <= qpm <= MAX_QPM:
     raise cli.UserError(f'--qpm must be from {MIN_QPM} to {MAX_QPM}.')
-  if style and mode != 'sample':
-    raise cli.UserError('--style goes with --mode=sample only.')
+  if style and mode not in ('sample', 'complete'):
+    raise cli.UserError('--style goes with --mode=sample and complete only.')
   if None in inputs:
     raise cli.UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
+  if mode == 'complete' and not (wish.drums or wish.bars or wish.rhythm):
+    raise cli.UserError('--mode=complete needs what to keep: --keep=kick,snare, '
+                        '--keep_bars=1,2 or --rhythm.')
+  if mode != 'complete' and wish != completing.Wish():
+    raise cli.UserError('--keep, --keep_bars, --rhythm and --without go with '
+                        '--mode=complete.')
+  if not 0 <= amount <= 1:
+    raise cli.UserError('--amount must be from 0 to 1.')
+  if own_bars and not own_bars <= bars <= MAX_BARS:
+    raise cli.UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
+  if set(wish.bars) - set(range(bars)):
+    raise cli.UserError(f'--keep_bars goes up to {bars}, the number of bars that '
+                        'are made; --bars makes more.')
 
 
-def decode(config, checkpoint, inputs, style, count, temperature, seed):
+def decode(config, checkpoint, parts, style, count, temperature, seed):
   """Returns NoteSequences, decoded from latents.
 
-  Those are drawn from the prior, or from a style's Gaussian; with one MIDI file as
-  input they are all its latent, with two they go from one to the other.
+  Those are drawn from the prior, or from a style's Gaussian; with one Given they
+  are all its latent, with two they go from one to the other.
   """
   drawn = styles.draw(styles.load(checkpoint), style, count,
                       np.random.RandomState(seed)) if style else None
   model = load_model(config, checkpoint, min(count, MAX_BATCH_SIZE), seed)
   length = config.hparams.max_seq_len
-  if not inputs and not style:
+  if not parts and not style:
     return model.sample(count, length, temperature)
-  if inputs:
-    mu = encode(model, inputs, config)
+  if parts:
+    mu = encode(model, parts, config)
     drawn = np.array([latent.slerp(*mu, t) for t in np.linspace(0, 1, count)]
                      ) if len(mu) == 2 else np.repeat(mu, count, axis=0)
   return model.decode(drawn, length, temperature)
+
+
+def to_sequences(config, loops):
+  """Returns loops, int [loops, steps], as a config's decoded NoteSequences."""
+  converter = copy.copy(config.data_converter)
+  converter.set_mode('infer')
+  return converter.from_tensors(np.eye(converter.output_depth)[loops])
+
+
+def say_what_is_kept(part, loops):
+  """Prints how much of what was given reconstructions have."""
+  hits, played = grooves.hits([part.loop]), grooves.hits(loops)
+  right = (hits & played).sum(axis=(1, 2, 3))
+  f1 = 2 * right / (hits.sum() + played.sum(axis=(1, 2, 3)))
+  print(f'Of the {hits.sum()} hits that were given, the latent kept '
+        f'{right.mean() / hits.sum():.0%}; '
+        f'{1 - right.sum() / max(1, played.sum()):.0%} of those that are played are '
+        f'others (F1 {f1.mean():.2f}).')
+
+
+def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
+         amount, bars):
+  """Returns NoteSequences, and which of their hits are given ones.
+
+  Args:
+    config: The checkpoint's config.
+    checkpoint: Its prefix.
+    mode: As the others, of `sample`.
+    parts: A given.Given for each MIDI file.
+    style: A style, or None.
+    count: How many.
+    temperature: Of the softmax each step is sampled from.
+    seed: The same seed gives the same.
+    wish: What is kept.
+    amount: How much is varied.
+    bars: Their length; None where the config does not say.
+
+  Returns:
+    NoteSequences, and bool, [loops, steps, drums] (None: nothing is kept).
+  """
+  can_complete = not why_not_completed('', config)
+  kept = None
+  if mode == 'complete':
+    completer = completing.Completer(config, checkpoint, seed)
+    loops = completer.complete(
+        np.repeat([wish.allowed(parts[0].loop)], count, axis=0), temperature, style)
+    kept = np.repeat([wish.kept(parts[0].loop)], count, axis=0)
+  elif can_complete and parts:
+    varier, given_loops = varying.Varier(config, checkpoint), [
+        part.loop for part in parts]
+    if mode == 'vary':
+      loops = varying.vary(varier, *given_loops, amount, count, temperature, seed)
+      kept = completing.bits(loops & given_loops)
+    elif mode == 'interpolate':
+      loops = varying.interpolate(varier, *given_loops, count, temperature, seed)
+    else:
+      loops = varying.reconstruct(varier, *given_loops, count, temperature, seed)
+      say_what_is_kept(parts[0], loops)
+  else:
+    sequences = decode(config, checkpoint, parts, style, count, temperature, seed)
+    if bars == bars_of(config):
+      return sequences, None
+    loops = given.patterns(sequences, config.hparams.max_seq_len)
+  if bars * grid.STEPS_PER_BAR > loops.shape[1]:
+    more = completing.Completer(config, checkpoint, seed).go_on(
+        loops, bars, temperature, style)
+    if kept is not None:
+      kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
+    loops = more
+  return to_sequences(config, loops), kept
+
+
+def weights_for(mode, config_name, run_dir, checkpoint_file):
+  """Returns the config, and the checkpoint_file, that a mode uses.
+
+  Where the project's own weights are meant, there are others to reconstruct with.
+  """
+  own = checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG
+  if (mode == 'reconstruct' and config_name == backend.DEFAULT_CONFIG and
+      not run_dir and checkpoint_file in (None, '', str(own))):
+    return ECHO_CONFIG, str(checkpoint_files.OWN_WEIGHTS / ECHO_CONFIG)
+  return config_name, checkpoint_file
 
 
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=autoencoder.DEFAULT_TEMPERATURE, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
-           qpm=midi.DEFAULT_QPM, humanize=False, soundfont=None):
+           qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
+           amount=DEFAULT_AMOUNT, bars=None):
   """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
@@ -181,40 +257,64 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     run_dir: Training run whose newest checkpoint is used, ...
     checkpoint_file: ... or a checkpoint, or folder of checkpoints.
     mode: 'sample' from the prior, 'interpolate' between two MIDI files in
-      `num_outputs` steps, or 'reconstruct' a MIDI file from its latent.
+      `num_outputs` steps, 'reconstruct' a MIDI file from its latent, 'complete' what
+      is kept of it, or 'vary' it.
     num_outputs: Number of loops.
     temperature: Of the softmax each step is sampled from.
     seed: The same seed gives the same bytes.
-    input_midi_1: MIDI file to start from or to reconstruct.
+    input_midi_1: MIDI file to start from, to reconstruct, to complete or to vary.
     input_midi_2: MIDI file to end at.
     hparams: Changes to the config that the checkpoint was trained with.
     output_dir: Folder to write to.
     name: What the files' names begin with; default: the style or the mode.
-    style: With mode 'sample', a style of GMD's that the weights know.
-    qpm: Tempo, in quarters a minute.
-    humanize: Whether to give the loops a drummer's dynamics and timing.
+    style: With mode 'sample' or 'complete', a style of GMD's that the weights know.
+    qpm: Tempo, in quarters a minute; default: the first MIDI file's, else 120.
+    humanize: Whether to give the loops a drummer's dynamics and timing; hits that
+      were given keep their own.
     soundfont: Of `sound.find_soundfont`.
+    wish: With mode 'complete', what is kept: a completing.Wish.
+    amount: With mode 'vary', from 0, the loop itself, to 1, others of its kind.
+    bars: Their length; default: the config's own. Bars after these go on with
+      those before.
 
   Raises:
     cli.UserError: if the input is wrong.
   """
   inputs = [input_midi_1, input_midi_2][:INPUTS[mode]]
-  check_request(mode, inputs, num_outputs, temperature, style, qpm)
   output_dir = os.path.expanduser(output_dir)
+  config_name, checkpoint_file = weights_for(
+      mode, config_name, run_dir, checkpoint_file)
   config = backend.get_config(config_name, hparams)
+  own_bars = bars_of(config)
+  bars = bars or own_bars
+  check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
+                bars, own_bars)
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   if why := why_not_sampled(config_name, config) or (
-      inputs and why_not_encoded(config_name, config)):
+      inputs and why_not_encoded(config_name, config)) or (
+          (mode in ('complete', 'vary') or bars != own_bars) and
+          why_not_completed(config_name, config)):
     raise cli.UserError(why)
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
   backend.warn_of_new_gpu()
-  sequences = decode(
-      config, checkpoint, inputs, style, num_outputs, temperature, seed)
+  parts = [given.read(
+      path, config, bars if mode == 'complete' else own_bars,
+      repeat=bool(wish.drums or wish.rhythm)) for path in inputs]
+  if qpm is None:
+    qpm = parts[0].qpm if parts else midi.DEFAULT_QPM
+    if not MIN_QPM <= qpm <= MAX_QPM:
+      raise cli.UserError(f'{inputs[0]} is at {qpm:g} quarters a minute; choose a '
+                          f'tempo from {MIN_QPM} to {MAX_QPM} with --qpm.')
+  sequences, kept = make(
+      config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
+      amount, bars)
   humanize = humanize and can_be_humanized(config_name, config)
   if humanize:
     sequences = humanizing.humanize_loops(sequences, humanizing.load())
-  loops = [as_loop(sequence, qpm, config) for sequence in sequences]
+  for sequence, own in zip(sequences, kept if kept is not None else ()):
+    parts[0].give_back(sequence, own)
+  loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
   # As much of where the checkpoint lies as tells it from others.
   checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
   paths = page.write_loops(
@@ -223,7 +323,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize},
-      soundfont)
+      soundfont, kept)
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(

@@ -25,22 +25,33 @@ def style_of(filename):
   return match and match[1]
 
 
-def slices_by_style(examples_path, converter):
-  """Returns {style: slices} of a TFRecord (or glob) of GMD's NoteSequences.
+def performances(examples_path, converter):
+  """Returns [(style or None, slices)] of a TFRecord's (or glob's) NoteSequences.
 
-  NoteSequences whose names say no style are passed over.
+  Those without slices are passed over.
   """
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  found = collections.defaultdict(list)
+  found = []
   for record in (r for path in slice_cache.find_files(examples_path)
                  for r in tf.python_io.tf_record_iterator(path)):
     sequence = note_seq.NoteSequence.FromString(record)
-    style = style_of(sequence.filename)
-    slices = packed_slices.pack(sequence, converter) if style else ()
+    slices = packed_slices.pack(sequence, converter)
     if len(slices):
+      found.append((style_of(sequence.filename), slices))
+  return found
+
+
+def slices_by_style(examples_path, converter):
+  """Returns {style: slices} of a TFRecord (or glob) of GMD's NoteSequences.
+
+  NoteSequences whose names say no style are passed over.
+  """
+  found = collections.defaultdict(list)
+  for style, slices in performances(examples_path, converter):
+    if style:
       found[style].append(slices)
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 
@@ -104,8 +115,8 @@ def load(checkpoint):
   return kept
 
 
-def draw(kept, style, count, rng):
-  """Returns latents of a style: [count, z_size].
+def gaussian(kept, style):
+  """Returns the mean and the deviation of a style's latents: two of [z_size].
 
   Raises:
     cli.UserError: if there is no such style.
@@ -115,5 +126,10 @@ def draw(kept, style, count, rng):
     raise cli.UserError(f'There is no style {style!r}; --style=list names '
                         f'those there are: {", ".join(names)}.')
   i = names.index(style)
-  mean, deviation = kept['mean'][i], kept['deviation'][i]
+  return kept['mean'][i], kept['deviation'][i]
+
+
+def draw(kept, style, count, rng):
+  """Returns latents of a style: [count, z_size]."""
+  mean, deviation = gaussian(kept, style)
   return mean + deviation * rng.standard_normal((count, len(mean)))

@@ -1,0 +1,160 @@
+"""Samples loops parts of which are given: a mask of the classes each step may have.
+
+Sequential Monte Carlo (Gordon et al. 1993; for language models Lew et al. 2023,
+arXiv 2306.03081): many latents, the particles, decode a loop side by side, each step
+among the allowed classes only. A particle's weight is the probability that it gave
+to what is allowed; where few particles have all the weight, the others make way for
+copies of them after each beat. In the end one is drawn by its weight.
+
+Sampling is argmax(logits / temperature + Gumbel noise). With the same noise, a
+loop changes only as much as its latent does.
+"""
+import copy
+
+from magenta.models.music_vae import fast_lstm
+from magenta.models.music_vae import upstream
+from magenta.models.music_vae.drum_classes import STEPS_PER_QUARTER
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+FORBIDDEN = -1e9  # Added to logits.
+FEW = 0.5  # Particles make way if they count for less than this share of them.
+
+
+def is_hierarchical(decoder):
+  return type(decoder).__name__ == 'HierarchicalLstmDecoder'
+
+
+def can_decode(config):
+  """Whether the functions below can decode for a config's model, as fast_lstm."""
+  decoder = copy.deepcopy(config.model.decoder)
+  core = upstream.core_decoder(decoder) if is_hierarchical(decoder) else decoder
+  core.hparams = config.hparams  # It has them when it is built.
+  can = (fast_lstm.can_decode_hierarchy if is_hierarchical(decoder) else
+         fast_lstm.can_decode)
+  return can(decoder, None)
+
+
+class _Segments:
+  """A decoder's segments, each ready to start, for a batch of latents.
+
+  count: Number of segments.
+  states: The first states, [count, batch, units] each.
+  gates_z: What the latents add to the gates, [count, batch, 4 * units].
+  """
+
+  def __init__(self, decoder, z):
+    self.count, self.batch, scope = 1, int(z.shape[0]), tf.get_variable_scope()
+    if is_hierarchical(decoder):
+      self.count = int(np.prod(upstream.level_lengths(decoder)[:-1]))
+      z = fast_lstm.conduct(decoder, z)
+      z = tf.reshape(tf.transpose(tf.reshape(
+          z, [self.batch, self.count, -1]), [1, 0, 2]), z.shape)
+      decoder, scope = upstream.core_decoder(decoder), 'core_decoder'
+    with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
+      self.core = fast_lstm.Core(decoder, z)
+    self.states, self.gates_z = tf.nest.map_structure(
+        lambda x: tf.reshape(x, [self.count, self.batch, x.shape[-1]]),
+        (self.core.state, self.core.gates_z))
+
+  def step(self, t, total, classes, state, origin):
+    """Returns logits and the state after step t of `total`.
+
+    Args:
+      t: A tensor.
+      total: Steps of all segments.
+      classes: Of the step before, as fast_lstm counts them, [batch].
+      state: After the step before.
+      origin: Which latent each row decodes, [batch].
+    """
+    steps = total // self.count
+    segment = t // steps
+    state = tf.cond(
+        tf.equal(t % steps, 0),
+        lambda: [tf.gather(x[segment], origin) for x in self.states],
+        lambda: list(state))
+    return self.core.step(
+        classes, state, tf.gather(self.gates_z[segment], origin))
+
+
+def _survivors(log_weights):
+  """Returns which particles go on, [loops, particles], and their log weights."""
+  loops, particles = log_weights.shape
+  weights = tf.nn.softmax(log_weights)
+  places = (tf.range(particles, dtype=tf.float32) +  # Systematic resampling.
+            tf.random.uniform([loops, 1])) / particles
+  drawn = tf.minimum(tf.searchsorted(tf.cumsum(weights, axis=1), places),
+                     particles - 1)
+  is_few = tf.reduce_sum(weights ** 2, axis=1, keepdims=True) > (
+      1 / (FEW * particles))
+  return (tf.where_v2(is_few, drawn, tf.range(particles)[tf.newaxis]),
+          tf.where_v2(is_few, tf.zeros_like(log_weights), log_weights))
+
+
+def sample(decoder, z, allowed, temperature, log_weights):
+  """Returns loops of allowed classes, int32, [loops, steps].
+
+  Args:
+    decoder: Of a config that `can_decode`; the model is not training.
+    z: Latents, [loops * particles, z_size], those of a loop in a row.
+    allowed: bool, [loops, steps, classes]; one class a step or more.
+    temperature: Scalar that divides the logits.
+    log_weights: What the latents count for at the beginning, [loops, particles].
+  """
+  segments = _Segments(decoder, z)
+  batch, total = segments.batch, int(allowed.shape[1])
+  loops, particles = log_weights.shape
+  penalties = tf.transpose(
+      FORBIDDEN * (1 - tf.cast(allowed, tf.float32)), [1, 0, 2])
+  first_particles = particles * tf.range(loops)[:, tf.newaxis]
+
+  def step(t, log_weights, now, origin, history, *state):
+    logits, state = segments.step(t, total, now, state, origin)
+    logits = tf.reshape(logits / temperature, [loops, particles, -1])
+    masked = logits + penalties[t][:, tf.newaxis]
+    log_weights += (tf.reduce_logsumexp(masked, axis=-1) -
+                    tf.reduce_logsumexp(logits, axis=-1))
+    drawn = tf.random.categorical(
+        tf.reshape(masked, [batch, -1]), 1, dtype=tf.int32)
+    history = tf.concat([history[:, 1:], drawn], axis=1)
+    def select():
+      chosen, weights = _survivors(log_weights)
+      rows = tf.reshape(first_particles + chosen, [-1])
+      return [weights] + [tf.gather(x, rows)
+                          for x in (drawn[:, 0] + 1, origin, history, *state)]
+    return (t + 1, *tf.cond(
+        tf.equal(t % STEPS_PER_QUARTER, STEPS_PER_QUARTER - 1), select,
+        lambda: [log_weights, drawn[:, 0] + 1, origin, history, *state]))
+
+  _, log_weights, _, _, history, *_ = fast_lstm.loop(
+      lambda t, *_: t < total, step,
+      (0, log_weights, tf.zeros([batch], tf.int32), tf.range(batch),
+       tf.zeros([batch, total], tf.int32), *[x[0] for x in segments.states]))
+  drawn = tf.random.categorical(log_weights, 1, dtype=tf.int32)
+  return tf.gather(history, tf.reshape(first_particles + drawn, [-1]))
+
+
+def sample_with_noise(decoder, z, noise, temperature):
+  """Returns the loops that latents and noise decide, int32, [batch, steps].
+
+  Args:
+    decoder: As with `sample`.
+    z: [batch, z_size].
+    noise: Gumbel noise, [batch, steps, classes].
+    temperature: Scalar that divides the logits.
+  """
+  segments = _Segments(decoder, z)
+  batch, total = segments.batch, int(noise.shape[1])
+  rows = tf.range(batch)
+
+  def step(t, now, history, *state):
+    logits, state = segments.step(t, total, now, state, rows)
+    now = tf.argmax(logits / temperature + noise[:, t], axis=1,
+                    output_type=tf.int32)
+    return (t + 1, now + 1, tf.concat(
+        [history[:, 1:], now[:, tf.newaxis]], axis=1), *state)
+
+  return fast_lstm.loop(
+      lambda t, *_: t < total, step,
+      (0, tf.zeros([batch], tf.int32), tf.zeros([batch, total], tf.int32),
+       *[x[0] for x in segments.states]))[2]

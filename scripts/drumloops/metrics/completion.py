@@ -1,0 +1,136 @@
+"""How good what is played around given parts is, beside a floor and baselines."""
+from drumloops import completing, grid, grooves
+import numpy as np
+
+LOOPS = 500  # Of the split; each is completed once.
+TASKS = {
+    'kick and snare kept': completing.Wish(completing.read_drums('kick,snare')),
+    'cymbals kept': completing.Wish(completing.read_drums('cymbals')),
+    'bars 1 and 2 kept': completing.Wish(bars=(0, 1)),
+    'rhythm kept': completing.Wish(rhythm=True),
+}
+COLUMNS = {
+    'frechet_distance': 'Frechet distance of groove features to the split.',
+    'bar_similarity': 'Hits that neighbouring bars share (Jaccard).',
+    'density': 'Hits where the loop was hidden, as a share of those that the '
+               'drummer played there.',
+    'f1': "F1 of those hits, against the drummer's.",
+    'auc': 'How well boosted trees that have learned from half of the performances '
+           'tell loops of the others from the originals; 0.5 is not at all.',
+}
+
+
+def hidden(allowed):
+  """Returns which hits are not given: bool, [loops, bars, steps a bar, drums]."""
+  is_open = completing.roll(allowed)[..., :grid.DRUMS] == 0.5
+  return is_open.reshape(len(allowed), -1, grid.STEPS_PER_BAR, grid.DRUMS)
+
+
+def told_apart(originals, loops, is_learned):
+  """Returns the AUC of a classifier of loops against their originals.
+
+  Args:
+    originals: [loops, steps].
+    loops: As many.
+    is_learned: Of which the classifier learns; the others are of other
+      performances, or it would know those again.
+  """
+  import threadpoolctl
+  from sklearn import ensemble, metrics
+  def features(rows):
+    both = np.concatenate([originals[rows], loops[rows]])
+    return np.concatenate([grooves.hits(both).reshape(len(both), -1),
+                           grooves.features(both)], axis=1)
+  def labels(rows):
+    return np.repeat([0, 1], rows.sum())
+  # Two threads that wait for each other beside another program wait for ever.
+  with threadpoolctl.threadpool_limits(1, 'openmp'):
+    classifier = ensemble.HistGradientBoostingClassifier(random_state=0).fit(
+        features(is_learned), labels(is_learned))
+    score = classifier.decision_function(features(~is_learned))
+  return float(metrics.roc_auc_score(labels(~is_learned), score))
+
+
+def describe(loops, originals, allowed, distance, is_learned):
+  """Returns COLUMNS' numbers of completed loops."""
+  is_open = hidden(allowed)
+  added, played = (grooves.hits(x) & is_open for x in (loops, originals))
+  return {
+      'frechet_distance': distance(loops),
+      'bar_similarity': float(grooves.bar_similarity(loops).mean()),
+      'density': float(added.sum() / played.sum()),
+      'f1': float(2 * (added & played).sum() / (added.sum() + played.sum())),
+      'auc': told_apart(originals, loops, is_learned)}
+
+
+def fill(originals, others, allowed, rng):
+  """Returns originals with other loops' hits where they are hidden.
+
+  Where that is not allowed, which is in a rhythm only, all that plays at a step of
+  the other loop, drawn from those at which something does.
+  """
+  is_open = hidden(allowed).reshape(originals.shape + (grid.DRUMS,))
+  mask = (is_open << np.arange(grid.DRUMS)).sum(axis=-1)
+  filled = originals & ~mask | others & mask
+  for loop, other, allows in zip(filled, others, allowed):
+    wrong = np.flatnonzero(~allows[np.arange(len(loop)), loop])
+    if len(wrong):
+      loop[wrong] = rng.choice(other[other > 0] if other.any() else [1], len(wrong))
+  return filled
+
+
+class Material:
+  """Loops of a split to complete, and what else they could be filled with.
+
+  originals, same_style, others, independent: [loops, steps] each; the same style's
+  and other loops are training loops.
+  """
+
+  def __init__(self, split, train, seed=0):
+    """Draws from what `styles.performances` returns of a split and of train."""
+    rng = np.random.RandomState(seed)
+    def parts(performances):
+      lengths = [len(slices) for _, slices in performances]
+      return (np.concatenate([slices for _, slices in performances]).astype(int),
+              np.repeat([style or '' for style, _ in performances], lengths),
+              np.repeat(np.arange(len(lengths)), lengths))
+    self.split, of_style, performance = parts(split)
+    self.train, of_train, _ = parts(train)
+    rows = rng.choice(len(self.split), min(LOOPS, len(self.split)), False)
+    self.originals = self.split[rows]
+    half = rng.permutation(len(split)) < len(split) / 2
+    self.is_learned = half[performance[rows]]
+    self.same_style = self.train[[
+        rng.choice(np.flatnonzero(of_train == style)
+                   if (of_train == style).any() else len(self.train))
+        for style in of_style[rows]]]
+    self.others = self.train[rng.choice(len(self.train), len(rows))]
+    self.independent = grooves.marginal_loops(self.train, len(rows), rng)
+
+
+def evaluate(completer, material, temperature, seed=0):
+  """Returns {task of TASKS: {what the loops are: COLUMNS' numbers}}.
+
+  Args:
+    completer: A completing.Completer.
+    material: A Material.
+    temperature: Of the completions.
+    seed: For what is drawn.
+  """
+  rng = np.random.RandomState(seed)
+  distance = grooves.Distance(material.train, material.split)
+  result = {}
+  for name, wish in TASKS.items():
+    allowed = np.array([wish.allowed(loop) for loop in material.originals])
+    def numbers(loops):
+      return describe(loops, material.originals, allowed, distance,
+                      material.is_learned)
+    result[name] = {
+        'the originals': numbers(material.originals),
+        'completed': numbers(completer.complete(allowed, temperature)),
+        **{f'baseline: {what}': numbers(fill(
+            material.originals, loops, allowed, rng)) for what, loops in (
+                ('another loop of the style', material.same_style),
+                ('another loop', material.others),
+                ('each hit for itself', material.independent))}}
+  return result
