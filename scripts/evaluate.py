@@ -29,6 +29,8 @@ def define_flags():
                     'The split to evaluate.')
   flags.DEFINE_string('output_dir', None,
                       'Where to write evaluation.json and the figures.')
+  flags.DEFINE_bool('completion', False, 'Whether loops are completed, and '
+                    'reconstructed from refined latents, too; some minutes more.')
 
 
 def main():
@@ -41,7 +43,8 @@ def main():
       checkpoint_files.find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file),
       FLAGS.examples_path and os.path.expanduser(FLAGS.examples_path),
       FLAGS.tfds_name, FLAGS.split,
-      FLAGS.output_dir and os.path.expanduser(FLAGS.output_dir))
+      FLAGS.output_dir and os.path.expanduser(FLAGS.output_dir),
+      FLAGS.completion)
 
 
 if __name__ == '__main__':

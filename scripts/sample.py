@@ -65,9 +65,8 @@ def main():
       FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
       FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
       qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
-      wish=completing.Wish(
-          completing.read_drums(FLAGS.keep), completing.read_bars(FLAGS.keep_bars),
-          FLAGS.rhythm, completing.read_drums(FLAGS.without, '--without')),
+      wish=completing.read_wish(
+          FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
       amount=FLAGS.amount, bars=FLAGS.bars)
 
 

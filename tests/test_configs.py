@@ -13,6 +13,7 @@ PARAMETERS = {
     'hierdec-drums_4bar_paper': 176_911_872,
     'hier-drums_4bar': 11_984_896,
     'flat-drums_4bar': 40_213_504,
+    'hier-drums_4bar_echo': 3_908_096,
     'hier-drums_4bar_small': 5_689_344,
     'cat-drums_4bar_big': 137_582_080,
     'hierdec-drums_4bar_tiny': 111_392,
@@ -53,9 +54,10 @@ def test_hyperparameters_and_data(name):
             hparams.sampling_rate, hparams.dropout_keep_prob,
             hparams.warmup_steps, hparams.adam_beta2)
   assert recipe == (
-      (64, 'constant', 0, 0.8, 300, 0.99) if name in drums_4bar.RECIPE_CONFIGS
-      else (512, 'inverse_sigmoid', 1000, 1, 0, 0.999))  # As upstream trains.
-  assert hparams.free_bits == (256 if name.endswith('_paper') else 48)
+      (64, 'constant', 0, 1 if name.endswith('_echo') else 0.8, 300, 0.99)
+      if name in drums_4bar.RECIPES else (512, 'inverse_sigmoid', 1000, 1, 0, 0.999))  # As upstream trains.
+  assert hparams.free_bits == {'hierdec-drums_4bar_paper': 256,
+                               'hier-drums_4bar_echo': 500}.get(name, 48)
   assert config.data_converter.max_tensors_per_notesequence is None
   assert (config.data_converter.input_depth,
           config.data_converter.output_depth) == (10, 512)

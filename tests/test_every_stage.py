@@ -6,7 +6,8 @@ sizes are one structure, of which the first is tried.
 import random
 
 from drumloops import (
-    backend, checkpoint_files, cli, latent, sampling, sound, training)
+    backend, checkpoint_files, cli, completing, latent, sampling, sound, training)
+from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import evaluation
 import export
 import note_seq
@@ -14,7 +15,9 @@ import oracle
 import pytest
 
 STAGES = ('train', 'resume', 'sample', 'interpolate', 'reconstruct', 'evaluate',
-          'export')
+          'export', 'complete', 'vary')
+# A config of patterns whose slices are all used can be completed; others say so.
+NOT_COMPLETED = {stage: 'can neither complete' for stage in ('complete', 'vary')}
 NO_DRUMS = {'interpolate': 'no model of drums', 'reconstruct': 'no model of drums'}
 NO_SLICES = {'evaluate': 'only drum configs', 'export': 'drum configs'}
 NOT_PLAYED = {stage: 'is not a loop as it is played'
@@ -26,6 +29,14 @@ CHORDS = {stage: 'told the chords' for stage in TOLD_HITS}
 
 def exceptions(name):
   """Returns what can't be done with a config: {stage: words of the sentence}."""
+  found = {**others(name)}
+  for stage, why in NOT_COMPLETED.items():
+    if not ('drums_4bar' in name):
+      found.setdefault(stage, found.get('reconstruct', why))
+  return found
+
+
+def others(name):
   if name == 'groovae_4bar_humanize':
     return TOLD_HITS
   if name == 'groovae_2bar_hits_control_tfds':
@@ -120,6 +131,7 @@ def test_stages(name, songs, tmp_path, monkeypatch):
   for module, constant, value in (
       (evaluation, 'SAMPLES', 8), (evaluation, 'PAIRS', 2),
       (evaluation, 'POINTS', 3),
+      (completion_metrics, 'LOOPS', 4), (completing, 'PARTICLES', 4),
       (latent, 'CALIBRATION_LOOPS', 64)):
     monkeypatch.setattr(module, constant, value)
   examples = str(songs / 'songs.tfrecord')
@@ -133,14 +145,16 @@ def test_stages(name, songs, tmp_path, monkeypatch):
         name, 'run', mode=mode, temperature=1.,
         num_outputs=2 if mode == 'interpolate' else 1,
         input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
-        output_dir='out')
+        output_dir='out', bars=6 if mode == 'vary' else None,
+        wish=completing.Wish(drums=(0,) if mode == 'complete' else ()))
   found = dict(zip(STAGES, map(outcome, (
       lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),
       lambda: sampled('interpolate'), lambda: sampled('reconstruct'),
       lambda: evaluation.evaluate(
           small(name), checkpoint_files.find_checkpoint('run'), examples,
-          split='test'),
-      lambda: export.export(small(name), 'run', examples, 'weights')))))
+          split='test', completion=True),
+      lambda: export.export(small(name), 'run', examples, 'weights', 2),
+      lambda: sampled('complete'), lambda: sampled('vary')))))
   expected = exceptions(name)
   for stage, result in found.items():
     assert expected.get(stage, 'works') in result, (stage, result)

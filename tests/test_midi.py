@@ -3,7 +3,7 @@ import os
 import struct
 
 import conftest
-from drumloops import backend, cli, grid, humanizing, midi, page, sampling
+from drumloops import backend, cli, given, grid, humanizing, midi, page
 import numpy as np
 import pytest
 
@@ -216,8 +216,9 @@ def test_slices_are_what_upstreams_converters_make(dataset):
       continue
     path = str(folder / sequence.filename)
     np.testing.assert_allclose(
-        sampling.first_slice(path, grooves), windows[0], atol=0.01)
-    roll = sampling.first_slice(path, rolls)
+        given.read(path, grooves, 4).encoder_input(grooves.data_converter),
+        windows[0], atol=0.01)
+    roll = given.read(path, rolls, 4).encoder_input(rolls.data_converter)
     np.testing.assert_array_equal(roll[:, :9], windows[0][:, :9] > 0)
     np.testing.assert_array_equal(roll[:, 9], ~windows[0][:, :9].any(axis=1))
     compared += 1

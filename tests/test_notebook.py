@@ -14,7 +14,7 @@ import pytest
 
 NAME = 'MusicVAE_Drum_Sampling_4bars.ipynb'
 FORM = ('config="hierdec-drums_4bar_tiny"', 'num_steps=8', 'batch_size=16',
-        'number=4', 'steps=3', 'temperature=1.0')
+        'number=4', 'steps=3', 'temperature=1.0', 'listening_steps=2')
 # Names that a shell would take for something else.
 FOLDER, RUN = '드럼 "MusicVAE" $5', "my run's $(touch x)"
 IS_FALLBACK_WHOLE = 'FALLBACK' in os.environ
@@ -160,7 +160,7 @@ def executed(request, groove_zip, tmp_path_factory):
         assert lab.run_all(page) == []
         players = 'document.querySelectorAll(".jp-Notebook audio")'
         page.wait(f'[...{players}].every(a => a.duration > 4)')
-        assert page.run(f'{players}.length') == 13
+        assert page.run(f'{players}.length') == 15
         page.run(f'{players}[0].play()')
         page.wait(f'{players}[0].currentTime > 0.2')
         lab.screenshot(page, content / 'jupyterlab.png')
@@ -216,15 +216,16 @@ def test_executed_cells(executed):
     return
   assert results['11'][1:] == (4, 3)  # With the strip of all three.
   assert results['12'][1:] == (1, 1)
-  assert results['13'][1:] == (2, 2)  # Before and after.
-  assert results['14'][1:] == (2, 2)  # The newest checkpoint and the best one.
-  assert results['15'][1:] == (1, 0)
-  assert '1768 loops of the test split' in results['16'][0]
+  assert results['13'][1:] == (2, 2)
+  assert results['14'][1:] == (2, 2)  # Before and after.
+  assert results['15'][1:] == (2, 2)  # The newest checkpoint and the best one.
   assert results['16'][1:] == (1, 0)
-  assert ('Downloading drum_loops.zip' in results['17'][0]) == (
+  assert '1768 loops of the test split' in results['17'][0]
+  assert results['17'][1:] == (1, 0)
+  assert ('Downloading drum_loops.zip' in results['18'][0]) == (
       where != 'desktop')
-  assert 'user/name' in results['18'][0]
-  for kind, count in (('mid', 12), ('wav', 11), ('png', 14), ('json', 1),
+  assert 'user/name' in results['19'][0]
+  for kind, count in (('mid', 14), ('wav', 13), ('png', 16), ('json', 1),
                       ('html', 1)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found

@@ -2,7 +2,7 @@
 import os
 
 import conftest
-from drumloops import backend, cli, latent, loop_midi, page, sampling, sound
+from drumloops import backend, cli, given, latent, loop_midi, page, sampling, sound
 import numpy as np
 import pytest
 
@@ -88,7 +88,7 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     path = str(tmp_path / 'loop.mid')
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
-        sampling.first_slice(path, config), inputs[i])
+        given.read(path, config, 4).encoder_input(converter), inputs[i])
     drawn = np.zeros([64, 9], bool)
     for lane, start, _ in loop_midi.hits(sequence):
       drawn[round(start), lane] = True
@@ -131,7 +131,7 @@ def test_wrong_midi(trained, tmp_path):
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
     with pytest.raises(cli.UserError, match=word):
-      sampling.first_slice(str(tmp_path / f'{name}.mid'), config)
+      given.read(str(tmp_path / f'{name}.mid'), config, 4)
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
       'valid MIDI')
@@ -269,5 +269,6 @@ def test_early_hits_are_played_with_the_loop():
                                        ('groovae_4bar', 4), ('flat-mel_16bar', 16)])
 def test_loops_are_as_long_as_the_configs(name, bars):
   import note_seq
-  loop = sampling.as_loop(note_seq.NoteSequence(), 100, backend.get_config(name))
+  loop = sampling.as_loop(note_seq.NoteSequence(), 100,
+                          sampling.bars_of(backend.get_config(name)))
   assert loop_midi.bars_of(loop) == bars

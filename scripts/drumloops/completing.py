@@ -113,6 +113,12 @@ class Wish:
     return kept & bits(loop)
 
 
+def read_wish(keep, keep_bars, rhythm, without):
+  """Returns the Wish of what a user typed."""
+  return Wish(read_drums(keep), read_bars(keep_bars), rhythm,
+              read_drums(without, '--without'))
+
+
 def roll(allowed):
   """Returns the encoder's input: float32, [..., steps, drums + 1].
 

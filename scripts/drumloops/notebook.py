@@ -10,7 +10,7 @@ import shutil
 import sys
 
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, data_splits, grid, humanizing,
+    autoencoder, backend, checkpoint_files, cli, completing, data_splits, given, grid, humanizing,
     loop_midi, midi, page, plots, runs, sampling, sharing, sound, stages,
     styles)
 from drumloops.metrics import evaluation
@@ -169,6 +169,28 @@ def choose_midi(path, upload, default):
   return os.path.abspath(uploaded[0])
 
 
+def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, style,
+                 options):
+  """Shows two loops around what is kept of a MIDI file, at its tempo.
+
+  Args:
+    config_name: The weights' config; where its loops can't be completed, the
+      project's own weights do it.
+    path: The MIDI file.
+    keep, keep_bars, rhythm, without: Of `completing.read_wish`.
+    bars: Of `sampling.sample`, as `style`.
+    options: More of it.
+  """
+  if why := sampling.why_not_completed(config_name, backend.get_config(config_name)):
+    print(why, "So the project's own weights play.")
+    config_name, style = backend.DEFAULT_CONFIG, ''
+    options = {**options, 'checkpoint_file': None}
+  show_loops(sampling.sample(
+      config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
+      wish=completing.read_wish(keep, keep_bars, rhythm, without), bars=bars,
+      **{**options, 'qpm': None}))
+
+
 def read_first_bars(path):
   """Returns the midi.FirstBars to show of a file; what is no drum is heard too."""
   from magenta.models.music_vae import data
@@ -311,13 +333,16 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   """
   need_data(examples_path)
   config = backend.get_config(config_name)
+  from magenta.models.music_vae import packed_slices
   if why := sampling.why_not_encoded(config_name, config):
     raise cli.UserError(why)
   evaluator = autoencoder.Evaluator(config, sample=False)
   evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file))
-  slices = np.array([sampling.first_slice(path, config) for path in midi_paths])
-  if slices.dtype == bool:  # Rolls, whose last column says that no drum plays.
-    slices = slices[..., :-1] @ (1 << np.arange(slices.shape[-1] - 1))
+  parts = [given.read(path, config, sampling.bars_of(config)) for path in midi_paths]
+  slices = np.array([
+      part.encoder_input(config.data_converter) if
+      packed_slices.is_groove(config.data_converter) else part.loop
+      for part in parts])
   by_style = styles.slices_by_style(
       data_splits.split_path(examples_path, 'test'), config.data_converter)
   if not by_style:

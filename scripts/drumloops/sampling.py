@@ -107,7 +107,8 @@ def why_not_completed(config_name, config):
   from magenta.models.music_vae import masked_sampling
   from magenta.models.music_vae import packed_slices
   if packed_slices.can_pack(config) and (
-      type(config.data_converter).__name__ == 'DrumsConverter' and
+      config.data_converter.output_depth == completing.CLASSES and
+      config.data_converter.input_depth == grid.DRUMS + 1 and
       masked_sampling.can_decode(config)):
     return None
   return (f'{config_name} can neither complete, vary nor go on with a loop: that '

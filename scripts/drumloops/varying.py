@@ -54,8 +54,8 @@ def mix_noise(a, b, share):
 class Varier:
   """The graph that encodes loops, and plays latents with noise."""
 
-  def __init__(self, config, checkpoint):
-    """Builds the graph and loads a checkpoint.
+  def __init__(self, config, checkpoint, batch_size=LOOPS):
+    """Builds the graph and loads a checkpoint, for so many loops at a time.
 
     Raises:
       cli.UserError: if it is not of the config.
@@ -64,17 +64,18 @@ class Varier:
     from magenta.models.music_vae import masked_sampling
     from magenta.models.music_vae import packed_slices
     hparams, model = copy.deepcopy(config.hparams), copy.deepcopy(config.model)
-    hparams.batch_size, hparams.dropout_keep_prob = LOOPS, 1.
+    hparams.batch_size, hparams.dropout_keep_prob = batch_size, 1.
+    self._batch_size = batch_size
     hparams.sampling_schedule, hparams.sampling_rate = 'constant', 0.
     converter, steps = config.data_converter, hparams.max_seq_len
     with tf.Graph().as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
       model.build(hparams, converter.output_depth, is_training=False)
-      self._loops = tf.placeholder(tf.int32, [LOOPS, steps])
+      self._loops = tf.placeholder(tf.int32, [batch_size, steps])
       inputs, outputs, _, lengths = packed_slices.unpack(self._loops, converter)
-      lengths.set_shape([LOOPS])
+      lengths.set_shape([batch_size])
       posterior = model.encode(inputs, lengths)
       self._posterior = posterior.loc, posterior.stddev()
-      self._z = tf.placeholder(tf.float32, [LOOPS, hparams.z_size])
+      self._z = tf.placeholder(tf.float32, [batch_size, hparams.z_size])
       targets = tf.to_float(outputs)
       loss, _, results = model.decoder.reconstruction_loss(
           tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
@@ -82,7 +83,7 @@ class Varier:
       self._logits = results.rnn_output
       self._gradient, = tf.gradients(loss, self._z)
       self._noise = tf.placeholder(
-          tf.float32, [LOOPS, steps, converter.output_depth])
+          tf.float32, [batch_size, steps, converter.output_depth])
       self._temperature = tf.placeholder(tf.float32, [])
       self._played = masked_sampling.sample_with_noise(
           model.decoder, self._z, self._noise, self._temperature)
@@ -92,8 +93,9 @@ class Varier:
   def _run(self, fetches, feed):
     count = len(next(iter(feed.values())))
     parts = []
-    for i in range(0, count, LOOPS):
-      part = {k: np.resize(v[i:i + LOOPS], (LOOPS,) + v.shape[1:])
+    size = self._batch_size
+    for i in range(0, count, size):
+      part = {k: np.resize(v[i:i + size], (size,) + v.shape[1:])
               if np.ndim(v) else v for k, v in feed.items()}
       parts.append(self._sess.run(fetches, part))
     return [np.concatenate(p)[:count] for p in zip(*parts)]

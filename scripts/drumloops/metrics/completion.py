@@ -1,7 +1,10 @@
 """How good what is played around given parts is, beside a floor and baselines."""
-from drumloops import completing, grid, grooves
+from drumloops import autoencoder, completing, grid, grooves
+from drumloops.metrics import reports
 import numpy as np
 
+BATCH_SIZE = 64
+LONGER = 'Twice as long'
 LOOPS = 500  # Of the split; each is completed once.
 TASKS = {
     'kick and snare kept': completing.Wish(completing.read_drums('kick,snare')),
@@ -108,13 +111,14 @@ class Material:
     self.independent = grooves.marginal_loops(self.train, len(rows), rng)
 
 
-def evaluate(completer, material, temperature, seed=0):
+def evaluate(completer, material, seed=0):
   """Returns {task of TASKS: {what the loops are: COLUMNS' numbers}}.
+
+  And of 'eight bars' how much the bars change: see `describe_longer`.
 
   Args:
     completer: A completing.Completer.
     material: A Material.
-    temperature: Of the completions.
     seed: For what is drawn.
   """
   rng = np.random.RandomState(seed)
@@ -127,10 +131,61 @@ def evaluate(completer, material, temperature, seed=0):
                       material.is_learned)
     result[name] = {
         'the originals': numbers(material.originals),
-        'completed': numbers(completer.complete(allowed, temperature)),
+        'completed': numbers(completer.complete(
+            allowed, autoencoder.DEFAULT_TEMPERATURE)),
         **{f'baseline: {what}': numbers(fill(
             material.originals, loops, allowed, rng)) for what, loops in (
                 ('another loop of the style', material.same_style),
                 ('another loop', material.others),
                 ('each hit for itself', material.independent))}}
+  result[LONGER] = describe_longer(completer.go_on(
+      material.originals, 2 * material.originals.shape[1] // grid.STEPS_PER_BAR,
+      autoencoder.DEFAULT_TEMPERATURE), distance)
   return result
+
+
+def describe_longer(loops, distance):
+  """Returns numbers of loops whose second half goes on with the first."""
+  first, second = np.split(loops, 2, axis=1)
+  similarity = grooves.bar_similarity(loops).mean(axis=0)
+  return {'distance of the first half': distance(first),
+          'distance of the second half': distance(second),
+          'bar similarity inside': float(np.delete(
+              similarity, len(similarity) // 2).mean()),
+          'bar similarity where it goes on': float(similarity[
+              len(similarity) // 2])}
+
+
+def evaluate_latents(varier, loops):
+  """Returns F1 of greedy loops from latents of the encoder, and from refined ones.
+
+  {'encoder' or 'refined': {'all' or a drum: F1}}, of all loops of a split.
+  """
+  z, _ = varier.encode(loops)
+  quiet = np.zeros([len(loops), loops.shape[1], completing.CLASSES], np.float32)
+  def scores(z):
+    played = varier.play(z, quiet, 1.)
+    h, p = grooves.hits(loops), grooves.hits(played)
+    return {'all': float(2 * (h & p).sum() / (h.sum() + p.sum())),
+            **dict(zip(grid.DRUM_CLASSES,
+                       map(float, grooves.drum_scores(loops, played)[2])))}
+  return {'encoder': scores(z), 'refined': scores(varier.refine(loops, z))}
+
+
+def report(result):
+  """Returns lines of a report on what the functions above returned."""
+  lines = []
+  if 'latents' in result:
+    lines += ['', '## Loops from their latents alone, the most likely ones', '']
+    lines += reports.table({name: {drum: rows[drum] for drum in rows}
+                            for name, rows in result['latents'].items()},
+                           tuple(result['latents']['encoder']))
+  for task, rows in result.get('completion', {}).items():
+    if task == LONGER:
+      lines += ['', f'## {LONGER}', '']
+      lines += [f'{name}: {value:.3f}' for name, value in rows.items()]
+    else:
+      lines += ['', f'## Completed: {task}', '', *reports.table(rows, tuple(COLUMNS))]
+  if 'completion' in result:
+    lines += [''] + [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
+  return lines

@@ -3,8 +3,9 @@ import copy
 import os
 
 from drumloops import (
-    autoencoder, cli, data_splits, grid, grooves, humanizing, latent, loop_midi,
-    plots, styles)
+    autoencoder, cli, completing, data_splits, grid, grooves, humanizing, latent,
+    loop_midi, plots, sampling, styles, varying)
+from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import feel, reports, style_classifier
 import numpy as np
 
@@ -146,7 +147,7 @@ def report(result):
               f"split's loops, of {s['styled']:.0%} of loops sampled with that "
               f'style, and of {s["unstyled"]:.0%} of loops sampled without '
               f'({s["chance"]:.0%} is chance).']
-  return '\n'.join(lines)
+  return '\n'.join(lines + completion_metrics.report(result))
 
 
 def plot(result, samples, reference):
@@ -210,7 +211,7 @@ def latent_map(evaluator, by_style, loops):
 
 
 def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
-             split='validation', output_dir=None):
+             split='validation', output_dir=None, completion=False):
   """Evaluates a checkpoint and prints the report; returns all numbers.
 
   Args:
@@ -220,6 +221,8 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     tfds_name: ... TensorFlow Datasets name.
     split: The split with which to compare.
     output_dir: Where to write evaluation.json and the figures, if anywhere.
+    completion: Whether loops are completed and reconstructed from refined latents
+      too, which takes some minutes more.
   """
   if humanizing.can_humanize(config):
     if not examples_path:
@@ -254,6 +257,15 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
       result['styles'] = style_classifier.evaluate_styles(
           evaluator, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
       latents = latent_map(evaluator, real, samples[:MAPPED])
+  if completion and not sampling.why_not_completed('', config):
+    result['latents'] = completion_metrics.evaluate_latents(
+        varying.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
+    if examples_path:
+      result['completion'] = completion_metrics.evaluate(
+          completing.Completer(config, checkpoint),
+          completion_metrics.Material(*(styles.performances(
+              data_splits.split_path(examples_path, s), config.data_converter)
+                                        for s in (split, 'train'))))
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {

@@ -1,0 +1,280 @@
+"""Completing: what is kept is kept exactly, in the file; what can't be, is said."""
+import conftest
+from drumloops import (
+    backend, checkpoint_files, cli, completing, given, grid, loop_midi, midi,
+    sampling, varying)
+import note_seq
+import numpy as np
+import pytest
+
+FUNK = [(36, 0), (38, 4), (36, 10), (38, 12)]  # Pitches at sixteenths of a bar.
+
+
+@pytest.fixture(scope='module')
+def weights():
+  """The project's own config and checkpoint."""
+  config = backend.get_config(backend.DEFAULT_CONFIG)
+  return config, checkpoint_files.find_checkpoint(
+      config_name=backend.DEFAULT_CONFIG)
+
+
+@pytest.fixture
+def mine(tmp_path):
+  """Writes a musician's file: bars of hits, late by a tenth of a step, at 93."""
+  def write(bars=4, hits=FUNK, name='mine.mid', velocity=33):
+    sequence = note_seq.NoteSequence(ticks_per_quarter=480)
+    sequence.tempos.add(qpm=93)
+    step = 60 / 93 / 4
+    for bar in range(bars):
+      for i, (pitch, at) in enumerate(hits):
+        start = (16 * bar + at + 0.1) * step
+        sequence.notes.add(pitch=pitch, velocity=velocity + i, is_drum=True,
+                           start_time=start, end_time=start + step)
+    note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / name))
+    return str(tmp_path / name)
+  return write
+
+
+def read(path, bars):
+  """Returns [(drum, start in steps, velocity)] of a written file."""
+  file = midi.read(path)
+  assert file.last_tick == bars * 4 * file.ticks_per_quarter
+  return [(grid.class_of_pitch(hit.on.data[1]), hit.on.tick / file.ticks_per_step,
+           hit.on.data[2]) for hit in midi.find_hits(file.tracks)]
+
+
+def make(path, tmp_path, **options):
+  paths = sampling.sample(
+      backend.DEFAULT_CONFIG, mode=options.pop('mode', 'complete'),
+      input_midi_1=path, output_dir=str(tmp_path / 'out'), **options)
+  return [read(p, options.get('bars') or 4) for p in paths['midi']], paths
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+  monkeypatch.setattr(completing, 'PARTICLES', 8)
+
+
+def test_1000_requests_keep_what_they_keep(weights):
+  """Any mask, empty and full ones too; impossible ones are a sentence."""
+  rng = np.random.RandomState(0)
+  allowed, wishes, impossible = [], [], 0
+  while len(allowed) < 1000:
+    loop = rng.randint(512, size=64) * (rng.random_sample(64) < rng.rand())
+    drums = np.flatnonzero(rng.random_sample(9) < rng.rand())
+    wish = completing.Wish(
+        tuple(drums), tuple(np.flatnonzero(rng.random_sample(4) < 0.3)),
+        rng.rand() < 0.3, tuple(np.flatnonzero(rng.random_sample(9) < 0.2)))
+    try:
+      allowed.append(wish.allowed(loop))
+      wishes.append((loop, wish))
+    except cli.UserError as e:
+      assert 'no drum is left' in str(e)
+      impossible += 1
+  assert impossible > 5
+  done = completing.Completer(*weights).complete(np.array(allowed), 1.)
+  for loop, (original, wish) in zip(done, wishes):
+    bars = np.repeat(np.isin(np.arange(4), wish.bars), 16)
+    np.testing.assert_array_equal(loop[bars], original[bars])
+    before, after = completing.bits(original), completing.bits(loop)
+    np.testing.assert_array_equal(after[:, list(wish.drums)],
+                                  before[:, list(wish.drums)])
+    silent = [d for d in wish.without if d not in wish.drums]
+    assert not after[~bars][:, silent].any()
+    if wish.rhythm:
+      np.testing.assert_array_equal(loop > 0, original > 0)
+
+
+def test_seed_decides(weights):
+  allowed = np.ones([2, 64, 512], bool)
+  a, b, c = (completing.Completer(*weights, seed=seed).complete(allowed, 0.6)
+             for seed in (1, 1, 2))
+  np.testing.assert_array_equal(a, b)
+  assert (a != c).any()
+
+
+def test_kept_hits_keep_their_velocity_and_timing(mine, tmp_path):
+  loops, paths = make(mine(), tmp_path, num_outputs=2, humanize=True,
+                      wish=completing.read_wish('kick,snare', '', False, ''))
+  for found in loops:
+    own = [(grid.class_of_pitch(pitch), 16 * bar + at + 0.1, 33 + i)
+           for bar in range(4) for i, (pitch, at) in enumerate(FUNK)]
+    kept = [hit for hit in found if hit[0] in (0, 1)]
+    assert len(kept) == len(own)
+    for (drum, start, velocity), expected in zip(kept, own):
+      assert (drum, velocity) == (expected[0], expected[2])
+      assert start == pytest.approx(expected[1], abs=1 / 120)
+    assert len(found) > len(kept)  # There is something around it.
+
+
+def test_at_the_files_own_tempo(mine, tmp_path):
+  _, paths = make(mine(), tmp_path, num_outputs=1,
+                  wish=completing.read_wish('kick', '', False, ''))
+  assert midi.tempo_at(midi.read(paths['midi'][0]).tracks, 0) == pytest.approx(
+      93, abs=0.01)
+
+
+def test_a_short_file_repeats_and_says_so(mine, tmp_path, capsys):
+  loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
+                  wish=completing.read_wish('kick', '', False, ''))
+  assert 'has hits in 2 bars only, which repeat' in capsys.readouterr().out
+  kicks = [round(start) for drum, start, _ in loops[0] if drum == 0]
+  assert kicks == [16 * bar + at for bar in range(8) for at in (0, 10)]
+
+
+def test_bars_after_the_kept_ones(mine, tmp_path):
+  """Two bars are given, six are played to them, in one file of eight."""
+  loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
+                  wish=completing.read_wish('', '1-2', False, ''))
+  first = [(d, round(s)) for d, s, _ in loops[0] if s < 31.5]
+  assert sorted(first) == sorted(
+      (grid.class_of_pitch(p), 16 * b + at) for b in (0, 1) for p, at in FUNK)
+  bars = {int(start // 16) for _, start, _ in loops[0]}
+  assert bars >= set(range(2, 8)) - {7} and max(bars) < 8
+
+
+def test_vary_from_the_loop_itself_to_others(mine, tmp_path):
+  path = mine()
+  def hits(amount):
+    loops, _ = make(path, tmp_path, mode='vary', amount=amount, num_outputs=4)
+    return loops
+  own = read_as_is = [
+      (grid.class_of_pitch(p), 16 * bar + at, 33 + i)
+      for bar in range(4) for i, (p, at) in enumerate(FUNK)]
+  assert all([(d, round(s), v) for d, s, v in found] == own for found in hits(0))
+  def changed(amount):
+    cells = {(d, s) for d, s, _ in read_as_is}
+    return np.mean([len(cells ^ {(d, round(s)) for d, s, _ in found})
+                    for found in hits(amount)])
+  assert 0 < changed(0.1) < changed(1.)
+
+
+def test_every_mode_goes_on(mine, tmp_path):
+  for mode, inputs in (('sample', 0), ('reconstruct', 1), ('interpolate', 2)):
+    paths = sampling.sample(
+        backend.DEFAULT_CONFIG, mode=mode, num_outputs=2, bars=6,
+        input_midi_1=mine() if inputs else None,
+        input_midi_2=mine(name='b.mid', hits=FUNK[:2]) if inputs == 2 else None,
+        output_dir=str(tmp_path / mode))
+    for path in paths['midi']:
+      found = read(path, 6)
+      assert any(start >= 64 for _, start, _ in found)
+
+
+def test_interpolation_ends_at_the_loops(weights):
+  """Hit for hit, whatever their latents leave out."""
+  rng = np.random.RandomState(0)
+  loops = rng.randint(512, size=[2, 64])  # As no drummer plays.
+  path = varying.interpolate(varying.Varier(*weights), *loops, 5, 0.6, 0)
+  np.testing.assert_array_equal(path[[0, -1]], loops)
+
+
+def test_noise_is_gumbel_noise():
+  """Of loops as the model would sample them; mixed, too."""
+  rng = np.random.RandomState(0)
+  logits = rng.standard_normal((20000, 4))
+  drawn = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+  noise = varying.noise_of(logits, drawn, rng)
+  np.testing.assert_array_equal(np.argmax(logits + noise, axis=1), drawn)
+  for values in (noise, varying.mix_noise(noise, rng.gumbel(size=noise.shape),
+                                          0.4)):
+    assert values.mean() == pytest.approx(np.euler_gamma, abs=0.02)
+    assert values.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.02)
+
+
+def test_what_the_encoder_hears():
+  loop = np.array([1, 0, 6, 3] * 16)
+  def heard(**wish):
+    return completing.roll(completing.Wish(**wish).allowed(loop))
+  np.testing.assert_array_equal(heard(bars=range(4))[:4, :4], [
+      [1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0]])
+  np.testing.assert_array_equal(heard(bars=range(4))[:4, 9], [0, 1, 0, 0])
+  np.testing.assert_array_equal(heard(drums=(0,))[:4, [0, 1, 9]], [
+      [1, .5, 0], [0, .5, .5], [0, .5, .5], [1, .5, 0]])
+  np.testing.assert_array_equal(heard(rhythm=True)[:4, [0, 9]], [
+      [.5, 0], [0, 1], [.5, 0], [.5, 0]])
+  assert (heard() == .5).all()
+
+
+def test_hidden_in_training_as_in_completing():
+  """What `hide` makes of loops is what `roll` makes of some Wish's mask."""
+  import tensorflow as tf
+  from magenta.models.music_vae import slice_batches
+  backend.music_vae()
+  rng = np.random.RandomState(0)
+  loops = rng.randint(512, size=[200, 64]) * (rng.random_sample([200, 64]) < 0.6)
+  bits = completing.bits(loops.astype(int))
+  rolls = np.append(bits, ~bits.any(axis=-1, keepdims=True), axis=-1)
+  tf.random.set_seed(0)
+  heard = slice_batches.hide(tf.constant(rolls)).numpy()
+  known = heard != 0.5
+  np.testing.assert_array_equal(heard[known], rolls[known])
+  assert 0.2 < known.mean() < 0.8
+  # That no drum plays is known just where it follows, or in a rhythm.
+  follows = known[..., :9].all(-1) | (known[..., :9] & bits).any(-1)
+  is_rhythm = known[..., 9].all(axis=1)
+  np.testing.assert_array_equal(known[..., 9][~is_rhythm], follows[~is_rhythm])
+  assert 0.1 < is_rhythm.mean() < 0.4
+
+
+def test_mixed_loops_are_of_the_batchs_bars_and_drums():
+  import tensorflow as tf
+  from magenta.models.music_vae import slice_batches
+  backend.music_vae()
+  loops = np.repeat(np.arange(1, 65)[:, np.newaxis], 64, axis=1)
+  tf.random.set_seed(0)
+  np.testing.assert_array_equal(
+      slice_batches.mix(tf.constant(loops, tf.int32), 0.), loops)
+  mixed = slice_batches.mix(tf.constant(loops, tf.int32), 1.).numpy()
+  assert mixed.min() >= 0 and mixed.max() < 128 and (mixed != loops).mean() > 0.5
+
+
+@pytest.mark.parametrize('flags,words', [
+    (('--mode=complete', '--keep=kick'), '--input_midi_1'),
+    (('--mode=complete', '--input_midi_1=MINE'), '--keep=kick,snare'),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep=cowbell'), "'cowbell'"),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=0'), "not '0'"),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=5'), 'goes up to 4'),
+    (('--mode=complete', '--input_midi_1=MINE', '--rhythm', '--keep=toms',
+      '--without=kick,snare,cymbals'), 'no drum is left'),
+    (('--keep=kick',), 'go with --mode=complete'),
+    (('--mode=vary', '--input_midi_1=MINE', '--amount=1.5'), '--amount'),
+    (('--bars=3',), 'from 4 to 64'),
+    (('--mode=vary', '--input_midi_1=MINE', '--style=funk'), '--style goes with'),
+])
+def test_wrong_wishes(mine, tmp_path, flags, words):
+  conftest.check_sentence(conftest.script(
+      'sample.py', *(f.replace('MINE', mine()) for f in flags),
+      f'--output_dir={tmp_path / "out"}'), words)
+  assert not (tmp_path / 'out').exists()
+
+
+def test_given_back_on_the_users_own_pitch(mine, tmp_path):
+  """General MIDI's other kick, 35, stays what it is."""
+  path = mine(hits=[(35, 0), (38, 8)])
+  paths = make(path, tmp_path, num_outputs=1,
+               wish=completing.read_wish('kick', '', False, ''))[1]
+  pitches = {hit.on.data[1] for hit in midi.find_hits(
+      midi.read(paths['midi'][0]).tracks)}
+  assert 35 in pitches and 36 not in pitches
+
+
+def test_teaching_changes_the_encoder_only(weights):
+  from drumloops import listening
+  config, checkpoint = weights
+  slices = np.random.RandomState(0).randint(512, size=[200, 64])
+  changed = listening.teach(config, checkpoint, slices, 3)
+  assert changed and all(name.startswith('encoder/') for name in changed)
+  again = listening.teach(config, checkpoint, slices, 3)
+  for name, value in changed.items():
+    np.testing.assert_array_equal(value, again[name])
+
+
+def test_loops_are_longer_in_the_file_and_sound(mine, tmp_path):
+  import soundfile
+  _, paths = make(mine(), tmp_path, num_outputs=1, bars=8, qpm=120,
+                  wish=completing.read_wish('kick', '', False, ''))
+  if paths['wav']:
+    audio, rate = soundfile.read(paths['wav'][0])
+    assert len(audio) / rate == pytest.approx(16, abs=0.01)
+  assert loop_midi.TICKS_PER_QUARTER == midi.read(paths['midi'][0]).ticks_per_quarter
