@@ -74,7 +74,10 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     os.remove(styles_path)  # Of the weights that are replaced.
   tensors = latent.change_basis(tensors, shift, np.eye(len(shift)))
   checkpoints.save(tensors, new_prefix)
-  if listening_steps:
+  if listening_steps and packed_slices.is_groove(config.data_converter):
+    print('Its encoder did not learn to hear parts of loops: that takes a config of '
+          'patterns.')
+  elif listening_steps:
     tensors.update(listening.teach(config, new_prefix, slices, listening_steps))
     checkpoints.save(tensors, new_prefix)
   checkpoints.remove_others(new_prefix)

@@ -1,6 +1,6 @@
 """Checkpoints made here work in stock Magenta on Python 3.7, and the reverse."""
 import conftest
-from drumloops import backend, checkpoint_files, humanizing
+from drumloops import backend, checkpoint_files, humanizing, sampling
 import numpy as np
 import pytest
 
@@ -39,6 +39,8 @@ def checkpoints(dataset, trained_tiny, stock_python, tmp_path_factory):
       'slim': (conftest.TINY, trained_tiny / 'best/model.ckpt-5'),
       'committed': (backend.DEFAULT_CONFIG, checkpoint_files.find_checkpoint(
           config_name=backend.DEFAULT_CONFIG)),
+      'echo': (sampling.ECHO_CONFIG, checkpoint_files.find_checkpoint(
+          config_name=sampling.ECHO_CONFIG)),
       'made by stock': (conftest.TINY, folder / 'model.ckpt-0'),
       'trained by stock': ('flat-drums_4bar', folder / 'run/train/model.ckpt-3')}
 
@@ -92,6 +94,10 @@ def test_committed_weights_in_stock(scores, checkpoints, stock_python, tmp_path)
   for path in made:
     notes = note_seq.midi_file_to_note_sequence(str(path)).notes
     assert len(notes) > 8 and all(note.is_drum for note in notes)
+
+
+def test_committed_echo_in_stock(scores):
+  check_same(*(part['echo'] for part in scores))
 
 
 def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):

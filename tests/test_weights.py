@@ -3,8 +3,9 @@ import json
 
 import conftest
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, conversion, humanizing, styles)
-from drumloops.metrics import evaluation, feel, reports
+    autoencoder, backend, checkpoint_files, cli, completing, conversion, data_splits,
+    humanizing, sampling, styles, varying)
+from drumloops.metrics import completion, evaluation, feel, reports
 import numpy as np
 import pytest
 
@@ -96,6 +97,73 @@ def test_silent_share(result):
   ours = samples[f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}']
   assert ours['silent_share'] == pytest.approx(
       samples['the split itself']['silent_share'], rel=0.1)
+
+
+# Completing, and saying back.
+
+ECHO = conftest.ROOT / 'weights' / sampling.ECHO_CONFIG
+LISTENING_MAX_BYTES = 16 * 2 ** 20
+
+
+def test_listening_weights_are_small():
+  for folder in (FOLDER, ECHO):
+    assert sum(p.stat().st_size for p in folder.glob('model.ckpt*')) < (
+        LISTENING_MAX_BYTES)
+
+
+def test_cards_have_the_completions_numbers():
+  for folder in (FOLDER, ECHO):
+    card = (folder / 'README.md').read_text()
+    result = json.loads((folder / 'evaluation.json').read_text())
+    assert result['split'] == 'test'
+    for row in result['latents'].values():
+      for value in row.values():
+        assert reports.cell(value) in card, value
+    for word in ('CC BY 4.0', 'Google', 'train split', 'eed 0', 'not good at'):
+      assert word in card
+  completed = json.loads((FOLDER / 'evaluation.json').read_text())['completion']
+  card = (FOLDER / 'README.md').read_text()
+  for rows in completed.values():
+    for row in rows.values():
+      for value in row.values() if isinstance(row, dict) else [row]:
+        assert reports.cell(value) in card, value
+
+
+def test_echo_says_back(groove_zip, dataset):
+  """F1 of greedy loops from latents alone, on loops of the test split."""
+  config = backend.get_config(sampling.ECHO_CONFIG)
+  loops = data_splits.evenly_spaced(data_splits.load_split(
+      config, str(dataset / 'drummer.tfrecord'), None, 'test'))[::4]
+  scores = completion.evaluate_latents(varying.Varier(
+      config, checkpoint_files.find_checkpoint(config_name=sampling.ECHO_CONFIG),
+      completion.BATCH_SIZE), loops)
+  kept = json.loads((ECHO / 'evaluation.json').read_text())['latents']
+  for name, bound in (('encoder', 0.82), ('refined', 0.92)):
+    assert scores[name]['all'] == pytest.approx(kept[name]['all'], abs=0.02)
+    assert scores[name]['all'] > bound
+  assert min(kept['refined'][drum] for drum in ('all', 'kick', 'snare')) > 0.92
+
+
+def test_completions_beat_another_loop_of_the_style(
+    groove_zip, dataset, checkpoint, monkeypatch):
+  """On fewer loops than the card's numbers are of."""
+  monkeypatch.setattr(completion, 'LOOPS', 64)
+  monkeypatch.setattr(completion, 'TASKS', {
+      name: completion.TASKS[name] for name in ('bars 1 and 2 kept',)})
+  config = backend.get_config(NAME)
+  converter, path = config.data_converter, str(dataset / 'drummer.tfrecord')
+  found = completion.evaluate(
+      completing.Completer(config, checkpoint), completion.Material(
+          *[styles.performances(data_splits.split_path(path, 'test'), converter)]
+          * 2))
+  ours, baseline = (found['bars 1 and 2 kept'][row] for row in (
+      'completed', 'baseline: another loop of the style'))
+  for column in ('frechet_distance',):
+    assert ours[column] < baseline[column]
+  for column in ('bar_similarity', 'f1'):
+    assert ours[column] > baseline[column]
+  assert found[completion.LONGER]['distance of the second half'] < (
+      1.3 * found[completion.LONGER]['distance of the first half'])
 
 
 # The humanizer.

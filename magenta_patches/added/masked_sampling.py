@@ -17,7 +17,7 @@ from magenta.models.music_vae.drum_classes import STEPS_PER_QUARTER
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-FORBIDDEN = -1e9  # Added to logits.
+FORBIDDEN = tf.float32.min / 2  # Instead of logits.
 FEW = 0.5  # Particles make way if they count for less than this share of them.
 
 
@@ -91,7 +91,7 @@ def _survivors(log_weights):
           tf.where_v2(is_few, tf.zeros_like(log_weights), log_weights))
 
 
-def sample(decoder, z, allowed, temperature, log_weights):
+def sample(decoder, z, allowed, temperature):
   """Returns loops of allowed classes, int32, [loops, steps].
 
   Args:
@@ -99,19 +99,17 @@ def sample(decoder, z, allowed, temperature, log_weights):
     z: Latents, [loops * particles, z_size], those of a loop in a row.
     allowed: bool, [loops, steps, classes]; one class a step or more.
     temperature: Scalar that divides the logits.
-    log_weights: What the latents count for at the beginning, [loops, particles].
   """
   segments = _Segments(decoder, z)
-  batch, total = segments.batch, int(allowed.shape[1])
-  loops, particles = log_weights.shape
-  penalties = tf.transpose(
-      FORBIDDEN * (1 - tf.cast(allowed, tf.float32)), [1, 0, 2])
+  loops, total, _ = allowed.shape
+  batch, particles = segments.batch, segments.batch // loops
+  allowed = tf.transpose(allowed, [1, 0, 2])
   first_particles = particles * tf.range(loops)[:, tf.newaxis]
 
   def step(t, log_weights, now, origin, history, *state):
     logits, state = segments.step(t, total, now, state, origin)
     logits = tf.reshape(logits / temperature, [loops, particles, -1])
-    masked = logits + penalties[t][:, tf.newaxis]
+    masked = tf.where_v2(allowed[t][:, tf.newaxis], logits, FORBIDDEN)
     log_weights += (tf.reduce_logsumexp(masked, axis=-1) -
                     tf.reduce_logsumexp(logits, axis=-1))
     drawn = tf.random.categorical(
@@ -128,7 +126,7 @@ def sample(decoder, z, allowed, temperature, log_weights):
 
   _, log_weights, _, _, history, *_ = fast_lstm.loop(
       lambda t, *_: t < total, step,
-      (0, log_weights, tf.zeros([batch], tf.int32), tf.range(batch),
+      (0, tf.zeros([loops, particles]), tf.zeros([batch], tf.int32), tf.range(batch),
        tf.zeros([batch, total], tf.int32), *[x[0] for x in segments.states]))
   drawn = tf.random.categorical(log_weights, 1, dtype=tf.int32)
   return tf.gather(history, tf.reshape(first_particles + drawn, [-1]))

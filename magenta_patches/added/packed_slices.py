@@ -54,7 +54,7 @@ def is_groove(converter):
   return type(converter).__name__ == 'GrooveConverter'
 
 
-def _no_slices(converter):
+def no_slices(converter):
   if is_groove(converter):
     steps = upstream.slice_bars(converter) * upstream.steps_per_bar(converter)
     return np.zeros([0, steps, converter.output_depth], np.float32)
@@ -75,16 +75,16 @@ def pack(note_sequence, converter):
   converter = upstream.changed(converter, roll_input=False)
   outputs = converter.to_tensors(note_sequence).outputs
   if not outputs:
-    return _no_slices(converter)
+    return no_slices(converter)
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
 
 
 def all_windows(note_sequence, converter):
   """Returns a GrooveConverter's slices, float32 [slices, steps, 3 * drums]."""
   if not any(note.is_drum for note in note_sequence.notes):
-    return _no_slices(converter)
+    return no_slices(converter)
   outputs = converter.to_tensors(note_sequence).outputs
-  return np.array(outputs, np.float32) if outputs else _no_slices(converter)
+  return np.array(outputs, np.float32) if outputs else no_slices(converter)
 
 
 def clips(note_sequence, converter):
@@ -163,6 +163,11 @@ def _pack_one(i):
 
 
 def pack_all(reads, converter):
+  """Returns what `pack_each` does, in one array."""
+  return np.concatenate([no_slices(converter)] + pack_each(reads, converter))
+
+
+def pack_each(reads, converter):
   """Packs many NoteSequences, on all cores, with a progress bar.
 
   Args:
@@ -170,12 +175,12 @@ def pack_all(reads, converter):
     converter: A DrumsConverter or GrooveConverter.
 
   Returns:
-    What `pack` returns, in the order of `reads`.
+    A list of what `pack` returns.
   """
   cores = min(os.cpu_count(), len(reads))
   def progress(results):
-    return np.concatenate([_no_slices(converter)] + list(tqdm(
-        results, total=len(reads), desc='Converting to slices', unit='file')))
+    return list(tqdm(results, total=len(reads), desc='Converting to slices',
+                     unit='file'))
   # Only a forked worker need not import TensorFlow for longer than it works;
   # on macOS forking is not safe, and Windows has none.
   if cores < 2 or not sys.platform.startswith('linux'):

@@ -65,9 +65,10 @@ def mix(slices, probability):
   all moved by beats, with half of it each.
 
   Args:
-    slices: int32, [batch, steps], of Magenta's nine drums.
+    slices: Integers, [batch, steps], of Magenta's nine drums.
     probability: Between 0 and 1.
   """
+  slices = tf.cast(slices, tf.int32)
   batch, steps = tf.unstack(tf.shape(slices))
   bars, bits = steps // STEPS_PER_BAR, tf.bitwise
   drums = tf.bitwise.left_shift(1, tf.range(len(DRUM_CLASSES)))
@@ -144,9 +145,9 @@ def batches(slices, converter, batch_size, is_training, seed=None,
     dataset = dataset.map(
         lambda s: augment(tf.cast(s, tf.int32), augment_probability))
   hidden = int(batch_size * hide_probability) if is_training else 0
-  if is_training and mix_probability:
+  if is_training and mix_probability and hidden < batch_size:
     dataset = dataset.map(lambda s: tf.concat(
-        [s[:hidden], mix(s[hidden:], mix_probability)], axis=0))
+        [tf.cast(s[:hidden], tf.int32), mix(s[hidden:], mix_probability)], axis=0))
   def unpack(packed):
     inputs, *others = packed_slices.unpack(packed, converter)
     if hidden:

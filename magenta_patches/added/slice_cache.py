@@ -33,7 +33,7 @@ def converter_settings(converter):
 
 
 def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
-  """Returns all slices, from the cache or else converted and then cached.
+  """Returns slices, from the cache or else converted and then cached.
 
   Args:
     source_hash: A hashlib hash of the data's content.
@@ -43,10 +43,10 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
     converter: A converter of slices that packed_slices.can_pack.
 
   Returns:
-    What packed_slices.pack returns, of all NoteSequences.
+    A list of what packed_slices.pack returns of each NoteSequence.
   """
   if packed_slices.is_groove(converter):
-    return packed_slices.pack_all(read_note_sequences(), converter)
+    return packed_slices.pack_each(read_note_sequences(), converter)
   source_hash.update(converter_settings(converter).encode())
   digest = source_hash.hexdigest()
   path = f'{cache_prefix}.{digest[:16]}.slices.npz'
@@ -56,15 +56,17 @@ def cached_slices(source_hash, cache_prefix, read_note_sequences, converter):
         is_whole = archive.testzip() is None  # By checksums.
       with np.load(path) as cache:
         if is_whole and str(cache['digest']) == digest:
-          return cache['slices']
+          return np.split(cache['slices'], np.cumsum(cache['counts'])[:-1])
     except Exception:  # Which error NumPy raises depends on the damage.
       pass
-    print(f'Making the damaged cache {path} again.', file=sys.stderr)
-  slices = packed_slices.pack_all(read_note_sequences(), converter)
+    print(f'Making the damaged or older cache {path} again.', file=sys.stderr)
+  slices = packed_slices.pack_each(read_note_sequences(), converter)
   temporary = f'{path}.{os.getpid()}.tmp'
   try:
     with open(temporary, 'wb') as f:
-      np.savez(f, digest=digest, slices=slices)
+      np.savez(f, digest=digest, counts=[len(s) for s in slices],
+               slices=np.concatenate(
+                   [packed_slices.no_slices(converter)] + slices))
     os.replace(temporary, path)
   except OSError as e:
     print(f'The converted slices could not be kept in {path} ({e.strerror}); '
@@ -116,7 +118,15 @@ def fingerprint(paths):
 
 def load_slices(converter, examples_path=None, tfds_name=None,
                 split='train'):
+  """Returns all slices that `load_each` does, in one array."""
+  return np.concatenate([packed_slices.no_slices(converter)] + load_each(
+      converter, examples_path, tfds_name, split))
+
+
+def load_each(converter, examples_path=None, tfds_name=None, split='train'):
   """Returns the slices of a TFRecord (or glob of them) or of a TFDS split.
+
+  A list of those of each NoteSequence, in the order of the files.
 
   Raises:
     FileNotFoundError: if nothing matches `examples_path`.

@@ -7,10 +7,11 @@ From the ground up:
     midi, loop_midi, sound        MIDI files in; loops out, as MIDI and sound
     data_splits, conversion       data
     runs, checkpoint_files, backup    what a run keeps, and where
-    plots, page                   pictures, and the page with all of a loop's files
+    plots, page, given            pictures, the page of loops; what a musician gives
     grooves, autoencoder, latent, styles    loops in numbers; a model and its latent
+    completing, varying, listening    what is given is kept; encoders that hear parts
     training, humanizing, sampling, sharing    what is done with it
-    metrics/                      evaluation, feel, style_classifier, reports
+    metrics/                      evaluation, completion, feel, style_classifier, reports
     notebook                      what the notebook shows
 """
 import os

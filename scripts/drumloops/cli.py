@@ -19,6 +19,8 @@ FORM = (
     (r'--num_outputs and --temperature', 'number and temperature'),
     (r'--style=list names those', 'those'),
     (r'--qpm\b', 'tempo'),
+    (r'--mode=complete\b', 'this cell'),
+    (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
     (r'the same command', 'this cell'),
     (r'scripts/download_groove\.py', 'cell 4'),
     (r'scripts/make_tfrecord\.py', 'cells 4 and 6'),

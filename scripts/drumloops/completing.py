@@ -15,9 +15,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 CLASSES = 2 ** grid.DRUMS
-PARTICLES = 64  # Latents that try to play a loop; one of them does.
+# Latents that try to play a loop, of which one does, and the share of them that come
+# from the encoder, not from the prior: chosen on validation.
+PARTICLES, OWN_SHARE = 256, 0.9
 LOOPS = 4  # At a time.
-OWN_SHARE = 0.5  # Of the particles that come from the encoder, not from the prior.
 
 
 def bits(classes):
@@ -60,7 +61,10 @@ def read_bars(text):
     if not match:
       raise cli.UserError(f'--keep_bars takes numbers of bars from 1 on, such as '
                           f'1,2 or 1-3, not {part!r}.')
-    found.update(range(int(match[1]) - 1, int(match[2] or match[1])))
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+      raise cli.UserError(f'--keep_bars takes {last}-{first}, not {part}.')
+    found.update(range(first - 1, last))
   return tuple(sorted(found))
 
 
@@ -115,8 +119,13 @@ class Wish:
 
 def read_wish(keep, keep_bars, rhythm, without):
   """Returns the Wish of what a user typed."""
-  return Wish(read_drums(keep), read_bars(keep_bars), rhythm,
+  wish = Wish(read_drums(keep), read_bars(keep_bars), rhythm,
               read_drums(without, '--without'))
+  if both := set(wish.drums) & set(wish.without):
+    raise cli.UserError(
+        f'The {grid.DRUM_CLASSES[min(both)]} is both in --keep and in --without; '
+        'leave it in one of them.')
+  return wish
 
 
 def roll(allowed):
@@ -157,20 +166,15 @@ class Completer:
       self._temperature = tf.placeholder(tf.float32, [])
       self._mean = tf.placeholder_with_default(tf.zeros([size]), [size])
       self._deviation = tf.placeholder_with_default(tf.ones([size]), [size])
-      normal = tfp.distributions.MultivariateNormalDiag
-      prior = normal(self._mean, self._deviation)
+      prior = tfp.distributions.MultivariateNormalDiag(
+          tf.tile(self._mean[tf.newaxis], [LOOPS, 1]), self._deviation)
       own = model.encode(self._heard, tf.fill([LOOPS], self._steps))
-      is_own = tf.random.uniform([PARTICLES, LOOPS]) < OWN_SHARE
-      z = tf.where_v2(is_own[..., tf.newaxis], own.sample(PARTICLES),
-                      prior.sample([PARTICLES, LOOPS]))
-      # What a latent is worth: the prior's density by that of how it was drawn.
-      log_prior = prior.log_prob(z)
-      log_weights = log_prior - tf.reduce_logsumexp(tf.stack([
-          own.log_prob(z) + np.log(OWN_SHARE),
-          log_prior + np.log(1 - OWN_SHARE)]), axis=0)
+      self._own_share = tf.placeholder_with_default(OWN_SHARE, [])
+      is_own = tf.random.uniform([PARTICLES, LOOPS, 1]) < self._own_share
+      z = tf.where_v2(is_own, own.sample(PARTICLES), prior.sample(PARTICLES))
       self._completed = masked_sampling.sample(
           model.decoder, tf.reshape(tf.transpose(z, [1, 0, 2]), [-1, size]),
-          self._allowed, self._temperature, tf.transpose(log_weights))
+          self._allowed, self._temperature)
       self._sess = tf.Session()
       checkpoint_files.restore(tf.train.Saver(), self._sess, checkpoint)
 
@@ -178,7 +182,8 @@ class Completer:
     if not style:
       return {}
     mean, deviation = styles.gaussian(styles.load(self._checkpoint), style)
-    return {self._mean: mean, self._deviation: deviation}
+    # All are the style's, or what the encoder hears would decide it.
+    return {self._mean: mean, self._deviation: deviation, self._own_share: 0.}
 
   def complete(self, allowed, temperature, style=None):
     """Returns loops, int [loops, steps], of allowed classes, with a progress bar.
@@ -200,6 +205,8 @@ class Completer:
       part = allowed[i:i + LOOPS, begin:begin + self._steps].copy()
       part[:, :known] = np.eye(CLASSES, dtype=bool)[
           loops[i:i + LOOPS, begin:begin + known]]
+      if (part.sum(axis=-1) == 1).all():
+        continue  # All of it is given.
       part = np.resize(part, (LOOPS,) + part.shape[1:])  # Again from the first.
       done = self._sess.run(self._completed, {
           self._allowed: part, self._heard: roll(part),

@@ -95,14 +95,15 @@ def deliver(loops):
   return found
 
 
-def hits(sequence):
+def hits(sequence, drum_of=grid.class_of_pitch):
   """Returns a decoded NoteSequence's hits: [(drum class, start in steps, velocity)].
 
   Starts are at sixteenths of the sequence's tempo, not rounded; velocities from
-  1 to 127. What is none of DRUM_CLASSES is left out.
+  1 to 127. What is none of DRUM_CLASSES is left out; `drum_of` says which one a
+  pitch is, where there are others than decoded ones.
   """
   qpm = sequence.tempos[0].qpm if sequence.tempos else midi.DEFAULT_QPM
-  found = [(grid.class_of_pitch(note.pitch),
+  found = [(drum_of(note.pitch),
             note.start_time * qpm / 60 * grid.STEPS_PER_QUARTER,
             note.velocity) for note in sequence.notes if note.is_drum]
   return [hit for hit in found if hit[0] is not None]

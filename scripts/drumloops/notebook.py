@@ -171,7 +171,9 @@ def choose_midi(path, upload, default):
 
 def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, style,
                  options):
-  """Shows two loops around what is kept of a MIDI file, at its tempo.
+  """Shows two loops around what is kept of a MIDI file.
+
+  At its tempo, if that is one a loop may have, else at that of the options.
 
   Args:
     config_name: The weights' config; where its loops can't be completed, the
@@ -188,7 +190,19 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
   show_loops(sampling.sample(
       config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
       wish=completing.read_wish(keep, keep_bars, rhythm, without), bars=bars,
-      **{**options, 'qpm': None}))
+      **{**options, 'qpm': sampling.tempo_of(path) or options['qpm']}))
+
+
+def reconstruct(config_name, path, options):
+  """Shows what is left of a MIDI file's first bars in their latent.
+
+  The project's own weights for it are used in the place of those for sampling.
+  """
+  if options['checkpoint_file'] == str(
+      checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG):
+    options = {**options, 'checkpoint_file': None}
+  show_loops(sampling.sample(config_name, mode='reconstruct', num_outputs=1,
+                             input_midi_1=path, **options))
 
 
 def read_first_bars(path):

@@ -150,7 +150,8 @@ document.addEventListener('keydown', event => {
 '''
 
 
-def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None):
+def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
+                drum_of=grid.class_of_pitch):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
@@ -161,6 +162,7 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None):
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
     soundfont: Of `sound.find_soundfont`.
     kept: Which hits of each loop were given, bool [loops, steps, drums], if any.
+    drum_of: Of `loop_midi.hits`, for the pictures.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
@@ -183,8 +185,8 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None):
     for i, (loop, base) in enumerate(zip(loops, tqdm(
         bases, desc='Rendering', unit='loop', leave=False))):
       with disk.replacing(base + '.png') as path:
-        picture(loop, f'{name} {i + 1}', kept=None if kept is None else kept[i]
-                ).savefig(path, dpi=DPI)
+        picture(loop, f'{name} {i + 1}', loop_midi.hits(loop, drum_of),
+                None if kept is None else kept[i]).savefig(path, dpi=DPI)
       if not why_silent:
         try:
           with disk.replacing(base + '.wav') as path:

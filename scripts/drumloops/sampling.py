@@ -115,6 +115,13 @@ def why_not_completed(config_name, config):
           'takes a config of patterns, such as hierdec-drums_4bar.')
 
 
+def tempo_of(path):
+  """Returns a MIDI file's tempo where it begins, None if no loop may have it."""
+  file = midi.read(path)
+  qpm = midi.tempo_at(file.tracks, 0)
+  return qpm if MIN_QPM <= qpm <= MAX_QPM else None
+
+
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                   bars, own_bars):
   """Raises cli.UserError unless `sample` could do what it is asked."""
@@ -139,7 +146,7 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
     raise cli.UserError('--amount must be from 0 to 1.')
   if own_bars and not own_bars <= bars <= MAX_BARS:
     raise cli.UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
-  if set(wish.bars) - set(range(bars)):
+  if set(wish.bars) - set(range(bars or 0)):
     raise cli.UserError(f'--keep_bars goes up to {bars}, the number of bars that '
                         'are made; --bars makes more.')
 
@@ -236,11 +243,10 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
 def weights_for(mode, config_name, run_dir, checkpoint_file):
   """Returns the config, and the checkpoint_file, that a mode uses.
 
-  Where the project's own weights are meant, there are others to reconstruct with.
+  Where none are named, there are others to reconstruct with.
   """
-  own = checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG
   if (mode == 'reconstruct' and config_name == backend.DEFAULT_CONFIG and
-      not run_dir and checkpoint_file in (None, '', str(own))):
+      not (run_dir or checkpoint_file)):
     return ECHO_CONFIG, str(checkpoint_files.OWN_WEIGHTS / ECHO_CONFIG)
   return config_name, checkpoint_file
 
@@ -286,8 +292,9 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   config_name, checkpoint_file = weights_for(
       mode, config_name, run_dir, checkpoint_file)
   config = backend.get_config(config_name, hparams)
+  from magenta.models.music_vae import upstream
   own_bars = bars_of(config)
-  bars = bars or own_bars
+  bars = own_bars if bars is None else bars
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                 bars, own_bars)
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
@@ -324,7 +331,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize},
-      soundfont, kept)
+      soundfont, kept, drum_of=grid.class_of_pitch if kept is None else
+      grid.drum_map(upstream.pitch_classes(config.data_converter)))
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(

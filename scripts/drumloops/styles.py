@@ -32,16 +32,12 @@ def performances(examples_path, converter):
   """
   import note_seq
   import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  found = []
-  for record in (r for path in slice_cache.find_files(examples_path)
-                 for r in tf.python_io.tf_record_iterator(path)):
-    sequence = note_seq.NoteSequence.FromString(record)
-    slices = packed_slices.pack(sequence, converter)
-    if len(slices):
-      found.append((style_of(sequence.filename), slices))
-  return found
+  names = [note_seq.NoteSequence.FromString(record).filename
+           for path in slice_cache.find_files(examples_path)
+           for record in tf.python_io.tf_record_iterator(path)]
+  return [(style_of(name), slices) for name, slices in zip(
+      names, slice_cache.load_each(converter, examples_path)) if len(slices)]
 
 
 def slices_by_style(examples_path, converter):

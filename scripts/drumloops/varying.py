@@ -150,6 +150,8 @@ def vary(varier, loop, amount, count, temperature, seed):
   own = varier.noise([loop], mu, temperature, rng)
   z = mu + amount * sigma * rng.standard_normal((count, mu.shape[1]))
   fresh = rng.gumbel(size=(count,) + own.shape[1:])
+  if not amount:  # Nor does rounding change it, however low the temperature.
+    return np.repeat([loop], count, axis=0)
   return varier.play(z, mix_noise(np.repeat(own, count, axis=0), fresh, amount),
                      temperature)
 
@@ -168,6 +170,10 @@ def interpolate(varier, a, b, count, temperature, seed):
   mu, _ = varier.encode([a, b])
   own = varier.noise([a, b], mu, temperature, rng)
   shares = np.linspace(0, 1, count)
-  return varier.play(
+  loops = varier.play(
       [latent.slerp(*mu, share) for share in shares],
       [mix_noise(*own, share) for share in shares], temperature)
+  loops[0] = a  # As they are but for what rounding does at low temperatures.
+  if count > 1:
+    loops[-1] = b
+  return loops

@@ -61,8 +61,8 @@ def describe(loops, originals, allowed, distance, is_learned):
   return {
       'frechet_distance': distance(loops),
       'bar_similarity': float(grooves.bar_similarity(loops).mean()),
-      'density': float(added.sum() / played.sum()),
-      'f1': float(2 * (added & played).sum() / (added.sum() + played.sum())),
+      'density': float(added.sum() / max(1, played.sum())),
+      'f1': float(2 * (added & played).sum() / max(1, added.sum() + played.sum())),
       'auc': told_apart(originals, loops, is_learned)}
 
 
@@ -103,6 +103,8 @@ class Material:
     self.originals = self.split[rows]
     half = rng.permutation(len(split)) < len(split) / 2
     self.is_learned = half[performance[rows]]
+    if self.is_learned.all() or not self.is_learned.any():  # There are too few.
+      self.is_learned = np.arange(len(rows)) % 2 == 0
     self.same_style = self.train[[
         rng.choice(np.flatnonzero(of_train == style)
                    if (of_train == style).any() else len(self.train))

@@ -257,7 +257,10 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
       result['styles'] = style_classifier.evaluate_styles(
           evaluator, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
       latents = latent_map(evaluator, real, samples[:MAPPED])
-  if completion and not sampling.why_not_completed('', config):
+  why = sampling.why_not_completed('This config', config) if completion else None
+  if why:
+    print(why)
+  elif completion:
     result['latents'] = completion_metrics.evaluate_latents(
         varying.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
     if examples_path:
