@@ -121,12 +121,12 @@ def test_cards_have_the_completions_numbers():
         assert reports.cell(value) in card, value
     for word in ('CC BY 4.0', 'Google', 'train split', 'eed 0', 'not good at'):
       assert word in card
-  completed = json.loads((FOLDER / 'evaluation.json').read_text())['completion']
+  result = json.loads((FOLDER / 'evaluation.json').read_text())
   card = (FOLDER / 'README.md').read_text()
-  for rows in completed.values():
-    for row in rows.values():
-      for value in row.values() if isinstance(row, dict) else [row]:
-        assert reports.cell(value) in card, value
+  for row in [result['longer']] + [row for rows in result['completion'].values()
+                                   for row in rows.values()]:
+    for value in row.values():
+      assert reports.cell(value) in card, value
 
 
 def test_echo_says_back(groove_zip, dataset):
@@ -162,8 +162,6 @@ def test_completions_beat_another_loop_of_the_style(
     assert ours[column] < baseline[column]
   for column in ('bar_similarity', 'f1'):
     assert ours[column] > baseline[column]
-  assert found[completion.LONGER]['distance of the second half'] < (
-      1.3 * found[completion.LONGER]['distance of the first half'])
 
 
 # The humanizer.

@@ -264,11 +264,13 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     result['latents'] = completion_metrics.evaluate_latents(
         varying.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
     if examples_path:
-      result['completion'] = completion_metrics.evaluate(
-          completing.Completer(config, checkpoint),
-          completion_metrics.Material(*(styles.performances(
-              data_splits.split_path(examples_path, s), config.data_converter)
-                                        for s in (split, 'train'))))
+      completer = completing.Completer(config, checkpoint)
+      material = completion_metrics.Material(*(styles.performances(
+          data_splits.split_path(examples_path, s), config.data_converter)
+                                               for s in (split, 'train')))
+      result['completion'] = completion_metrics.evaluate(completer, material)
+      result['longer'] = completion_metrics.evaluate_longer(
+          completer, samples, material)
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {
