@@ -295,14 +295,14 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   from magenta.models.music_vae import upstream
   own_bars = bars_of(config)
   bars = own_bars if bars is None else bars
-  check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
-                bars, own_bars)
-  sound.find_soundfont(soundfont)  # Sooner than after sampling.
   if why := why_not_sampled(config_name, config) or (
       inputs and why_not_encoded(config_name, config)) or (
           (mode in ('complete', 'vary') or bars != own_bars) and
           why_not_completed(config_name, config)):
     raise cli.UserError(why)
+  check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
+                bars, own_bars)
+  sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
   backend.warn_of_new_gpu()
