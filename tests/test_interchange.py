@@ -58,7 +58,7 @@ def scores(checkpoints, slices_path, stock_python, tmp_path_factory):
   return found
 
 
-def check_same(ours, stock, decided=False):
+def check_same(ours, stock, decided=False, atol=1e-5):
   """Asserts equal encodings, losses and logits of all steps.
 
   Decoded loops are compared too where the weights are large and so `decided`: a
@@ -66,7 +66,7 @@ def check_same(ours, stock, decided=False):
   last bit, and then either may be drawn.
   """
   for key in ('mu', 'sigma', 'graph_mu', 'loss', 'logits'):
-    np.testing.assert_allclose(ours[key], stock[key], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours[key], stock[key], rtol=1e-4, atol=atol)
   assert ours['mu'].std() > 0
   if decided:
     np.testing.assert_array_equal(ours['decoded'], stock['decoded'])
@@ -97,7 +97,7 @@ def test_committed_weights_in_stock(scores, checkpoints, stock_python, tmp_path)
 
 
 def test_committed_echo_in_stock(scores):
-  check_same(*(part['echo'] for part in scores))
+  check_same(*(part['echo'] for part in scores), atol=1e-4)  # Logits of up to 20.
 
 
 def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
