@@ -1,7 +1,7 @@
 """Completing: what is kept is kept exactly, in the file; what can't be, is said."""
 import conftest
 from drumloops import (
-    backend, checkpoint_files, cli, completing, given, grid, loop_midi, midi,
+    backend, checkpoint_files, cli, completing, given, grid, grooves, loop_midi, midi,
     sampling, varying)
 import note_seq
 import numpy as np
@@ -76,7 +76,7 @@ def test_1000_requests_keep_what_they_keep(weights):
   for loop, (original, wish) in zip(done, wishes):
     bars = np.repeat(np.isin(np.arange(4), wish.bars), 16)
     np.testing.assert_array_equal(loop[bars], original[bars])
-    before, after = completing.bits(original), completing.bits(loop)
+    before, after = grooves.bits(original), grooves.bits(loop)
     np.testing.assert_array_equal(after[:, list(wish.drums)],
                                   before[:, list(wish.drums)])
     silent = [d for d in wish.without if d not in wish.drums]
@@ -203,7 +203,7 @@ def test_hidden_in_training_as_in_completing():
   backend.music_vae()
   rng = np.random.RandomState(0)
   loops = rng.randint(512, size=[200, 64]) * (rng.random_sample([200, 64]) < 0.6)
-  bits = completing.bits(loops.astype(int))
+  bits = grooves.bits(loops.astype(int))
   rolls = np.append(bits, ~bits.any(axis=-1, keepdims=True), axis=-1)
   tf.random.set_seed(0)
   heard = slice_batches.hide(tf.constant(rolls)).numpy()

@@ -134,7 +134,7 @@ def test_echo_says_back(groove_zip, dataset):
   config = backend.get_config(sampling.ECHO_CONFIG)
   loops = data_splits.evenly_spaced(data_splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'test'))[::4]
-  scores = completion.evaluate_latents(varying.Varier(
+  scores = completion.evaluate_latents(config, varying.Varier(
       config, checkpoint_files.find_checkpoint(config_name=sampling.ECHO_CONFIG),
       completion.BATCH_SIZE), loops)
   kept = json.loads((ECHO / 'evaluation.json').read_text())['latents']
@@ -153,7 +153,7 @@ def test_completions_beat_another_loop_of_the_style(
   config = backend.get_config(NAME)
   converter, path = config.data_converter, str(dataset / 'drummer.tfrecord')
   found = completion.evaluate(
-      completing.Completer(config, checkpoint), completion.Material(
+      config, completing.Completer(config, checkpoint), completion.Material(
           *[styles.performances(data_splits.split_path(path, 'test'), converter)]
           * 2))
   ours, baseline = (found['bars 1 and 2 kept'][row] for row in (

@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import re
 
-from drumloops import checkpoint_files, cli, grid, styles
+from drumloops import checkpoint_files, cli, grid, grooves, styles
 from magenta_patches.added.drum_classes import (
     CLOSED_HIHAT, CRASH, HIGH_TOM, LOW_TOM, MID_TOM, OPEN_HIHAT, RIDE)
 import numpy as np
@@ -19,11 +19,6 @@ CLASSES = 2 ** grid.DRUMS
 # from the encoder, not from the prior: chosen on validation.
 PARTICLES, OWN_SHARE = 256, 0.9
 LOOPS = 4  # At a time.
-
-
-def bits(classes):
-  """Returns which drums play in classes: bool, [..., drums]."""
-  return (np.asarray(classes)[..., np.newaxis] >> np.arange(grid.DRUMS) & 1) > 0
 
 
 def read_drums(text, flag='--keep'):
@@ -114,7 +109,7 @@ class Wish:
     kept[:, list(self.drums)] = True
     for bar in self.bars:
       kept[bar * grid.STEPS_PER_BAR:(bar + 1) * grid.STEPS_PER_BAR] = True
-    return kept & bits(loop)
+    return kept & grooves.bits(loop)
 
 
 def read_wish(keep, keep_bars, rhythm, without):
@@ -134,7 +129,7 @@ def roll(allowed):
   1 where all allowed classes have it, 0 where none has, else a half. The last says
   that no drum plays.
   """
-  has = bits(np.arange(CLASSES))
+  has = grooves.bits(np.arange(CLASSES))
   has = np.append(has, ~has.any(axis=1, keepdims=True), axis=1)
   having = allowed @ has.astype(np.float32)
   return ((having == allowed.sum(axis=-1, keepdims=True)).astype(np.float32) +

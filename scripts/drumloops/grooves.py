@@ -19,12 +19,14 @@ def patterns(slices):
   return ((slices[..., :grid.DRUMS] > 0.5) << np.arange(grid.DRUMS)).sum(axis=-1)
 
 
+def bits(classes):
+  """Returns which drums play in classes: bool, [..., drums]."""
+  return (np.asarray(classes)[..., np.newaxis] >> np.arange(grid.DRUMS) & 1) > 0
+
+
 def hits(loops):
   """Returns which drums play: bool, [loops, bars, steps a bar, drums]."""
-  loops = np.asarray(loops)
-  bits = loops[..., np.newaxis] >> np.arange(grid.DRUMS) & 1
-  return bits.astype(bool).reshape(
-      len(loops), -1, grid.STEPS_PER_BAR, grid.DRUMS)
+  return bits(loops).reshape(len(loops), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
 def bar_similarity(loops):

@@ -170,11 +170,17 @@ def decode(config, checkpoint, parts, style, count, temperature, seed):
   return model.decode(drawn, length, temperature)
 
 
-def to_sequences(config, loops):
-  """Returns loops, int [loops, steps], as a config's decoded NoteSequences."""
+def to_sequences(config, slices):
+  """Returns slices of a config as its decoded NoteSequences.
+
+  Args:
+    config: A config of drum slices.
+    slices: Classes, int [loops, steps], or what a GrooveConverter's are.
+  """
   converter = copy.copy(config.data_converter)
   converter.set_mode('infer')
-  return converter.from_tensors(np.eye(converter.output_depth)[loops])
+  return converter.from_tensors(
+      slices if slices.ndim == 3 else np.eye(converter.output_depth)[slices])
 
 
 def say_what_is_kept(part, loops):
@@ -220,7 +226,7 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
         part.loop for part in parts]
     if mode == 'vary':
       loops = varying.vary(varier, *given_loops, amount, count, temperature, seed)
-      kept = completing.bits(loops & given_loops)
+      kept = grooves.bits(loops & given_loops)
     elif mode == 'interpolate':
       loops = varying.interpolate(varier, *given_loops, count, temperature, seed)
     else:

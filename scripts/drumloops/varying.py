@@ -145,13 +145,13 @@ def vary(varier, loop, amount, count, temperature, seed):
     temperature: Of the softmax each step is sampled from.
     seed: The same seed gives the same loops.
   """
+  if not amount:  # Nor does rounding change it, however low the temperature.
+    return np.repeat([loop], count, axis=0)
   rng = np.random.RandomState(seed)
   mu, sigma = varier.encode([loop])
   own = varier.noise([loop], mu, temperature, rng)
   z = mu + amount * sigma * rng.standard_normal((count, mu.shape[1]))
   fresh = rng.gumbel(size=(count,) + own.shape[1:])
-  if not amount:  # Nor does rounding change it, however low the temperature.
-    return np.repeat([loop], count, axis=0)
   return varier.play(z, mix_noise(np.repeat(own, count, axis=0), fresh, amount),
                      temperature)
 

@@ -4,6 +4,7 @@ from drumloops.metrics import reports
 import numpy as np
 
 BATCH_SIZE = 64
+LONGER_LOOPS = 200  # Of the samples; each is made twice as long.
 LOOPS = 500  # Of the split; each is completed once.
 TASKS = {
     'kick and snare kept': completing.Wish(completing.read_drums('kick,snare')),
@@ -112,10 +113,11 @@ class Material:
     self.independent = grooves.marginal_loops(self.train, len(rows), rng)
 
 
-def evaluate(completer, material, seed=0):
+def evaluate(config, completer, material, seed=0):
   """Returns {task of TASKS: {what the loops are: COLUMNS' numbers}}.
 
   Args:
+    config: The completer's config.
     completer: A completing.Completer.
     material: A Material.
     seed: For what is drawn.
@@ -130,8 +132,8 @@ def evaluate(completer, material, seed=0):
                       material.is_learned)
     result[name] = {
         'the originals': numbers(material.originals),
-        'completed': numbers(completer.complete(
-            allowed, autoencoder.DEFAULT_TEMPERATURE)),
+        'completed': numbers(reports.deliver(config, completer.complete(
+            allowed, autoencoder.DEFAULT_TEMPERATURE))),
         **{f'baseline: {what}': numbers(fill(
             material.originals, loops, allowed, rng)) for what, loops in (
                 ('another loop of the style', material.same_style),
@@ -140,17 +142,19 @@ def evaluate(completer, material, seed=0):
   return result
 
 
-def evaluate_longer(completer, loops, material):
+def evaluate_longer(config, completer, loops, material):
   """Returns numbers of sampled loops that are made twice as long.
 
   Args:
+    config: The completer's config.
     completer: A completing.Completer.
     loops: Sampled loops, [loops, steps].
     material: A Material.
   """
   distance = grooves.Distance(material.train, material.split)
-  loops = completer.go_on(loops[:LOOPS], 2 * loops.shape[1] // grid.STEPS_PER_BAR,
-                          autoencoder.DEFAULT_TEMPERATURE)
+  loops = reports.deliver(config, completer.go_on(
+      loops[:LONGER_LOOPS], 2 * loops.shape[1] // grid.STEPS_PER_BAR,
+      autoencoder.DEFAULT_TEMPERATURE))
   first, second = np.split(loops, 2, axis=1)
   similarity = grooves.bar_similarity(loops).mean(axis=0)
   return {'distance of the first half': distance(first),
@@ -161,7 +165,7 @@ def evaluate_longer(completer, loops, material):
               len(similarity) // 2])}
 
 
-def evaluate_latents(varier, loops):
+def evaluate_latents(config, varier, loops):
   """Returns F1 of greedy loops from latents of the encoder, and from refined ones.
 
   {'encoder' or 'refined': {'all' or a drum: F1}}, of all loops of a split.
@@ -169,7 +173,7 @@ def evaluate_latents(varier, loops):
   z, _ = varier.encode(loops)
   quiet = np.zeros([len(loops), loops.shape[1], completing.CLASSES], np.float32)
   def scores(z):
-    played = varier.play(z, quiet, 1.)
+    played = reports.deliver(config, varier.play(z, quiet, 1.))
     h, p = grooves.hits(loops), grooves.hits(played)
     return {'all': float(2 * (h & p).sum() / (h.sum() + p.sum())),
             **dict(zip(grid.DRUM_CLASSES,
@@ -182,9 +186,7 @@ def report(result):
   lines = []
   if 'latents' in result:
     lines += ['', '## Loops from their latents alone, the most likely ones', '']
-    lines += reports.table({name: {drum: rows[drum] for drum in rows}
-                            for name, rows in result['latents'].items()},
-                           tuple(result['latents']['encoder']))
+    lines += reports.table(result['latents'], tuple(result['latents']['encoder']))
   for task, rows in result.get('completion', {}).items():
     lines += ['', f'## Completed: {task}', '', *reports.table(rows, tuple(COLUMNS))]
   if 'completion' in result:

@@ -1,10 +1,9 @@
 """How good a checkpoint is, beside a floor and baselines."""
-import copy
 import os
 
 from drumloops import (
     autoencoder, cli, completing, data_splits, grid, grooves, humanizing, latent,
-    loop_midi, plots, sampling, styles, varying)
+    plots, sampling, styles, varying)
 from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import feel, reports, style_classifier
 import numpy as np
@@ -27,31 +26,6 @@ SAMPLE_COLUMNS = {
     'nearest_hits': 'Hits that differ from the nearest training loop.',
     'copied_share': 'Loops that are training loops as they are.',
 }
-
-
-def deliver(config, slices):
-  """Returns slices as they are in the MIDI files that sample.py would write.
-
-  Args:
-    config: A config of drum slices.
-    slices: What Evaluator.decode returned.
-  """
-  converter = copy.copy(config.data_converter)
-  converter.set_mode('infer')
-  is_groove = slices.ndim == 3
-  sequences = converter.from_tensors(
-      slices if is_groove else np.eye(converter.output_depth)[slices])
-  bars = slices.shape[1] // grid.STEPS_PER_BAR
-  read = np.zeros(slices.shape[:2] + (3, grid.DRUMS))
-  for i, hits in enumerate(loop_midi.deliver(
-      [loop_midi.as_loop(sequence, bars=bars) for sequence in sequences])):
-    for pitch, start, velocity in hits:
-      step = grid.nearest_step(start)
-      if step < slices.shape[1]:  # A last hit may be played after its loop.
-        read[i, step, :, grid.class_of_pitch(pitch)] = (
-            1, velocity / 127, 2 * (step - start))
-  read = read.reshape(slices.shape[:2] + (-1,))
-  return read.astype(np.float32) if is_groove else grooves.patterns(read)
 
 
 def evaluate_samples(evaluator, config, train, reference, seed=0):
@@ -79,7 +53,7 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
   for t in TEMPERATURES:
     slices = evaluator.decode(z, t, f'Sampling at {t}')
     if t == autoencoder.DEFAULT_TEMPERATURE:
-      samples = slices = deliver(config, slices)
+      samples = slices = reports.deliver(config, slices)
     rows[f'samples, temperature {t}'] = describe(grooves.patterns(slices))
   rows['baseline: bars of different loops'] = describe(
       grooves.mixed_bars(train, SAMPLES, rng))
@@ -262,15 +236,17 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     print(why)
   elif completion:
     result['latents'] = completion_metrics.evaluate_latents(
+        config,
         varying.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
     if examples_path:
       completer = completing.Completer(config, checkpoint)
       material = completion_metrics.Material(*(styles.performances(
           data_splits.split_path(examples_path, s), config.data_converter)
                                                for s in (split, 'train')))
-      result['completion'] = completion_metrics.evaluate(completer, material)
+      result['completion'] = completion_metrics.evaluate(
+          config, completer, material)
       result['longer'] = completion_metrics.evaluate_longer(
-          completer, samples, material)
+          config, completer, samples, material)
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {

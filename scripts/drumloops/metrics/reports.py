@@ -1,6 +1,30 @@
-"""Evaluations as text and files."""
+"""What evaluations read, loops as they are delivered, and write: text and files."""
 import json
 import os
+
+from drumloops import grid, grooves, loop_midi, sampling
+import numpy as np
+
+
+def deliver(config, slices):
+  """Returns slices as they are in the MIDI files that sample.py would write.
+
+  Args:
+    config: A config of drum slices.
+    slices: What Evaluator.decode returned.
+  """
+  sequences = sampling.to_sequences(config, slices)
+  bars = slices.shape[1] // grid.STEPS_PER_BAR
+  read = np.zeros(slices.shape[:2] + (3, grid.DRUMS))
+  for i, hits in enumerate(loop_midi.deliver(
+      [loop_midi.as_loop(sequence, bars=bars) for sequence in sequences])):
+    for pitch, start, velocity in hits:
+      step = grid.nearest_step(start)
+      if step < slices.shape[1]:  # A last hit may be played after its loop.
+        read[i, step, :, grid.class_of_pitch(pitch)] = (
+            1, velocity / 127, 2 * (step - start))
+  read = read.reshape(slices.shape[:2] + (-1,))
+  return read.astype(np.float32) if slices.ndim == 3 else grooves.patterns(read)
 
 
 def cell(value):
