@@ -7,8 +7,6 @@ conductor make 16 embeddings, one a beat, from each of which 4 steps are decoded
 The one that humanizes (Gillick et al. 2019, arXiv 1905.06118) has a hit, a
 velocity and an offset for each drum.
 """
-import copy
-
 from magenta.common import merge_hparams
 from magenta.contrib import training as contrib_training
 from magenta.models.music_vae import data
@@ -120,38 +118,47 @@ def make_config(config_cls, encoder, decoder, enc_rnn_size, dec_rnn_size,
       eval_examples_path=None)
 
 
-def make_humanize_config(two_bars):
-  """Returns upstream's `groovae_2bar_humanize` for 4 bars.
+def make_groove_config(two_bars, humanize, **hparams):
+  """Returns a groove config of upstream's for 4 bars.
 
   The decoder is told which drums play, as in upstream's groovae_2bar_hits_control:
-  the latent's 48 bits are less than a 4-bar pattern holds. With less dropout,
-  smaller batches and a warm-up it trains in an hour on a CPU. Slices begin at
-  every bar, and all of them are used.
+  the latent's bits are less than a 4-bar pattern holds. With less dropout, smaller
+  batches and a warm-up it trains in an hour on a CPU. Slices begin at every bar,
+  and all of them are used.
+
+  Args:
+    two_bars: Upstream's config.
+    humanize: Whether the encoder is told the hits alone.
+    **hparams: Others than those of the recipe.
   """
-  hparams = copy.deepcopy(two_bars.hparams)
-  for name, value in dict(warmup_steps=300, adam_beta2=0.99,
-                          adam_epsilon=1e-6).items():
-    hparams.add_hparam(name, value)
-  hparams.override_from_dict(dict(max_seq_len=STEPS, batch_size=64,
-                                  dropout_keep_prob=0.9))
+  values = {**dict(warmup_steps=300, adam_beta2=0.99, adam_epsilon=1e-6,
+                   max_seq_len=STEPS, batch_size=64, dropout_keep_prob=0.9),
+            **hparams}
+  of_upstream = {name: value for name, value in two_bars.hparams.values().items()
+                 if name not in values}
   return two_bars._replace(
       model=MusicVAE(lstm_models.BidirectionalLstmEncoder(),
                      lstm_models.GrooveLstmDecoder()),
-      hparams=hparams,
+      hparams=contrib_training.HParams(**of_upstream, **values),
       data_converter=data.GrooveConverter(
           split_bars=BARS, hop_size=STEPS_PER_BAR,
           steps_per_quarter=STEPS_PER_QUARTER,
-          quarters_per_bar=4, max_tensors_per_notesequence=None, humanize=True,
-          hits_as_controls=True,
-          pitch_classes=ROLAND,
+          quarters_per_bar=4, max_tensors_per_notesequence=None,
+          humanize=humanize, hits_as_controls=True, pitch_classes=ROLAND,
           inference_pitch_classes=data.REDUCED_DRUM_PITCH_CLASSES),
       tfds_name='groove/full-midionly')
 
 
 def register(config_map, config_cls):
   """Adds the configs above to Magenta's CONFIG_MAP."""
-  config_map['groovae_4bar_humanize'] = make_humanize_config(
-      config_map['groovae_2bar_humanize'])
+  # Its encoder is told no more than the hits.
+  config_map['groovae_4bar_humanize'] = make_groove_config(
+      config_map['groovae_2bar_humanize'], humanize=True)
+  # Its encoder hears how they are played, and the latent holds that.
+  config_map['groovae_4bar_hits_control'] = make_groove_config(
+      config_map['groovae_2bar_hits_control_tfds'], humanize=False,
+      enc_rnn_size=[256], z_size=128, free_bits=64., max_beta=0.08,
+      dropout_keep_prob=1., input_dropout=0.15)
   for name, row in SIZES.items():
     config_map[name] = make_config(config_cls, *row)
     config_map[name].hparams.override_from_dict(RECIPES.get(name, {}))

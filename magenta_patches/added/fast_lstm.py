@@ -2,9 +2,9 @@
 
 `install` makes the classes of lstm_models.py compute like this where a config
 allows it: no residual connections, and for decoders one categorical output a step,
-no controls and no autoregression between a hierarchy's levels. Where not, they do
-as upstream has it; only a hierarchical encoder's segments are always one batch. What
-makes this fast:
+no controls and no autoregression between a hierarchy's levels, or a groove's outputs
+and teacher forcing. Where not, they do as upstream has it; only a hierarchical
+encoder's segments are always one batch. What makes this fast:
 
 - A layer is one BlockLSTM op over all steps. Its gradient is our own: only what
   has to go step by step does, the kernel's gradient is one product at the end.
@@ -435,6 +435,53 @@ def reconstruction_loss(decoder, x_input, x_target, x_length, z):
           results)
 
 
+def can_force_groove(decoder):
+  """Whether `groove_loss` does what a GrooveLstmDecoder's own method would."""
+  return (type(decoder).__name__ == 'GrooveLstmDecoder' and
+          not decoder.hparams.residual_decoder and
+          tf.get_static_value(upstream.sampling_probability(decoder)) == 0)
+
+
+def groove_loss(decoder, x_input, x_target, x_length, z, c_input):
+  """Does what GrooveLstmDecoder.reconstruction_loss does with teacher forcing."""
+  batch, steps = int(x_input.shape[0]), tf.shape(x_input)[1]
+  z = tf.zeros([batch, 0]) if z is None else z
+  rate = decoder.hparams.get('input_dropout', 0.)
+  heard = x_input
+  if rate and upstream.is_training(decoder):
+    heard *= tf.cast(tf.random.uniform([batch, steps, 1]) >= rate, tf.float32)
+  x = tf.concat([heard, tf.tile(z[:, tf.newaxis], [1, steps, 1])] +
+                ([] if c_input is None else [c_input]), axis=2)
+  x = tf.transpose(x, [1, 0, 2])
+  first = tf.nest.flatten(lstm_utils.initial_cell_state_from_embedding(
+      upstream.cell(decoder), z, name='decoder/z_to_initial_state'))
+  keep_prob = (decoder.hparams.dropout_keep_prob
+               if upstream.is_training(decoder) else 1)
+  depth, state = upstream.output_depth(decoder), []
+  with tf.variable_scope('decoder', reuse=tf.AUTO_REUSE):
+    for i, units in enumerate(decoder.hparams.dec_rnn_size):
+      x, c = _run_layer(
+          f'multi_rnn_cell/cell_{i}',
+          _masked(x, _dropout_mask(tf.shape(x), keep_prob)), units,
+          first[2 * i:2 * i + 2])
+      state += [c, x[-1]]
+    with tf.variable_scope('output_projection'):
+      kernel = tf.get_variable('kernel', [x.shape[2], depth])
+      bias = tf.get_variable('bias', [depth],
+                             initializer=tf.zeros_initializer())
+  outputs = tf.transpose(tf.tensordot(x, kernel, 1) + bias, [1, 0, 2])
+  losses, metrics = upstream.flat_loss(
+      decoder, tf.reshape(x_target, [-1, depth]), tf.reshape(outputs, [-1, depth]))
+  mask = tf.sequence_mask(x_length, steps, dtype=tf.float32)
+  return (tf.reduce_sum(tf.reshape(losses, [batch, steps]) * mask, axis=1),
+          {} if upstream.is_training(decoder) else metrics,
+          lstm_utils.LstmDecodeResults(
+              rnn_input=x_input, rnn_output=outputs,
+              samples=tf.argmax(outputs, axis=-1, output_type=tf.int32),
+              final_state=tf.nest.pack_sequence_as(decoder.state_size, state),
+              final_sequence_lengths=x_length))
+
+
 def conduct(decoder, z):
   """Returns the core decoder's embeddings, [batch * segments, units]."""
   hparams = decoder.hparams
@@ -610,6 +657,11 @@ def _reconstruction_loss(slow, self, x_input, x_target, x_length, z=None,
   return slow(self, x_input, x_target, x_length, z, c_input)
 
 
+def _groove_loss(slow, self, x_input, x_target, x_length, z=None, c_input=None):
+  fast = groove_loss if can_force_groove(self) else slow
+  return fast(self, x_input, x_target, x_length, z, c_input)
+
+
 def _fits(z, n):
   return z is None or int(z.shape[0]) == n
 
@@ -645,6 +697,7 @@ def install(module):
       ('HierarchicalLstmEncoder', 'encode', _encode_levels),
       ('CategoricalLstmDecoder', 'reconstruction_loss', _reconstruction_loss),
       ('CategoricalLstmDecoder', 'sample', _sample),
+      ('GrooveLstmDecoder', 'reconstruction_loss', _groove_loss),
       ('HierarchicalLstmDecoder', 'reconstruction_loss', _hierarchical_loss),
       ('HierarchicalLstmDecoder', 'sample', _hierarchical_sample)):
     upstream.wrap(module[cls], name, function)

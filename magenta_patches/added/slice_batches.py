@@ -130,6 +130,12 @@ def hide(rolls):
   return tf.where_v2(known, tf.cast(rolls, tf.float32), 0.5)
 
 
+def flatten(performances):
+  """Returns groove slices, [batch, steps, 3 * drums], of which only hits are told."""
+  hits, *played = tf.split(performances, 3, axis=-1)
+  return tf.concat([hits, *map(tf.zeros_like, played)], axis=-1)
+
+
 def batches(slices, converter, batch_size, is_training, seed=None,
             augment_probability=0., mix_probability=0., hide_probability=0.):
   """Returns a tf.data.Dataset of unpacked batches of slices.
