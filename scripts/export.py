@@ -7,7 +7,8 @@ Takes run_dir/best (the newest checkpoint, if there is no best of these data),
 leaves out the optimizer's state, makes the latent space fit the prior that is
 sampled from, teaches the encoder to hear loops of which parts are hidden, for
 sample.py --mode=complete, and keeps where each style lies in the latent space
-(styles.npz). What comes is a checkpoint like any other, for stock Magenta too.
+(styles.npz); of performances, how takes differ (feel.npz). What comes is a checkpoint
+like any other, for stock Magenta too.
 """
 import os
 import tempfile
@@ -15,7 +16,7 @@ import tempfile
 from absl import flags
 from drumloops import (
     autoencoder, backend, checkpoint_files, cli, data_splits, grooves,
-    humanizing, latent, listening, runs, styles)
+    humanizing, latent, listening, runs, styles, takes)
 import numpy as np
 
 
@@ -48,10 +49,14 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
   prefix = checkpoint_files.find_finished(
       run_dir, runs.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
-  if humanizing.can_humanize(config):  # Its latents are never sampled.
+  if humanizing.can_humanize(config):
     checkpoints.save_slim(prefix, new_prefix)
     checkpoints.remove_others(new_prefix)
-    print(f'{new_prefix}.')
+    if humanizing.has_takes(config):
+      names = takes.finish(config, new_prefix, examples_path, listening_steps)
+      print(f'{new_prefix}, and the feel of ' + (', '.join(names) or 'all') + '.')
+    else:  # Its latents are never sampled.
+      print(f'{new_prefix}.')
     return new_prefix
   evaluator = autoencoder.Evaluator(config)
   evaluator.load(prefix)
@@ -104,7 +109,8 @@ def define_flags():
   flags.DEFINE_string('output_dir', None, 'Folder to write to.', required=True)
   flags.DEFINE_integer('listening_steps', 0, 'Training steps in which the encoder '
                        'learns to hear parts of loops; the project\'s own weights '
-                       'took 3000.')
+                       'took 3000. Of performances, it learns to hear the hits alone; '
+                       f'default: {takes.LISTENING_STEPS}.')
 
 
 def main():

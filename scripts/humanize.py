@@ -2,6 +2,9 @@
 
     python3 scripts/humanize.py in.mid out.mid
 
+    python3 scripts/humanize.py in.mid out.mid --take=2 --amount=0.7
+    python3 scripts/humanize.py in.mid out.mid --like=played.mid
+
 GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums fall on which
 sixteenth of 4 bars, a model trained on drummers says how loud each is and how
 far from its sixteenth. All else in the file stays as it is.
@@ -18,6 +21,10 @@ def define_flags():
   flags.DEFINE_string('run_dir', None, 'Training run to use.')
   flags.DEFINE_string('checkpoint_file', None,
                       'Checkpoint, or folder of them, instead of --run_dir.')
+  flags.DEFINE_float('amount', 1., 'How much of the take: 0 leaves the file as it is, '
+                     'byte for byte.', lower_bound=0, upper_bound=humanizing.MOST)
+  flags.DEFINE_string('like', None, 'MIDI file of a performance whose feel is taken.')
+  humanizing.define_flags()
 
 
 def main(input_midi, output_midi):
@@ -25,7 +32,9 @@ def main(input_midi, output_midi):
   humanizing.humanize_file(
       os.path.expanduser(input_midi), os.path.expanduser(output_midi),
       humanizing.load(
-          FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.config, FLAGS.hparams))
+          FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.config, FLAGS.hparams,
+          FLAGS.take, FLAGS.like, FLAGS.drummer),
+      humanizing.read_amount(FLAGS.amount, FLAGS.velocity, FLAGS.timing))
 
 
 if __name__ == '__main__':

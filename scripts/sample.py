@@ -12,7 +12,7 @@
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
 from absl import flags
-from drumloops import autoencoder, backend, cli, completing, sampling
+from drumloops import autoencoder, backend, cli, completing, humanizing, sampling
 
 
 def define_flags():
@@ -41,14 +41,17 @@ def define_flags():
   flags.DEFINE_bool('rhythm', False, 'To complete: whether drums play at just the '
                     'sixteenths at which the MIDI file has any hit.')
   flags.DEFINE_string('without', '', 'To complete: drums that do not play.')
-  flags.DEFINE_float('amount', sampling.DEFAULT_AMOUNT, 'To vary: from 0, the loop '
-                     'itself, to 1, others of its kind.')
+  flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
+                     f'of its kind (default {sampling.DEFAULT_AMOUNT}). Else, with '
+                     '--humanize: how much of the feel, from 0 to '
+                     f'{humanizing.MOST} (default 1).')
   flags.DEFINE_integer('bars', None, 'Length; the bars after the first 4 go on with '
                        'those before. Default: as the config has it, 4.')
   flags.DEFINE_float('qpm', None, 'Tempo in quarters (beats) a minute. Default: the '
                      "MIDI file's, else 120.")
   flags.DEFINE_bool('humanize', False,
                     "Whether to give the loops a drummer's dynamics and timing.")
+  humanizing.define_flags()
   flags.DEFINE_string('soundfont', None,
                       'SoundFont (.sf2) that plays the drums; default: the '
                       'environment variable SOUNDFONT, else a small one.')
@@ -67,7 +70,8 @@ def main():
       qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
       wish=completing.read_wish(
           FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
-      amount=FLAGS.amount, bars=FLAGS.bars)
+      amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
+      drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing)
 
 
 if __name__ == '__main__':

@@ -104,9 +104,9 @@ def humanize(name, checkpoint, examples_path, out):
     config.hparams.batch_size = len(first)
     config.model.build(config.hparams, 27, is_training=False)
     lengths = tf.fill([len(first)], 64)
-    mu = config.model.encode(tf.constant(np.concatenate(
-        [hits, np.zeros_like(first[..., 9:])], axis=-1)), lengths,
-                             tf.constant(hits)).loc
+    heard = first if not config.data_converter._humanize else np.concatenate(
+        [hits, np.zeros_like(first[..., 9:])], axis=-1)
+    mu = config.model.encode(tf.constant(heard), lengths, tf.constant(hits)).loc
     loss, _, results = config.model.decoder.reconstruction_loss(
         tf.pad(first[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(first),
         lengths, mu, tf.constant(hits))

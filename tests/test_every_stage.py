@@ -8,7 +8,7 @@ import random
 from drumloops import (
     backend, checkpoint_files, cli, completing, latent, sampling, sound, training)
 from drumloops.metrics import completion as completion_metrics
-from drumloops.metrics import evaluation
+from drumloops.metrics import evaluation, telling_apart
 import export
 import note_seq
 import oracle
@@ -37,7 +37,7 @@ def exceptions(name):
 
 
 def others(name):
-  if name == 'groovae_4bar_humanize':
+  if name in ('groovae_4bar_humanize', 'groovae_4bar_hits_control'):
     return TOLD_HITS
   if name == 'groovae_2bar_hits_control_tfds':
     return {**TOLD_HITS, 'evaluate': 'to be told the hits',
@@ -133,7 +133,7 @@ def test_stages(name, songs, tmp_path, monkeypatch):
       (evaluation, 'POINTS', 3),
       (completion_metrics, 'LOOPS', 4),
       # Four loops are too few to learn from.
-      (completion_metrics, 'told_apart', lambda *_: 0.5), (completing, 'PARTICLES', 4),
+      (telling_apart, 'auc', lambda *_: 0.5), (completing, 'PARTICLES', 4),
       (latent, 'CALIBRATION_LOOPS', 64)):
     monkeypatch.setattr(module, constant, value)
   examples = str(songs / 'songs.tfrecord')

@@ -144,7 +144,7 @@ def test_what_daws_open_is_opened_and_kept(tmp_path, name):
   path = write(tmp_path / 'in.mid', odd_files()[name] + notes(groove()))
   assert sorted(steps_of(path)) == groove()
   before = midi.read(path)
-  midi.write(before, str(tmp_path / 'out.mid'))
+  midi.write(midi.to_bytes(before), str(tmp_path / 'out.mid'))
   assert (tmp_path / 'out.mid').read_bytes() == (
       tmp_path / 'in.mid').read_bytes()
 
@@ -237,7 +237,8 @@ class Pushes:
     from magenta.models.music_vae import data
     self.pitch_classes = data.ROLAND_DRUM_PITCH_CLASSES
 
-  def __call__(self, hits):
+  def __call__(self, hits, patterns):
+    assert len(hits) == len(patterns)
     self.slices += len(hits)
     return (np.full(hits.shape, 0.9),
             hits * np.where(np.arange(9) % 2, 0.45, -0.45))
@@ -284,12 +285,13 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
 def test_many_loops_are_one_batch():
   humanizer = Pushes()
   humanizer.calls = 0
-  patterns = [[(0, 0.), (1, 4.), (None, 5.)], [], [(8, 3.), (0, 1000.)]]
+  patterns = [[(0, 0., 80), (1, 4., 80), (None, 5., 80)], [],
+              [(8, 3., 80), (0, 1000., 80)]]
   played = humanizing.play(humanizer, patterns)
   assert humanizer.slices == 3  # Not the 15 that are silent.
   assert played[0] == [(114, -0.45), (114, 4.45), None] and played[1] == []
   assert played[2] == [(114, 2.55), (114, 999.55)]
-  assert humanizing.play(humanizer, [[(None, 1.)], []]) == [[None], []]
+  assert humanizing.play(humanizer, [[(None, 1., 80)], []]) == [[None], []]
 
 
 def pedals(path):

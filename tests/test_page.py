@@ -14,7 +14,7 @@ import pytest
 
 FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
          'style': 'funk', 'mode': 'sample', 'seed': 7, 'temperature': 0.6,
-         'qpm': 173.5, 'humanized': True}
+         'qpm': 173.5, 'humanized': True, 'take': 3}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_files_and_what_the_page_remembers(tmp_path):
     assert (tmp_path / name).read_bytes() == content
   text = pathlib.Path(paths['page']).read_text()
   assert '<i>-1' not in text.replace('\\u003c', '')
-  assert '173.5 beats a minute · funk · humanized · seed 8' in text
+  assert '173.5 beats a minute · funk · humanized, take 3 · seed 8' in text
 
 
 def test_a_page_that_is_not_ours_is_replaced(tmp_path):

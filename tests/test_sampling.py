@@ -2,7 +2,8 @@
 import os
 
 import conftest
-from drumloops import backend, cli, given, latent, loop_midi, page, sampling, sound
+from drumloops import (
+    backend, cli, given, grid, latent, loop_midi, midi, page, sampling, sound)
 import numpy as np
 import pytest
 
@@ -147,6 +148,8 @@ def test_wrong_midi(trained, tmp_path):
     (['--config=groovae_4bar_humanize'], 'humanize.py'),
     (['--run_dir=a', '--temperature=0'], '--temperature'),
     (['--run_dir=a', '--qpm=5'], '--qpm'),
+    (['--run_dir=a', '--humanize', '--amount=1.3'], '--amount'),
+    (['--run_dir=a', '--timing=0.5'], '--humanize'),
 ])
 def test_wrong_flags(tmp_path, flags, word):
   conftest.check_sentence(conftest.script(
@@ -166,23 +169,34 @@ def test_without_fluidsynth(trained, tmp_path):
 
 def test_humanized(trained, tmp_path):
   """The same pattern, with dynamics and timing, by the weights in weights/."""
-  import note_seq
-  sequences = {}
-  for name, flags in (('plain', []), ('human', ['--humanize'])):
-    result = make(tmp_path / name, trained, '--num_outputs=1', *flags)
-    assert result.returncode == 0, result.stderr[-3000:]
-    sequences[name] = note_seq.midi_file_to_note_sequence(
-        str(tmp_path / name / 'sample-1.mid'))
+  found = {}
+  for name, flags in (
+      ('plain', {}), ('take 1', {'humanize': True}),
+      ('take 2', {'humanize': True, 'take': 2}),
+      ('nothing of it', {'humanize': True, 'amount': 0.}),
+      ('velocity', {'humanize': True, 'timing': 0.})):
+    config, hparams = (flag.partition('=')[2] for flag in conftest.FLAT)
+    path = sampling.sample(
+        config, str(trained), num_outputs=1, hparams=hparams,
+        output_dir=str(tmp_path / name), **flags)['midi'][0]
+    file = midi.read(path)
+    found[name] = sorted((hit.on.data[1], hit.on.tick / file.ticks_per_step,
+                          hit.on.data[2]) for hit in midi.find_hits(file.tracks))
     [entry] = page.read_entries(tmp_path / name / 'index.html')[0]
-    assert entry['humanized'] == (name == 'human')
-  plain, human = (sorted(loop_midi.hits(sequences[name]))
-                  for name in ('plain', 'human'))
-  assert [(lane, round(start)) for lane, start, _ in plain] == [
-      (lane, round(start)) for lane, start, _ in human]
+    assert (entry['humanized'], entry['take']) == (
+        name != 'plain', flags.get('take', 1) if flags else None)
+  plain = found['plain']
+  for hits in found.values():
+    assert sorted((pitch, grid.nearest_step(start)) for pitch, start, _ in hits) == [
+        (pitch, start) for pitch, start, _ in plain]
   assert len({velocity for _, _, velocity in plain}) == 1
-  assert len({velocity for _, _, velocity in human}) > 10
-  early = [start - round(start) for _, start, _ in human]
-  assert np.std(early) > 0.01
+  for take in ('take 1', 'take 2'):
+    assert len({velocity for _, _, velocity in found[take]}) > 10
+    assert np.std([start - round(start) for _, start, _ in found[take]]) > 0.01
+  assert found['take 1'] != found['take 2']
+  assert found['nothing of it'] == plain
+  assert [hit[:2] for hit in found['velocity']] == [hit[:2] for hit in plain]
+  assert len({velocity for _, _, velocity in found['velocity']}) > 10
 
 
 def test_trained_model_in_a_users_own_code(trained, tmp_path):

@@ -182,26 +182,65 @@ def test_humanizers_card_has_the_evaluations_numbers():
   for row in result['feel'].values():
     for column in feel.COLUMNS:
       assert reports.cell(row[column]) in card, (column, row[column])
+  for row in result['takes'].values():
+    for value in row.values():
+      assert reports.cell(value) in card
+  for row in (r for rows in result['drummers'].values() for r in rows.values()):
+    for value in row.values():
+      assert reports.cell(value) in card
   for word in ('CC BY 4.0', 'Google', 'train split', 'Seed 0', 'not good at'):
     assert word in card
 
 
-def test_humanizer_beats_the_baselines(groove_zip, dataset, tmp_path):
-  """Evaluated again: the card's numbers, and its claims."""
+@pytest.fixture(scope='module')
+def humanized(groove_zip, dataset, tmp_path_factory):
+  """The committed humanizer, evaluated again."""
   backend.music_vae()
-  kept = json.loads((HUMANIZER / 'evaluation.json').read_text())['feel']
-  rows = feel.evaluate(
+  return feel.evaluate(
       backend.get_config(humanizing.CONFIG),
       checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG),
-      str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path))['feel']
-  for name, row in kept.items():
-    for column in feel.COLUMNS:
-      assert rows[name][column] == pytest.approx(row[column], rel=0.01, abs=0.01)
+      str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path_factory.mktemp('feel')))
+
+
+def test_humanizer_is_as_its_card_says(humanized):
+  kept = json.loads((HUMANIZER / 'evaluation.json').read_text())
+  for name, row in kept['feel'].items():
+    for column in feel.COLUMNS:  # Boosted trees turn at a rounding error.
+      assert humanized['feel'][name][column] == pytest.approx(
+          row[column], rel=0.01, abs=0.03 if column == 'auc' else 0.01)
+  for name, row in kept['takes'].items():
+    assert humanized['takes'][name] == pytest.approx(row, rel=0.01)
+
+
+def test_humanizer_plays_as_drummers_do(humanized):
+  rows, real = humanized['feel'], humanized['feel'][feel.REAL]
   for baseline in (feel.FLAT, feel.MEAN):
     for column in ('timing_error_ms', 'velocity_error', 'timing_distance_ms',
                    'velocity_distance'):
-      assert rows[feel.HUMANIZED][column] < rows[baseline][column], column
-  assert rows[feel.HUMANIZED]['timing_error_ms'] <= 19.2  # As delivered.
+      assert rows[feel.MEAN_TAKE][column] < rows[baseline][column], column
+  for take in ('take 1', 'take 2'):
+    row = rows[take]
+    assert row['timing_distance_ms'] <= 4.5  # Half of the older humanizer's.
+    for column in ('velocity_range', 'timing_range', 'bar_repetition'):
+      assert row[column] == pytest.approx(real[column], rel=0.1), column
+  beat, takes = humanized['takes'].values()
+  for unit in ('velocity', 'timing_ms'):
+    assert takes[unit] == pytest.approx(beat[unit], rel=0.15)
+  assert rows[feel.MEAN_TAKE]['timing_error_ms'] <= 19.1  # The older one's.
+  for unit in ('velocity_distance', 'timing_distance_ms'):
+    assert all(humanized['drummers']['named'][name][unit] < row[unit]
+               for name, row in humanized['drummers']['anyone'].items())
+
+
+@pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
+@pytest.mark.parametrize('row,column,low,high', [
+    ('take 1', 'auc', 0, 0.65),
+    ('take 1', 'velocity_distance', 0, 3.65),
+    (feel.MEAN_TAKE, 'velocity_error', 0, 22.2),
+    ('take 1', 'hi_hat_correlation', -0.005, 0.195),
+    ('take 1', 'kick_hi_hat_correlation', 0.504, 0.704)])
+def test_what_the_humanizer_misses(humanized, row, column, low, high):
+  assert low <= humanized['feel'][row][column] <= high
 
 
 def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):

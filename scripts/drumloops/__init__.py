@@ -10,8 +10,9 @@ From the ground up:
     plots, page, given            pictures, the page of loops; what a musician gives
     grooves, autoencoder, latent, styles    loops in numbers; a model and its latent
     completing, varying, listening    what is given is kept; encoders that hear parts
+    performing, takes             how hits are played; what differs from take to take
     training, humanizing, sampling, sharing    what is done with it
-    metrics/                      evaluation, completion, feel, style_classifier, reports
+    metrics/    evaluation, completion, feel, style_classifier, telling_apart, reports
     notebook                      what the notebook shows
 """
 import os

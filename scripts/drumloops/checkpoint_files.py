@@ -150,7 +150,7 @@ def download(address):
   with hub_errors(repo):
     folder = huggingface_hub.snapshot_download(
         repo, revision=revision or None,
-        allow_patterns=['*.index', '*.data-*', 'styles.npz'])
+        allow_patterns=['*.index', '*.data-*', 'styles.npz', 'feel.npz'])
   print(f'{address} is at {os.path.basename(folder)[:12]}.')
   return folder
 

@@ -5,14 +5,45 @@ sixteenth of 4 bars, a model trained on drummers says how loud each is and how
 far from its sixteenth. All else in a file stays as it is.
 """
 import bisect
+import collections
 import copy
 import math
+import pathlib
+import zlib
 
-from drumloops import backend, checkpoint_files, cli, disk, grid, midi
+from drumloops import (
+    backend, checkpoint_files, cli, disk, grid, midi, performing, takes)
 import numpy as np
 
-CONFIG = 'groovae_4bar_humanize'
-BATCH_SIZE = 64
+CONFIG = 'groovae_4bar_hits_control'
+DEFAULT_TAKE = 1
+MEAN_TAKE = 0  # Not by chance.
+# So much of a feel's variance goes by the hits, as if these said who plays: then two
+# takes differ as two performances of one beat by one drummer of GMD do.
+SAME_PLAYER = 0.3
+# Of how velocities and timing are played; 0 leaves them as they are.
+Amount = collections.namedtuple('Amount', 'velocity timing')
+WHOLE = Amount(1., 1.)
+MOST = 1.2
+
+
+def define_flags():
+  """Defines the flags of a take, which sample.py and humanize.py share."""
+  from absl import flags
+  flags.DEFINE_integer('take', DEFAULT_TAKE, 'Which of any number of ways to play; '
+                       f'{MEAN_TAKE} is what drummers do on average.', lower_bound=0)
+  flags.DEFINE_integer('drummer', None, 'Of GMD, whose feel is taken; default: '
+                       'anyone\'s.')
+  for name, what in (('velocity', 'loud'), ('timing', 'late or early')):
+    flags.DEFINE_float(name, None, f'How much of how {what} the take plays hits, '
+                       'instead of --amount.', lower_bound=0, upper_bound=MOST)
+
+
+def read_amount(amount, velocity, timing):
+  """Returns the Amount of three flags, the latter two of which count first."""
+  amount = 1. if amount is None else amount
+  return Amount(amount if velocity is None else velocity,
+                amount if timing is None else timing)
 MAX_OFFSET = 0.49  # Steps.
 FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
@@ -23,98 +54,88 @@ def can_humanize(config):
   from magenta.models.music_vae import upstream
   converter = config.data_converter
   return (packed_slices.can_pack(config) and packed_slices.is_groove(converter)
-          and upstream.is_humanizing(converter) and upstream.tells_hits(converter))
+          and upstream.slice_bars(converter) == grid.BARS
+          and upstream.tells_hits(converter))
+
+
+def has_takes(config):
+  """Whether a config that humanizes hears how hits are played.
+
+  Its latent then holds that, and another one is another take.
+  """
+  from magenta.models.music_vae import upstream
+  return not upstream.is_humanizing(config.data_converter)
 
 
 class Humanizer:
-  """A model that gives hits their velocities and offsets."""
+  """Gives hits their velocities and offsets: a take of a model."""
 
-  def __init__(self, config, checkpoint):
-    """Builds the graph and restores `checkpoint`.
+  def __init__(self, performer, kept=None, take=DEFAULT_TAKE, feel=None):
+    """Sets up a take.
 
-    The pattern is not the model's to change: the decoder reads which drums play,
-    and of its own outputs only the velocities and offsets of those.
-
-    Raises:
-      cli.UserError: if the checkpoint is of another config.
+    Args:
+      performer: A performing.Performer.
+      kept: What `takes.load` returned; None where the latents hold no feel, or it
+        is not known how they lie.
+      take: A seed, or MEAN_TAKE for what drummers do on average.
+      feel: The mean and the deviation of the feels of which one is taken: two of
+        [z_size]; any drummer's by default.
     """
-    import tensorflow.compat.v1 as tf
-    from magenta.contrib import seq2seq
-    from magenta.models.music_vae import packed_slices
-    from magenta.models.music_vae import upstream
-    model, hparams = config.model, config.hparams
-    steps, depth = hparams.max_seq_len, config.data_converter.output_depth
-    self.shape = (steps, grid.DRUMS)
-    self.pitch_classes = upstream.pitch_classes(config.data_converter)
-    with tf.Graph().as_default():
-      model.build(hparams, depth, is_training=False)
-      self._hits = tf.placeholder(tf.float32, [BATCH_SIZE, steps, grid.DRUMS])
-      inputs, _, controls, lengths = packed_slices.unpack(
-          tf.concat([self._hits] + 2 * [tf.zeros_like(self._hits)], axis=-1),
-          config.data_converter)
-      lengths.set_shape([BATCH_SIZE])
-      z = model.encode(inputs, lengths, controls).loc
+    self.pitch_classes = performer.pitch_classes
+    self.shape = (performer.steps, grid.DRUMS)
+    self._performer, self._kept, self._take = performer, kept, take
+    self._feel = (np.zeros(performer.z_size), 1.) if feel is None else feel
+    self._spread = takes.Spread(kept) if kept and take != MEAN_TAKE else None
 
-      def reads(outputs, time):
-        return tf.concat([outputs, z, tf.gather(self._hits, time, axis=1)], axis=1)
-
-      def played(time, outputs, state):
-        del state
-        hits = tf.gather(self._hits, time, axis=1)
-        _, velocities, offsets = tf.split(outputs, 3, axis=1)
-        return tf.concat([hits, hits * tf.sigmoid(velocities),
-                          hits * tf.tanh(offsets)], axis=1)
-
-      helper = seq2seq.CustomHelper(
-          initialize_fn=lambda: (
-              tf.zeros([BATCH_SIZE], tf.bool),
-              reads(tf.zeros([BATCH_SIZE, depth]), 0)),
-          sample_fn=played,
-          next_inputs_fn=lambda time, outputs, state, sample_ids: (
-              False, reads(sample_ids, tf.minimum(time + 1, steps - 1)), state),
-          sample_ids_shape=[depth], sample_ids_dtype=tf.float32)
-      decoded = upstream.decode(
-          model.decoder, z, helper, tf.TensorShape([
-              depth + hparams.z_size + grid.DRUMS]), steps)
-      _, self._velocities, self._offsets = tf.split(decoded.samples, 3, axis=2)
-      self._sess = tf.Session()
-      checkpoint_files.restore(tf.train.Saver(), self._sess, checkpoint)
-
-  def __call__(self, hits):
+  def __call__(self, hits, patterns):
     """Returns velocities and offsets of drum hits.
 
     Args:
       hits: bool, [slices, 64, 9]: steps of a sixteenth, grid.DRUM_CLASSES.
+      patterns: A number for each slice. Those of the same pattern are played with
+        the same feel.
 
     Returns:
       velocities: from 0 to 1, [slices, 64, 9].
       offsets: In steps, [slices, 64, 9]; what is late is more than 0.
     """
-    hits = np.asarray(hits, np.float32)
-    parts = []
-    for i in range(0, len(hits), BATCH_SIZE):
-      batch = hits[i:i + BATCH_SIZE]
-      parts.append([part[:len(batch)] for part in self._sess.run(
-          [self._velocities, self._offsets], {self._hits: np.pad(
-              batch, [(0, BATCH_SIZE - len(batch)), (0, 0), (0, 0)])})])
-    velocities, offsets = (np.concatenate(p) for p in zip(*parts))
+    performer, kept = self._performer, self._kept
+    z, sigma = performer.encode(performing.flat(hits))
+    chance = np.zeros((len(hits), self.shape[0], performing.CHANCE), np.float32)
+    for pattern in set(patterns) if kept else ():
+      rows = np.equal(patterns, pattern)
+      of_hits = np.random.RandomState(zlib.crc32(np.packbits(hits[rows])))
+      of_take = np.random.RandomState([self._take, pattern])
+      def draw(size):
+        return (np.sqrt(SAME_PLAYER) * of_hits.standard_normal(size) +
+                np.sqrt(1 - SAME_PLAYER) * of_take.standard_normal(size))
+      feel, deviation = self._feel
+      if self._spread:
+        feel = feel + deviation * draw(performer.z_size)
+        chance[rows] = self._spread.chance(
+            rows.sum(), feel, draw(takes.CHANNELS), of_take)
+      z[rows] += sigma[rows] * (kept['mean'] + kept['root'] @ feel)
+    played = performer.play(hits, z, self._spread, chance)
+    _, velocities, offsets = np.split(played, 3, axis=-1)
     # GrooveConverter's offsets are from -1 to 1, and early is more than 0.
     return velocities, -offsets / 2
 
 
-def play(humanizer, patterns):
+def play(humanizer, patterns, amount=WHOLE):
   """Returns how a drummer would play hits: a list of [(velocity, start)] each.
 
   All patterns in one batch, each 4 bars at a time from its step 0 on.
 
-  Where the hit is on the grid, it moves by all of what the model says; the nearer
+  Where the hit is on the grid, it moves by all of what the humanizer says; the nearer
   to the next sixteenth it was played, the less, and halfway between two not at
   all. So flams, triplets and a drummer's own timing stay in their order, and every
   hit in its sixteenth.
 
   Args:
     humanizer: A Humanizer.
-    patterns: For each, [(drum or None, start in steps)].
+    patterns: For each, [(drum or None, start in steps, velocity from 1 to 127)].
+    amount: How far velocities and timing go from what they were to what the
+      humanizer says: an Amount.
 
   Returns:
     For each hit, its velocity, 1 to 127, and its new start in steps; None for what
@@ -122,7 +143,7 @@ def play(humanizer, patterns):
   """
   steps, drums = humanizer.shape
   cells = [[(*divmod(grid.nearest_step(start), steps), drum)
-            for drum, start in pattern] for pattern in patterns]
+            for drum, start, _ in pattern] for pattern in patterns]
   # Only 4 bars in which something is hit are a slice, however far apart they are.
   places = {}
   for i, pattern in enumerate(cells):
@@ -136,46 +157,95 @@ def play(humanizer, patterns):
     for part, step, drum in pattern:
       if drum is not None:
         slices[places[i, part], step, drum] = True
-  velocities, offsets = humanizer(slices)
-  velocities = np.clip(np.round(127 * velocities), 1, 127).astype(int)
+  velocities, offsets = humanizer(slices, [i for i, _ in places])
   # So that no rounding, to ticks for example, takes a hit to another sixteenth.
-  offsets = np.clip(offsets, -MAX_OFFSET, MAX_OFFSET)
-  def how(i, cell, start):
+  offsets = np.clip(amount.timing * offsets, -MAX_OFFSET, MAX_OFFSET)
+  def how(i, cell, start, velocity):
     part, step, drum = cell
     if drum is None:
       return None
     place = places[i, part], step, drum
     played = start - grid.nearest_step(start)
-    return (int(velocities[place]),
+    louder = 127 * float(velocities[place]) - velocity
+    return (min(max(round(velocity + amount.velocity * louder), 1), 127),
             start + float(offsets[place]) * (1 - 2 * abs(played)))
-  return [[how(i, cell, start) for cell, (_, start) in zip(*pair)]
+  return [[how(i, cell, *hit) for cell, (_, *hit) in zip(*pair)]
           for i, pair in enumerate(zip(cells, patterns))]
 
 
-def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams=''):
+def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
+         take=DEFAULT_TAKE, like=None, drummer=None):
   """Returns the Humanizer of a checkpoint; by default the one in weights/.
 
+  Args:
+    run_dir: Training run whose newest checkpoint is used, ...
+    checkpoint_file: ... or a checkpoint, or folder of them.
+    config_name: Its config.
+    hparams: Changes to the config.
+    take: A seed, or MEAN_TAKE.
+    like: A MIDI file whose feel is taken, or ...
+    drummer: ... the number of a drummer of GMD.
+
   Raises:
-    cli.UserError: if there is no such config or checkpoint, or the config
-      does not humanize.
+    cli.UserError: if there is no such config, checkpoint or drummer, or the config
+      does not humanize, or has no feel to take.
   """
   config = backend.get_config(config_name, hparams)
   if not can_humanize(config):
     raise cli.UserError(
         f'{config_name} does not humanize; {CONFIG} does.')
-  return Humanizer(config, checkpoint_files.find_checkpoint(
-      run_dir, checkpoint_file, config_name))
+  checkpoint = checkpoint_files.find_checkpoint(
+      run_dir, checkpoint_file, config_name)
+  if not has_takes(config):
+    if like or drummer is not None:
+      raise cli.UserError(f'The encoder of {config_name} hears no feel, so there is '
+                          f'none to take from anybody; {CONFIG} does.')
+    return Humanizer(performing.Performer(config, checkpoint), take=MEAN_TAKE)
+  if like and drummer is not None:
+    raise cli.UserError('Name a performance or a drummer, not both.')
+  kept = takes.load(checkpoint)
+  feel = None if drummer is None else takes.gaussian(kept, f'drummer{drummer}')
+  performer = performing.Performer(config, checkpoint)
+  if like:
+    feel = takes.feel_of(performer, kept, played_slices(like, performer)), 0.
+  return Humanizer(performer, kept, take, feel)
 
 
-def humanize_loops(sequences, humanizer):
+def played_slices(path, performer):
+  """Returns the hits of a MIDI file as slices of a performance.
+
+  4 bars at a time, those in which a drum plays; of several hits of a drum at a step
+  the loudest counts.
+
+  Raises:
+    cli.UserError: if it is not MIDI, or has no drums.
+  """
+  file = midi.read(path)
+  drum_of, slices = grid.drum_map(performer.pitch_classes), {}
+  for i, tracks in enumerate(file.patterns):
+    for hit in midi.find_hits(tracks):
+      start, velocity = hit.on.tick / file.ticks_per_step, hit.on.data[2] / 127
+      step, drum = grid.nearest_step(start), drum_of(hit.on.data[1])
+      part = slices.setdefault((i, step // performer.steps), np.zeros(
+          [performer.steps, 3, grid.DRUMS], np.float32))
+      cell = step % performer.steps, slice(None), drum
+      if drum is not None and velocity > part[cell][1]:
+        part[cell] = 1, velocity, 2 * (step - start)
+  slices = [part.reshape(len(part), -1) for part in slices.values() if part.any()]
+  if not slices:
+    raise cli.UserError(midi.no_drums(path, file))
+  return np.array(slices)
+
+
+def humanize_loops(sequences, humanizer, amount=WHOLE):
   """Returns copies of decoded NoteSequences, played as a drummer would."""
   sequences = copy.deepcopy(sequences)
   loops = [([note for note in sequence.notes if note.is_drum],
             60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER)
            for sequence in sequences]
   played = play(humanizer, [
-      [(grid.class_of_pitch(note.pitch), note.start_time / step)
-       for note in notes] for notes, step in loops])
+      [(grid.class_of_pitch(note.pitch), note.start_time / step, note.velocity)
+       for note in notes] for notes, step in loops], amount)
   for (notes, step), hows in zip(loops, played):
     for note, how in zip(notes, hows):
       if how:
@@ -185,7 +255,7 @@ def humanize_loops(sequences, humanizer):
   return sequences
 
 
-def humanize_tracks(tracks, step, humanizer):
+def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
   """Humanizes the drum hits of tracks that are played together, in place.
 
   All else stays where it is. Each hit keeps the position of the hi-hat's pedal
@@ -196,6 +266,7 @@ def humanize_tracks(tracks, step, humanizer):
     tracks: Of a midi.Midi.
     step: Ticks of a sixteenth.
     humanizer: A Humanizer.
+    amount: An Amount.
 
   Returns:
     How many hits were humanized, of how many.
@@ -203,7 +274,8 @@ def humanize_tracks(tracks, step, humanizer):
   hits = midi.find_hits(tracks)
   drum_of = grid.drum_map(humanizer.pitch_classes)
   [played] = play(humanizer, [[
-      (drum_of(hit.on.data[1]), hit.on.tick / step) for hit in hits]])
+      (drum_of(hit.on.data[1]), hit.on.tick / step, hit.on.data[2])
+      for hit in hits]], amount)
   before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
             for i, event in enumerate(track)}
   marks = _marks(tracks)
@@ -279,21 +351,25 @@ def _move_marks(marks, hits, before):
         event.tick = min(event.tick, related[i].on.tick)
 
 
-def humanize_file(input_midi, output_midi, humanizer):
+def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE):
   """Humanizes the drums of a MIDI file; all else in it stays.
+
+  With an amount of nothing, every byte of it.
 
   Raises:
     cli.UserError: if it is not MIDI or has no drums, or if the output can't
       be written.
   """
   file = midi.read(input_midi)
-  file.refine(FINE_TICKS)
-  counts = [humanize_tracks(tracks, file.ticks_per_step, humanizer)
+  if amount.timing:
+    file.refine(FINE_TICKS)
+  counts = [humanize_tracks(tracks, file.ticks_per_step, humanizer, amount)
             for tracks in file.patterns]
   humanized, hits = (sum(part) for part in zip(*counts))
   if not hits:
     raise cli.UserError(midi.no_drums(input_midi, file))
-  midi.write(file, output_midi)
+  midi.write(midi.to_bytes(file) if any(amount) else
+             pathlib.Path(input_midi).read_bytes(), output_midi)
   print(f'{disk.printable(output_midi)}: {humanized} of {hits} drum hits '
         'humanized.')
   if not all(midi.is_four_four(file, tracks, 0, file.last_tick + 1)

@@ -1,4 +1,4 @@
-"""Teaches an encoder to hear loops of which parts are hidden.
+"""Teaches an encoder to hear loops of which parts, or how they are played, are hidden.
 
 What it says of a part shall be what the encoder says of whole loops with that part,
 on average: it learns from what the encoder says of training loops when it hears
@@ -20,9 +20,10 @@ def teach(config, checkpoint, slices, steps, seed=0):
   """Returns the variables of an encoder that has learned to hear parts.
 
   Args:
-    config: A config of patterns.
+    config: A config of patterns, or a groove config that is told the hits.
     checkpoint: Its checkpoint.
-    slices: Training loops, classes [loops, steps].
+    slices: Training loops as `packed_slices.pack` returns them. Of patterns parts
+      are hidden; of performances all but the hits.
     steps: Of training.
     seed: For all that is drawn.
 
@@ -42,16 +43,23 @@ def teach(config, checkpoint, slices, steps, seed=0):
   with tf.Graph().as_default():
     tf.set_random_seed(seed)
     model.build(hparams, config.data_converter.output_depth, is_training=False)
-    loops = tf.placeholder(tf.int32, [BATCH_SIZE, slices.shape[1]])
-    augmented = slice_batches.augment(loops, hparams.augment_probability)
-    heard = tf.placeholder(tf.int32, [BATCH_SIZE, slices.shape[1]])
-    rolls, _, _, lengths = packed_slices.unpack(heard, config.data_converter)
+    if packed_slices.is_groove(config.data_converter):
+      loops, heard = (tf.placeholder(
+          tf.float32, [BATCH_SIZE, *slices.shape[1:]]) for _ in range(2))
+      augmented, hide = loops, slice_batches.flatten
+    else:
+      loops, heard = (tf.placeholder(
+          tf.int32, [BATCH_SIZE, slices.shape[1]]) for _ in range(2))
+      augmented = slice_batches.augment(loops, hparams.augment_probability)
+      hide = slice_batches.hide
+    inputs, _, controls, lengths = packed_slices.unpack(
+        heard, config.data_converter)
     lengths.set_shape([BATCH_SIZE])
     said = [tf.placeholder(tf.float32, [BATCH_SIZE, hparams.z_size])
             for _ in range(2)]
     posterior = model.encode(
-        tf.concat([slice_batches.hide(rolls[:hidden]),
-                   tf.to_float(rolls[hidden:])], axis=0), lengths)
+        tf.concat([hide(inputs[:hidden]), tf.to_float(inputs[hidden:])], axis=0),
+        lengths, controls if controls.shape[-1] else None)
     loss = tf.reduce_mean(tfp.distributions.kl_divergence(
         tfp.distributions.MultivariateNormalDiag(*said), posterior))
     step = tf.placeholder(tf.float32, [])

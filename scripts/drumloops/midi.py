@@ -223,8 +223,8 @@ def to_bytes(midi):
   return b''.join(chunks)
 
 
-def write(midi, path):
-  """Writes a file in one step, so that a full disk leaves the old one.
+def write(data, path):
+  """Writes a file's bytes in one step, so that a full disk leaves the old one.
 
   Raises:
     OSError: which names `path`.
@@ -234,7 +234,7 @@ def write(midi, path):
     raise cli.UserError(f'{path} is not a file.')
   try:
     with disk.replacing(path) as temporary, open(temporary, 'wb') as f:
-      f.write(to_bytes(midi))
+      f.write(data)
   except OSError as e:
     raise OSError(e.errno, e.strerror, path) from e
 

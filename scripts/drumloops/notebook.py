@@ -3,6 +3,7 @@ import base64
 import collections
 import html
 import io
+import itertools
 import os
 import pathlib
 import shlex
@@ -233,19 +234,45 @@ def first_hits(path):
           if drum is not None]
 
 
-def show_humanized(input_midi, output_dir, soundfont=None):
-  """Humanizes a MIDI file; shows its first bars before and after.
+def show_humanized(input_midi, output_dir, soundfont=None,
+                   take=humanizing.DEFAULT_TAKE, amount=1., like=None):
+  """Shows a MIDI file's first bars, and how a take plays them.
 
-  The new file is called after the old one, in `output_dir`.
+  A button below plays the next take. The new files are called after the old one,
+  in `output_dir`.
+
+  Args:
+    input_midi: The file.
+    output_dir: Where to write.
+    soundfont: Of `sound.find_soundfont`.
+    take: Of `humanizing.load`.
+    amount: Of the feel, from 0 to humanizing.MOST.
+    like: A MIDI file whose feel is taken.
   """
+  import ipywidgets
+  from IPython import display
   backend.music_vae()
   input_midi = os.path.expanduser(input_midi)
   stem = os.path.splitext(os.path.basename(input_midi))[0]
-  output_midi = os.path.join(output_dir, stem + '-humanized.mid')
   os.makedirs(output_dir, exist_ok=True)
-  humanizing.humanize_file(input_midi, output_midi, humanizing.load())
-  for path in (input_midi, output_midi):
-    show_first_bars(path, soundfont)
+  numbers = itertools.count(take)
+  def play():
+    number = next(numbers)
+    output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
+    humanizing.humanize_file(
+        input_midi, output_midi, humanizing.load(
+            take=number, like=like and os.path.expanduser(like)),
+        humanizing.read_amount(amount, None, None))
+    show_first_bars(output_midi, soundfont)
+  show_first_bars(input_midi, soundfont)
+  play()
+  button = ipywidgets.Button(description='New take')
+  others = ipywidgets.Output()
+  def play_another(_):
+    with others:
+      play()
+  button.on_click(play_another)
+  display.display(others, button)
 
 
 def find_weights(storage, run_name, config_name, other=''):

@@ -260,6 +260,7 @@ def is_entry(entry):
   return (isinstance(entry, dict) and
           all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
           isinstance(entry.get('style'), (str, type(None))) and
+          isinstance(entry.get('take'), (int, type(None))) and
           isinstance(entry.get('bars', grid.BARS), int) and
           os.path.basename(entry['name']) == entry['name'])
 
@@ -317,9 +318,11 @@ def describe(entry):
   kind = (entry['style'] or 'any style' if entry['mode'] == 'sample' else
           entry['mode'])
   config, checkpoint = entry['config'], entry['checkpoint']
+  take = entry.get('take')
+  humanized = 'humanized' if take is None else f'humanized, take {take}'
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', kind,
-      *['humanized'] * entry['humanized'], f'seed {entry["seed"]}',
+      *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
 

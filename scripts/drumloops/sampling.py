@@ -123,7 +123,7 @@ def tempo_of(path):
 
 
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
-                  bars, own_bars):
+                  bars, own_bars, humanize, velocity, timing):
   """Raises cli.UserError unless `sample` could do what it is asked."""
   if num_outputs < 1 or not temperature > 0:
     raise cli.UserError(
@@ -142,8 +142,12 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
   if mode != 'complete' and wish != completing.Wish():
     raise cli.UserError('--keep, --keep_bars, --rhythm and --without go with '
                         '--mode=complete.')
-  if not 0 <= amount <= 1:
-    raise cli.UserError('--amount must be from 0 to 1.')
+  most = 1 if mode == 'vary' else humanizing.MOST
+  if amount is not None and not 0 <= amount <= most:
+    raise cli.UserError(f'--amount must be from 0 to {most}.')
+  if not humanize and (velocity or timing or amount and mode != 'vary'):
+    raise cli.UserError('--velocity, --timing and, but to vary a loop, --amount say '
+                        'how much of a feel to give, so they go with --humanize.')
   if own_bars and not own_bars <= bars <= MAX_BARS:
     raise cli.UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
   if set(wish.bars) - set(range(bars or 0)):
@@ -262,7 +266,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
            qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
-           amount=DEFAULT_AMOUNT, bars=None):
+           amount=None, bars=None, take=humanizing.DEFAULT_TAKE, drummer=None,
+           velocity=None, timing=None):
   """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
@@ -287,8 +292,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     soundfont: Of `sound.find_soundfont`.
     wish: With mode 'complete', what is kept: a completing.Wish.
     amount: With mode 'vary', from 0, the loop itself, to 1, others of its kind.
+      Else, where loops are humanized, how much of the feel.
     bars: Their length; default: the config's own. Bars after these go on with
       those before.
+    take: Of the feel: see `humanizing.load`, as for `drummer`.
+    velocity: How much of the feel's velocities, if not `amount`.
+    timing: The same of its timing.
 
   Raises:
     cli.UserError: if the input is wrong.
@@ -307,7 +316,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
           why_not_completed(config_name, config)):
     raise cli.UserError(why)
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
-                bars, own_bars)
+                bars, own_bars, humanize, velocity, timing)
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
@@ -322,10 +331,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
                           f'tempo from {MIN_QPM} to {MAX_QPM} with --qpm.')
   sequences, kept = make(
       config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
-      amount, bars)
+      DEFAULT_AMOUNT if amount is None else amount, bars)
   humanize = humanize and can_be_humanized(config_name, config)
   if humanize:
-    sequences = humanizing.humanize_loops(sequences, humanizing.load())
+    sequences = humanizing.humanize_loops(
+        sequences, humanizing.load(take=take, drummer=drummer), humanizing.read_amount(
+            None if mode == 'vary' else amount, velocity, timing))
   for sequence, own in zip(sequences, kept if kept is not None else ()):
     parts[0].give_back(sequence, own)
   loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
@@ -336,7 +347,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
-       'temperature': temperature, 'qpm': qpm, 'humanized': humanize},
+       'temperature': temperature, 'qpm': qpm, 'humanized': humanize,
+       'take': take if humanize else None},
       soundfont, kept, drum_of=grid.class_of_pitch if kept is None else
       grid.drum_map(upstream.pitch_classes(config.data_converter)))
   if mode == 'interpolate':

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, sampling, styles)
+    autoencoder, backend, checkpoint_files, cli, sampling, styles, takes)
 
 EXAMPLES = 4  # Loops.
 GMD = 'https://magenta.tensorflow.org/datasets/groove'
@@ -19,7 +19,11 @@ METRICS = (('Frechet distance of groove features',
              'frechet_distance')),
            ('Reconstruction loss (nats a loop)',
             ('reconstruction', 'reconstruction_loss')),
-           ('Sampled accuracy', ('reconstruction', 'sampled_accuracy')))
+           ('Sampled accuracy', ('reconstruction', 'sampled_accuracy')),
+           ('Wasserstein distance of velocities, of 127',
+            ('feel', 'take 1', 'velocity_distance')),
+           ('Wasserstein distance of timing, in ms',
+            ('feel', 'take 1', 'timing_distance_ms')))
 
 
 def read_evaluation(folder, checkpoint):
@@ -120,11 +124,13 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
   config = backend.get_config(config_name, hparams)
   for path in glob.glob(glob.escape(checkpoint) + '.*'):
     shutil.copy(path, folder)
-  path = os.path.join(os.path.dirname(checkpoint), styles.STYLES_FILE)
-  has_styles = os.path.exists(path)
-  if has_styles:
-    styles.load(checkpoint)  # So that no damaged or other one is given away.
-    shutil.copy(path, folder)
+  has_names = False
+  for module, name in ((styles, styles.STYLES_FILE), (takes, takes.FEEL_FILE)):
+    path = os.path.join(os.path.dirname(checkpoint), name)
+    if os.path.exists(path):
+      # So that no damaged or other one is given away.
+      has_names |= len(module.load(checkpoint)['names']) > 0
+      shutil.copy(path, folder)
   result = read_evaluation(evaluation_dir, checkpoint)
   if result:
     with open(os.path.join(folder, 'evaluation.json'), 'w') as f:
@@ -141,7 +147,7 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
     loops = sorted(os.listdir(os.path.join(folder, 'loops')))
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
     f.write(card(repo, config_name, hparams, os.path.basename(checkpoint), result,
-                 loops, has_styles or checkpoint_files.OWN_WEIGHTS in pathlib.Path(
+                 loops, has_names or checkpoint_files.OWN_WEIGHTS in pathlib.Path(
                      os.path.abspath(checkpoint)).parents))
 
 
@@ -184,7 +190,7 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False
       api.upload_folder(
           repo_id=repo, folder_path=folder,
           delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
-                           'evaluation.json'],
+                           takes.FEEL_FILE, 'evaluation.json'],
           commit_message=os.path.basename(checkpoint))
   print(f'Shared as {url} under Apache-2.0 (the card says what else it does); '
         f'others take it as hf://{repo}.')

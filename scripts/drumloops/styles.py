@@ -26,7 +26,7 @@ def style_of(filename):
 
 
 def performances(examples_path, converter):
-  """Returns [(style or None, slices)] of a TFRecord's (or glob's) NoteSequences.
+  """Returns [(file's name, slices)] of a TFRecord's (or glob's) NoteSequences.
 
   Those without slices are passed over.
   """
@@ -36,7 +36,7 @@ def performances(examples_path, converter):
   names = [note_seq.NoteSequence.FromString(record).filename
            for path in slice_cache.find_files(examples_path)
            for record in tf.python_io.tf_record_iterator(path)]
-  return [(style_of(name), slices) for name, slices in zip(
+  return [(name, slices) for name, slices in zip(
       names, slice_cache.load_each(converter, examples_path)) if len(slices)]
 
 
@@ -46,8 +46,8 @@ def slices_by_style(examples_path, converter):
   NoteSequences whose names say no style are passed over.
   """
   found = collections.defaultdict(list)
-  for style, slices in performances(examples_path, converter):
-    if style:
+  for name, slices in performances(examples_path, converter):
+    if style := style_of(name):
       found[style].append(slices)
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 

@@ -1,6 +1,6 @@
 """How good what is played around given parts is, beside a floor and baselines."""
-from drumloops import autoencoder, completing, grid, grooves
-from drumloops.metrics import reports
+from drumloops import autoencoder, completing, grid, grooves, styles
+from drumloops.metrics import reports, telling_apart
 import numpy as np
 
 BATCH_SIZE = 64
@@ -29,29 +29,10 @@ def hidden(allowed):
   return is_open.reshape(len(allowed), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
-def told_apart(originals, loops, is_learned):
-  """Returns the AUC of a classifier of loops against their originals.
-
-  Args:
-    originals: [loops, steps].
-    loops: As many.
-    is_learned: Of which the classifier learns; the others are of other
-      performances, or it would know those again.
-  """
-  import threadpoolctl
-  from sklearn import ensemble, metrics
-  def features(rows):
-    both = np.concatenate([originals[rows], loops[rows]])
-    return np.concatenate([grooves.hits(both).reshape(len(both), -1),
-                           grooves.features(both)], axis=1)
-  def labels(rows):
-    return np.repeat([0, 1], rows.sum())
-  # Two threads that wait for each other beside another program wait for ever.
-  with threadpoolctl.threadpool_limits(1, 'openmp'):
-    classifier = ensemble.HistGradientBoostingClassifier(random_state=0).fit(
-        features(is_learned), labels(is_learned))
-    score = classifier.decision_function(features(~is_learned))
-  return float(metrics.roc_auc_score(labels(~is_learned), score))
+def features(loops):
+  """Returns what a classifier tells loops apart by: all hits, groove features."""
+  return np.concatenate([grooves.hits(loops).reshape(len(loops), -1),
+                         grooves.features(loops)], axis=1)
 
 
 def describe(loops, originals, allowed, distance, is_learned):
@@ -63,7 +44,7 @@ def describe(loops, originals, allowed, distance, is_learned):
       'bar_similarity': float(grooves.bar_similarity(loops).mean()),
       'density': float(added.sum() / max(1, played.sum())),
       'f1': float(2 * (added & played).sum() / max(1, added.sum() + played.sum())),
-      'auc': told_apart(originals, loops, is_learned)}
+      'auc': telling_apart.auc(features(originals), features(loops), is_learned)}
 
 
 def fill(originals, others, allowed, rng):
@@ -95,7 +76,8 @@ class Material:
     def parts(performances):
       lengths = [len(slices) for _, slices in performances]
       return (np.concatenate([slices for _, slices in performances]).astype(int),
-              np.repeat([style or '' for style, _ in performances], lengths),
+              np.repeat([styles.style_of(name) or '' for name, _ in performances],
+                        lengths),
               np.repeat(np.arange(len(lengths)), lengths))
     self.split, of_style, performance = parts(split)
     self.train, of_train, _ = parts(train)

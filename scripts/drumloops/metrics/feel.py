@@ -5,10 +5,12 @@ what the drummer did. What is measured are the MIDI files that sample.py
 --humanize writes. evaluate.py prints this for configs that humanize.
 """
 import collections
+import itertools
 import os
 
-from drumloops import cli, data_splits, grid, humanizing, loop_midi, midi, plots
-from drumloops.metrics import reports
+from drumloops import (
+    cli, data_splits, grid, humanizing, loop_midi, midi, performing, plots, takes)
+from drumloops.metrics import reports, telling_apart
 import numpy as np
 
 COLUMNS = {
@@ -23,11 +25,24 @@ COLUMNS = {
     'velocity_correlation': 'Correlation with the drummer\'s velocities.',
     'bar_repetition': 'Correlation of a hit\'s velocity with that of the same '
                       'drum and step a bar before.',
+    'velocity_range': 'Standard deviation of velocities, as a share of the '
+                      'drummers\'.',
+    'timing_range': 'The same of timing.',
+    'hi_hat_correlation': 'Correlation of the velocities of closed hi-hat hits that '
+                          'follow each other within a beat.',
+    'kick_hi_hat_correlation': 'Correlation of the timing of kick and closed hi-hat '
+                               'at the same step.',
+    'auc': 'How well boosted trees that have learned from half of the performances '
+           'tell the others from the drummers\'; 0.5 is not at all.',
 }
+TAKES = (1, 2)
 REAL = 'the drummers themselves'
 FLAT = 'baseline: flat and on the grid'
 MEAN = 'baseline: mean of drum and step'
+MEAN_TAKE = 'the mean take'
 HUMANIZED = 'humanized'
+OF_ONE_BEAT = 'performances of one beat by one drummer'
+MIN_SLICES = 10  # Of a drummer, to compare with.
 # Slices of performances. hits: bool, [slices, 64, 9]. velocities: 1 to 127
 # where a drum plays. microtiming: in steps. step_ms: a step's milliseconds,
 # [slices, 1, 1].
@@ -90,8 +105,75 @@ def repetition(hits, velocities):
 
 
 def correlation(a, b):
-  """Returns the correlation of two arrays; 0 where one is constant."""
-  return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.
+  """Returns the correlation of two arrays; 0 where one is constant, or empty."""
+  return (float(np.corrcoef(a, b)[0, 1])
+          if len(a) and np.ptp(a) and np.ptp(b) else 0.)
+
+
+def hi_hat_correlation(hits, velocities):
+  """Returns the correlation of velocities of hi-hats that follow within a beat."""
+  hat = grid.DRUM_CLASSES.index('closed hi-hat')
+  pairs = [np.empty([0, 2])]
+  for hit, velocity in zip(hits[..., hat], velocities[..., hat]):
+    steps = np.flatnonzero(hit)
+    first, then = steps[:-1], steps[1:]
+    near = then - first <= grid.STEPS_PER_QUARTER
+    pairs.append(np.stack([velocity[first[near]], velocity[then[near]]], axis=1))
+  return correlation(*np.concatenate(pairs).T)
+
+
+def kick_hi_hat_correlation(hits, microtiming):
+  """Returns the correlation of the timing of kick and hi-hat at the same step."""
+  kick, hat = (grid.DRUM_CLASSES.index(d) for d in ('kick', 'closed hi-hat'))
+  both = hits[..., kick] & hits[..., hat]
+  return correlation(microtiming[..., kick][both], microtiming[..., hat][both])
+
+
+def features(hits, velocities, microtiming):
+  """Returns what a classifier tells performances apart by: [slices, features].
+
+  For velocities and timing: the mean of each drum at each step of the bar; each
+  drum's mean, its standard deviation, and that between bars.
+  """
+  bars = [-1, grid.BARS, grid.STEPS_PER_BAR, grid.DRUMS]
+  hits = hits.reshape(bars)
+  count, total = hits.sum(axis=1), hits.sum(axis=(1, 2))
+  found = []
+  for values in (velocities, microtiming):
+    values = values.reshape(bars) * hits
+    mean = values.sum(axis=1) / np.maximum(count, 1)
+    overall = values.sum(axis=(1, 2)) / np.maximum(total, 1)
+    def spread(about, weights):
+      squares = (hits * (values - about) ** 2).sum(axis=1) * weights
+      return np.sqrt(squares.sum(axis=1) / np.maximum(
+          (count * weights).sum(axis=1), 1))
+    repeats = count > 1
+    found += [np.where(count > 0, mean, np.nan).reshape(len(mean), -1),
+              np.where(total > 0, overall, np.nan),
+              np.where(total > 1, spread(overall[:, np.newaxis, np.newaxis],
+                                         np.ones_like(count)), np.nan),
+              np.where(repeats.any(axis=1), spread(mean[:, np.newaxis], repeats),
+                       np.nan)]
+  return np.concatenate(found, axis=1)
+
+
+def told_apart(reference, real, velocities, microtiming):
+  """Returns the AUC of `telling_apart`, each half of the performances learned once.
+
+  Args:
+    reference: Performances.
+    real: Their velocities and microtiming, as written.
+    velocities: Others.
+    microtiming: Others.
+  """
+  names = sorted(set(reference.names))
+  np.random.RandomState(0).shuffle(names)
+  half = np.isin(reference.names, names[:len(names) // 2])
+  if half.all() or not half.any():  # There is one performance.
+    half = np.arange(len(half)) % 2 == 0
+  both = [features(reference.hits, *how) for how in (
+      real, (velocities, microtiming))]
+  return float(np.mean([telling_apart.auc(*both, rows) for rows in (half, ~half)]))
 
 
 def distances(real, values, hits):
@@ -108,37 +190,63 @@ def distances(real, values, hits):
           if hits[..., d].any() else 0. for d in range(grid.DRUMS)]
 
 
-def describe(reference, velocities, microtiming):
-  """Returns COLUMNS' numbers, and the distances of each drum."""
+def drum_distances(reference, velocities, microtiming):
+  """Returns `distances` of velocity, of 127, and of timing, in ms: [2, 10].
+
+  Of each drum, then the mean over the drums, by their hits.
+  """
+  hits, ms = reference.hits, reference.step_ms
+  weights = hits.sum(axis=(0, 1)) / hits.sum()
+  found = [distances(*pair, hits) for pair in (
+      (reference.velocities, velocities),
+      (reference.microtiming * ms, microtiming * ms))]
+  return np.array([[*drums, weights @ drums] for drums in found])
+
+
+def describe(reference, real, velocities, microtiming):
+  """Returns COLUMNS' numbers, and the distances of each drum.
+
+  Args:
+    reference: Performances.
+    real: Their velocities and microtiming, as written: a classifier must not know
+      the drummers by hits before the loop's beginning, which no written loop has.
+    velocities: 1 to 127, of the same hits.
+    microtiming: In steps.
+  """
   hits = reference.hits
   velocities, microtiming = (np.broadcast_to(x, hits.shape)
                           for x in (velocities, microtiming))
-  ms, real_ms = (x * reference.step_ms
-                 for x in (microtiming, reference.microtiming))
-  timing, velocity = (distances(*pair, hits) for pair in (
-      (real_ms, ms), (reference.velocities, velocities)))
-  weights = hits.sum(axis=(0, 1)) / hits.sum()
+  velocity, timing = drum_distances(reference, velocities, microtiming)
   return {
-      'timing_error_ms': float(np.abs(ms - real_ms)[hits].mean(dtype=float)),
+      'timing_error_ms': float((np.abs(
+          microtiming - reference.microtiming) * reference.step_ms)[hits].mean(
+              dtype=float)),
       'velocity_error': float(np.abs(
           velocities - reference.velocities)[hits].mean(dtype=float)),
-      'timing_distance_ms': float(weights @ timing),
-      'velocity_distance': float(weights @ velocity),
+      'timing_distance_ms': float(timing[-1]),
+      'velocity_distance': float(velocity[-1]),
       'velocity_correlation': correlation(
           velocities[hits], reference.velocities[hits]),
       'bar_repetition': repetition(hits, velocities),
+      'velocity_range': float(
+          velocities[hits].std() / reference.velocities[hits].std()),
+      'timing_range': float(
+          microtiming[hits].std() / reference.microtiming[hits].std()),
+      'hi_hat_correlation': hi_hat_correlation(hits, velocities),
+      'kick_hi_hat_correlation': kick_hi_hat_correlation(hits, microtiming),
+      'auc': told_apart(reference, real, velocities, microtiming),
       'drums': {name: {'hits': int(n), 'timing_distance_ms': float(t),
                        'velocity_distance': float(v)}
                 for name, n, t, v in zip(
                     grid.DRUM_CLASSES, hits.sum(axis=(0, 1)), timing, velocity)}}
 
 
-def deliver(humanizer, reference):
-  """Humanizes slices as sample.py does, and reads the files it would write.
+def written(reference, sequences):
+  """Writes loops as sample.py does, and reads the files.
 
   Args:
-    humanizer: A humanizing.Humanizer.
-    reference: Performances, of which only the hits and the tempo are used.
+    reference: Performances of the same hits, for their tempo.
+    sequences: NoteSequences, one a slice.
 
   Returns:
     velocities, 1 to 127, and microtiming, in steps, of each hit: two of
@@ -147,12 +255,8 @@ def deliver(humanizer, reference):
   Raises:
     cli.UserError: if a file has another pattern.
   """
-  flat = [as_sequence(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
-          for hits in reference.hits]
-  loops = [loop_midi.as_loop(sequence, 15_000 / step_ms)
-           for sequence, step_ms in zip(
-               humanizing.humanize_loops(flat, humanizer),
-               reference.step_ms.ravel())]
+  loops = [loop_midi.as_loop(sequence, 15_000 / step_ms) for sequence, step_ms in zip(
+      sequences, reference.step_ms.ravel())]
   velocities, microtiming = np.zeros((2,) + reference.hits.shape)
   for i, hits in enumerate(loop_midi.deliver(loops)):
     for pitch, start, velocity in hits:
@@ -164,21 +268,134 @@ def deliver(humanizer, reference):
   return velocities, microtiming
 
 
-def compare(delivered, train, reference):
-  """Returns {REAL, the baselines and HUMANIZED: `describe`'s numbers}.
+def deliver(humanizer, reference):
+  """Humanizes slices as sample.py does; returns what `written` does.
+
+  Of the reference, only the hits and the tempo are used.
+  """
+  return written(reference, humanizing.humanize_loops([
+      as_sequence(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
+      for hits in reference.hits], humanizer))
+
+
+def compare(played, train, reference):
+  """Returns {REAL, the baselines and what is played: `describe`'s numbers}.
 
   Args:
-    delivered: What `deliver` returned.
+    played: {what it is: what `deliver` returned}.
     train: Performances of the train split.
     reference: Those of the evaluated one.
   """
   average = train.velocities[train.hits].mean(dtype=float)
-  return {
-      REAL: describe(reference, reference.velocities, reference.microtiming),
-      FLAT: describe(reference, average, 0.),
-      MEAN: describe(reference, means(train, train.velocities),
-                     means(train, train.microtiming)),
-      HUMANIZED: describe(reference, *delivered)}
+  # A hit that a drummer played at the edge of its sixteenth stays in it.
+  real = written(reference, [as_sequence(hits, velocities, np.clip(
+      microtiming, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
+                             for hits, velocities, microtiming in zip(*reference[:3])])
+  return {name: describe(reference, real, *how) for name, how in {
+      REAL: (reference.velocities, reference.microtiming),
+      FLAT: (average, 0.),
+      MEAN: (means(train, train.velocities), means(train, train.microtiming)),
+      **played}.items()}
+
+
+def cells(hits, velocities, ms):
+  """Returns counts and mean values of a bar's cells: three of [16, 9]."""
+  shape = [-1, grid.STEPS_PER_BAR, grid.DRUMS]
+  hits, velocities, ms = (x.reshape(shape) for x in (hits, velocities, ms))
+  count = hits.sum(axis=0)
+  return (count, *((x * hits).sum(axis=0) / np.maximum(count, 1)
+                   for x in (velocities, ms)))
+
+
+def difference(a, b):
+  """Returns how two performances differ in velocity (of 127) and timing (ms).
+
+  The mean distance of what `cells` returned, over cells that both play 3 times and
+  more, by how often; None if there are fewer than 8.
+  """
+  count = np.minimum(a[0], b[0])
+  count = np.where(count >= 3, count, 0)
+  if (count > 0).sum() < 8:
+    return None
+  return [float(np.average(np.abs(x - y), weights=count))
+          for x, y in zip(a[1:], b[1:])]
+
+
+def by_performance(performances, velocities, microtiming):
+  """Returns {performance: `cells`}."""
+  names, ms = np.array(performances.names), microtiming * performances.step_ms
+  return {name: cells(*(x[names == name] for x in (
+      performances.hits, velocities, ms))) for name in sorted(set(names))}
+
+
+def takes_of_drummers(all_performances):
+  """Returns how performances of one beat by one drummer differ, on average.
+
+  GMD's files of a drummer that have the same style and tempo.
+
+  Args:
+    all_performances: Performances of every split.
+
+  Returns:
+    {'velocity', 'timing_ms', 'pairs'}; None where there are no such pairs.
+  """
+  beats = collections.defaultdict(list)
+  for performances in all_performances:
+    for name, found in by_performance(performances, *performances[1:3]).items():
+      _, style, tempo, kind, *_ = [*os.path.basename(name).split('_'), '', '', '', '']
+      if kind == 'beat':
+        beats[takes.drummer_of(name), style, tempo].append(found)
+  return mean_difference([pair for found in beats.values()
+                          for pair in itertools.combinations(found, 2)])
+
+
+def mean_difference(pairs):
+  """Returns the mean of `difference`: {'velocity', 'timing_ms', 'pairs'}, or None."""
+  found = [d for d in (difference(*pair) for pair in pairs) if d]
+  return found and dict(zip(('velocity', 'timing_ms', 'pairs'), [
+      *map(float, np.mean(found, axis=0)), len(found)])) or None
+
+
+def takes_of_one(humanizers, reference):
+  """Returns how the takes of whole performances' hits differ: as `mean_difference`.
+
+  Args:
+    humanizers: Two takes.
+    reference: Performances; all slices of one are a pattern.
+  """
+  _, places = np.unique(reference.names, return_inverse=True)
+  def played(humanizer):
+    return by_performance(reference, *written(reference, [
+        as_sequence(hits, np.maximum(1, 127 * velocities), np.clip(
+            offsets, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
+        for hits, velocities, offsets in zip(
+            reference.hits, *humanizer(reference.hits, places))]))
+  return mean_difference(list(zip(*(found.values() for found in map(
+      played, humanizers)))))
+
+
+def by_drummer(performer, kept, reference):
+  """Returns how near takes come to each drummer when he is named, and when not.
+
+  Of the hits that he played, the mean over TAKES.
+
+  Returns:
+    {'anyone' or 'named': {drummer: {'velocity_distance', 'timing_distance_ms'}}}.
+  """
+  drummers = np.array([takes.drummer_of(name) for name in reference.names])
+  found = {'anyone': {}, 'named': {}}
+  for drummer in kept['names']:
+    rows = np.flatnonzero(drummers == drummer)
+    if len(rows) < MIN_SLICES:
+      continue
+    his = Performances(*(part[rows] for part in reference[:-1]),
+                       [reference.names[i] for i in rows])
+    for who, feel in (('anyone', None), ('named', takes.gaussian(kept, drummer))):
+      found[who][str(drummer)] = dict(zip(
+          ('velocity_distance', 'timing_distance_ms'), np.mean([drum_distances(
+              his, *deliver(humanizing.Humanizer(performer, kept, take, feel), his))
+              for take in TAKES], axis=0)[:, -1].tolist()))
+  return found
 
 
 def report(result):
@@ -193,6 +410,17 @@ def report(result):
     lines += reports.table({
         name: {drum: values[column] for drum, values in row['drums'].items()}
         for name, row in result['feel'].items() if name != REAL}, grid.DRUM_CLASSES)
+  differences = {k: v for k, v in result.get('takes', {}).items() if v}
+  if differences:
+    lines += ['', 'How much differs, by drum and step of the bar: velocity of 127, '
+              'timing in milliseconds:', '', *reports.table(
+                  differences, ('velocity', 'timing_ms', 'pairs'))]
+  drummers = result.get('drummers', {}).get('named')
+  for column in ('velocity_distance', 'timing_distance_ms') if drummers else ():
+    lines += ['', f'{column} from each drummer, whoever plays or if he is named:', '',
+              *reports.table({who: {name: row[column] for name, row in rows.items()}
+                              for who, rows in result['drummers'].items()},
+                             tuple(drummers))]
   return '\n'.join(lines)
 
 
@@ -226,25 +454,32 @@ def as_sequence(hits, velocities, microtiming):
   return sequence
 
 
-def plot(train, reference, velocities, microtiming):
-  """Returns a figure: distributions, and a slice played in three ways."""
+def plot(train, reference, played):
+  """Returns a figure: distributions, and a slice played in several ways.
+
+  Args:
+    train: Performances of the train split.
+    reference: Those of the evaluated one.
+    played: {what it is: what `deliver` returned}.
+  """
   from matplotlib.figure import Figure
-  figure = Figure(figsize=(plots.WIDTH, 10), layout='constrained')
-  top, bottom = figure.subfigures(2, 1, height_ratios=[3, 7])
+  figure = Figure(figsize=(plots.WIDTH, 6 + 2.4 * len(played)), layout='constrained')
+  top, bottom = figure.subfigures(2, 1, height_ratios=[3, 3 + 2.4 * len(played)])
   axes = top.subplots(1, 4)
   hits = reference.hits
   for i, drum in enumerate(('snare', 'closed hi-hat')):
     d = grid.DRUM_CLASSES.index(drum)
     mask = hits[..., d]
-    for axis, unit, bins, real, ours, mean in (
-        (axes[2 * i], 'velocity', np.arange(0, 129, 8), reference.velocities,
-         velocities, means(train, train.velocities)),
+    for axis, unit, bins, real, which, mean in (
+        (axes[2 * i], 'velocity', np.arange(0, 129, 8), reference.velocities, 0,
+         means(train, train.velocities)),
         (axes[2 * i + 1], 'steps late', np.linspace(-0.5, 0.5, 26),
-         reference.microtiming, microtiming, means(train, train.microtiming))):
-      mean = np.broadcast_to(mean, hits.shape)
+         reference.microtiming, 1, means(train, train.microtiming))):
       for values, colour, style, label in (
-          (real, 'black', '-', 'drummers'), (ours, plots.BLUE, '-', 'humanized'),
-          (mean, plots.ORANGE, ':', 'mean of drum, step')):
+          (real, 'black', '-', 'drummers'),
+          (next(iter(played.values()))[which], plots.BLUE, '-', next(iter(played))),
+          (np.broadcast_to(mean, hits.shape), plots.ORANGE, ':',
+           'mean of drum, step')):
         axis.hist(values[..., d][mask], bins, histtype='step', color=colour,
                   linestyle=style, linewidth=1.5, label=label)
       axis.set_title(drum, fontsize=10, loc='left')
@@ -255,13 +490,14 @@ def plot(train, reference, velocities, microtiming):
   axes[0].legend(fontsize=7)
   i = ghost_slice(reference)
   average = train.velocities[train.hits].mean()
-  for axis, title, how in zip(
-      bottom.subplots(3, 1),
-      (f'As the drummer played it ({os.path.basename(reference.names[i])})',
-       'Quantized and flattened: all that the model is told', 'Humanized'),
-      ((reference.velocities[i], reference.microtiming[i]),
-       (np.full(hits.shape[1:], average), np.zeros(hits.shape[1:])),
-       (velocities[i], microtiming[i]))):
+  ways = {
+      f'As the drummer played it ({os.path.basename(reference.names[i])})':
+          (reference.velocities[i], reference.microtiming[i]),
+      'Quantized and flattened: all that the model is told':
+          (np.full(hits.shape[1:], average), np.zeros(hits.shape[1:])),
+      **{name.capitalize(): [part[i] for part in how]
+         for name, how in played.items()}}
+  for axis, (title, how) in zip(bottom.subplots(len(ways), 1), ways.items()):
     plots.drum_grid(axis, loop_midi.hits(as_sequence(hits[i], *how)), title=title)
   return figure
 
@@ -276,16 +512,28 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     split: The split with which to compare.
     output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
   """
-  humanizer = humanizing.Humanizer(config, checkpoint)
-  train, reference = (performances(
-      data_splits.split_path(examples_path, s), config.data_converter)
-                      for s in ('train', split))
-  delivered = deliver(humanizer, reference)
+  performer = performing.Performer(config, checkpoint)
+  splits = {s: performances(data_splits.split_path(examples_path, s),
+                            config.data_converter) for s in ('train', split)}
+  train, reference = splits['train'], splits[split]
   result = {'checkpoint': checkpoint, 'split': split,
-            'slices': len(reference.hits), 'hits': int(reference.hits.sum()),
-            'feel': compare(delivered, train, reference)}
+            'slices': len(reference.hits), 'hits': int(reference.hits.sum())}
+  if humanizing.has_takes(config):
+    kept = takes.load(checkpoint)
+    mean, *several = (humanizing.Humanizer(performer, kept, take)
+                      for take in (humanizing.MEAN_TAKE, *TAKES))
+    played = {f'take {n}': deliver(take, reference)
+              for n, take in zip(TAKES, several)}
+    rows = {MEAN_TAKE: deliver(mean, reference), **played}
+    result['takes'] = {
+        OF_ONE_BEAT: takes_of_drummers(splits.values()),
+        'takes of one pattern': takes_of_one(several, reference)}
+    result['drummers'] = by_drummer(performer, kept, reference)
+  else:
+    rows = played = {HUMANIZED: deliver(humanizing.Humanizer(performer), reference)}
+  result['feel'] = compare(rows, train, reference)
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {'evaluation.png': plot(
-        train, reference, *delivered)})
+        train, reference, played)})
   return result
