@@ -257,7 +257,9 @@ def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   """General MIDI's other kick, 35, stays what it is."""
   path = mine(hits=[(35, 0), (38, 8)])
   paths = make(path, tmp_path, num_outputs=1,
-               wish=completing.read_wish('kick', '', False, ''))[1]
+               wish=completing.read_wish('kick', '1-2', False, 'toms'))[1]
+  with open(paths['page'], encoding='utf-8') as f:
+    assert 'kick and bars 1, 2 kept, without low tom, mid tom, high tom' in f.read()
   pitches = {hit.on.data[1] for hit in midi.find_hits(
       midi.read(paths['midi'][0]).tracks)}
   assert 35 in pitches and 36 not in pitches

@@ -102,7 +102,6 @@ class Wish:
           'but no drum is left to play it; keep or leave out fewer drums.')
     return allowed
 
-
   def kept(self, loop):
     """Returns which hits of a loop are kept: bool, [steps, drums]."""
     kept = np.zeros([len(loop), grid.DRUMS], bool)
@@ -110,6 +109,16 @@ class Wish:
     for bar in self.bars:
       kept[bar * grid.STEPS_PER_BAR:(bar + 1) * grid.STEPS_PER_BAR] = True
     return kept & grooves.bits(loop)
+
+  def __str__(self):
+    """Says what is kept: 'kick, snare and bars 1, 2 kept, without crash'."""
+    kept = [', '.join(grid.DRUM_CLASSES[d] for d in self.drums),
+            self.bars and 'bars ' + ', '.join(str(bar + 1) for bar in self.bars),
+            self.rhythm and 'the rhythm']
+    text = ' and '.join(filter(None, kept))
+    missing = ', '.join(grid.DRUM_CLASSES[d] for d in self.without)
+    return ', '.join(filter(None, [text and text + ' kept',
+                                   missing and 'without ' + missing]))
 
 
 def read_wish(keep, keep_bars, rhythm, without):

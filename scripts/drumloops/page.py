@@ -259,7 +259,8 @@ def is_entry(entry):
   """Whether a page can say this of a loop."""
   return (isinstance(entry, dict) and
           all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
-          isinstance(entry.get('style'), (str, type(None))) and
+          all(isinstance(entry.get(key), (str, type(None)))
+              for key in ('style', 'kept')) and
           isinstance(entry.get('take'), (int, type(None))) and
           isinstance(entry.get('bars', grid.BARS), int) and
           os.path.basename(entry['name']) == entry['name'])
@@ -322,6 +323,7 @@ def describe(entry):
   humanized = 'humanized' if take is None else f'humanized, take {take}'
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', kind,
+      *filter(None, [entry.get('kept')]),
       *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])

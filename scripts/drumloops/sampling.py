@@ -348,7 +348,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize,
-       'take': take if humanize else None},
+       'take': take if humanize else None, 'kept': str(wish) or None},
       soundfont, kept, drum_of=grid.class_of_pitch if kept is None else
       grid.drum_map(upstream.pitch_classes(config.data_converter)))
   if mode == 'interpolate':
