@@ -10,6 +10,7 @@ import os
 import pathlib
 import select
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -215,3 +216,78 @@ class Browser:
 
 def describe(details):
   return details.get('exception', {}).get('description') or details['text']
+
+
+class Firefox:
+  """A headless Firefox driven by Marionette; skipped where it isn't there."""
+
+  def __enter__(self):
+    path = shutil.which('firefox-esr') or shutil.which('firefox')
+    if not path and shutil.which('apt-get') and os.geteuid() == 0:
+      install()  # Which gets the lists of packages.
+      conftest.run('apt-get', 'install', '-y', '--no-install-recommends',
+                   'firefox-esr', env={'DEBIAN_FRONTEND': 'noninteractive'})
+      path = shutil.which('firefox-esr')
+    if not path:
+      pytest.skip('there is no Firefox here')
+    with socket.socket() as free:
+      free.bind(('127.0.0.1', 0))
+      port = free.getsockname()[1]
+    self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    pathlib.Path(self.profile.name, 'user.js').write_text(
+        f'user_pref("marionette.port", {port});\n')
+    self.process = subprocess.Popen(
+        [path, '--headless', '--marionette', '--profile', self.profile.name],
+        env={**os.environ, 'HOME': self.profile.name, 'MOZ_HEADLESS': '1'},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 90
+    while True:
+      try:
+        self.socket = socket.create_connection(('127.0.0.1', port), 5)
+        break
+      except OSError:
+        if time.monotonic() > deadline or self.process.poll() is not None:
+          raise
+        time.sleep(.3)
+    self.socket.settimeout(300)
+    self.file = self.socket.makefile('rb')
+    self.read()  # It says hello.
+    self.last_id = 0
+    self.send('WebDriver:NewSession')
+    return self
+
+  def __exit__(self, *_):
+    self.socket.close()
+    self.process.terminate()
+    self.process.wait(30)
+    self.profile.cleanup()
+
+  def read(self):
+    size = b''
+    while (byte := self.file.read(1)) != b':':
+      size += byte
+    return json.loads(self.file.read(int(size)))
+
+  def send(self, command, **params):
+    self.last_id += 1
+    data = json.dumps([0, self.last_id, command, params]).encode()
+    self.socket.sendall(b'%d:%s' % (len(data), data))
+    _, _, error, result = self.read()
+    if error:
+      raise RuntimeError(f'{command}: {error}')
+    return result
+
+  def open(self, path):
+    self.send('WebDriver:Navigate', url=path.resolve().as_uri())
+
+  def run(self, javascript, timeout=120):
+    """Returns the value of an expression, awaited."""
+    result = self.send('WebDriver:ExecuteAsyncScript', args=[], sandbox=None,
+                       scriptTimeout=1000 * timeout, script=f'''
+        const done = arguments[arguments.length - 1];
+        (async () => ({javascript}))().then(
+            value => done({{value}}), error => done({{error: String(error)}}));''')
+    result = result['value']
+    if 'error' in result:
+      raise RuntimeError(result['error'])
+    return result.get('value')

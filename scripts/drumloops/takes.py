@@ -396,12 +396,12 @@ class Spread:
   def __init__(self, kept):
     """Takes what `fit_spread` returned."""
     self._kept = kept
-    self._root = symmetric_root(kept['correlation'])
+    self.correlation_root = symmetric_root(kept['correlation'])
     steps = np.arange(kept['repetition'].shape[1])
     lags = np.abs(np.subtract.outer(steps, steps))
-    self._time_roots = np.array([symmetric_root(nearest_correlation(row[lags]))
+    self.repetition_roots = np.array([symmetric_root(nearest_correlation(row[lags]))
                                  for row in kept['repetition']])
-    self._rest = symmetric_root(kept['rest']) * np.sqrt(
+    self.rest_root = symmetric_root(kept['rest']) * np.sqrt(
         1 - np.minimum((kept['even'] ** 2).sum(axis=1), 1))
 
   def chance(self, count, feel, evenness, rng):
@@ -417,11 +417,11 @@ class Spread:
       How likely a hit would stray less, [count, steps, 18], and the kinds of the
       slices, [count, steps, 18], in one array.
     """
-    steps = self._time_roots.shape[1]
-    scores = rng.standard_normal((count, steps, CHANNELS)) @ self._root
-    scores = np.einsum('cts,nsc->ntc', self._time_roots, scores)
+    steps = self.repetition_roots.shape[1]
+    scores = rng.standard_normal((count, steps, CHANNELS)) @ self.correlation_root
+    scores = np.einsum('cts,nsc->ntc', self.repetition_roots, scores)
     kinds = KINDS * stats.norm.cdf(
-        self._kept['even'] @ feel + evenness @ self._rest)
+        self._kept['even'] @ feel + evenness @ self.rest_root)
     return np.concatenate([stats.norm.cdf(scores), np.broadcast_to(
         np.clip(kinds.astype(int), 0, KINDS - 1), scores.shape)],
                           axis=-1).astype(np.float32)

@@ -1,0 +1,33 @@
+"""Writes one HTML file that makes loops itself, offline, on any computer or phone.
+
+    python3 scripts/web.py --checkpoint_file=runs/mine/weights --output=drums.html
+
+The models and the code that runs them are in the file. Without --run_dir or
+--checkpoint_file, the weights in weights/ are used.
+"""
+from absl import flags
+from drumloops import backend, cli, web_page
+
+
+def define_flags():
+  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
+  flags.DEFINE_string('run_dir', None, 'Training run to use.')
+  flags.DEFINE_string('checkpoint_file', None,
+                      'Checkpoint, or folder of them, instead of --run_dir.')
+  flags.DEFINE_string('output', 'drums.html', 'HTML file to write.')
+  flags.DEFINE_bool('humanize', True, 'Whether the page plays its loops with a '
+                    "drummer's dynamics and timing.")
+  flags.DEFINE_string('soundfont', None, 'SoundFont (.sf2) that plays the drums, which '
+                      'the page then holds; by default it synthesizes them.')
+
+
+def main():
+  FLAGS = flags.FLAGS
+  web_page.write(
+      FLAGS.output, FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.hparams,
+      FLAGS.humanize, FLAGS.soundfont)
+
+
+if __name__ == '__main__':
+  cli.run(main, define_flags)

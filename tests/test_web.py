@@ -1,0 +1,275 @@
+"""The page's models, beside TensorFlow's, in Node.js and in two browsers."""
+import base64
+import json
+import shutil
+import subprocess
+
+import browser
+import conftest
+from drumloops import (
+    autoencoder, backend, checkpoint_files, grooves, humanizing, performing, takes,
+    varying, web_page)
+import numpy as np
+import pytest
+
+STEPS = 64
+LOOPS = 4
+SMALL = 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8'
+
+
+@pytest.fixture(autouse=True, scope='module')
+def magenta():
+  backend.music_vae()
+
+
+@pytest.fixture(scope='module')
+def node(tmp_path_factory):
+  """Runs statements with `spec` and `bytes` of a page; returns what they return."""
+  if not shutil.which('node'):
+    pytest.skip('there is no Node.js here')
+  folder = tmp_path_factory.mktemp('node')
+  def run(page, statements, **given):
+    spec, weights = page
+    (folder / 'spec.json').write_text(json.dumps(spec))
+    (folder / 'given.json').write_text(json.dumps(given))
+    (folder / 'weights').write_bytes(weights)
+    (folder / 'run.mjs').write_text(f'''
+        import fs from 'fs';
+        const read = name => fs.readFileSync('{folder}/' + name);
+        const web = {{}};
+        for (const name of {json.dumps(web_page.MODULES[:6])}) {{
+          Object.assign(web, await import('{web_page.WEB.as_uri()}/' + name + '.js'));
+        }}
+        const bytes = new Uint8Array(read('weights')).buffer;
+        const [spec, given] = ['spec.json', 'given.json'].map(
+          name => JSON.parse(read(name)));
+        const result = await (async () => {{ {statements} }})();
+        fs.writeFileSync('{folder}/result.json', JSON.stringify(result));''')
+    result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True, text=True,
+                            timeout=600)
+    assert not result.returncode, result.stderr
+    return json.loads((folder / 'result.json').read_text())
+  return run
+
+
+def save_dequantized(checkpoint, path):
+  from magenta.models.music_vae import checkpoints
+  checkpoints.save({**web_page.dequantized(web_page.read_tensors(checkpoint)),
+                    'global_step': np.int64(1)}, path)
+  return path
+
+
+def random_weights(config, path, seed=0):
+  """Writes a checkpoint of a config that has learned nothing."""
+  import copy
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  hparams = copy.deepcopy(config.hparams)
+  hparams.batch_size = 1
+  rng = np.random.RandomState(seed)
+  with tf.Graph().as_default():
+    model = copy.deepcopy(config.model)
+    model.build(hparams, config.data_converter.output_depth, is_training=False)
+    model.encode(tf.zeros([1, STEPS, config.data_converter.input_depth]), tf.constant([STEPS]))
+    model.decoder.reconstruction_loss(
+        tf.zeros([1, STEPS, 512]), tf.zeros([1, STEPS, 512]), tf.constant([STEPS]),
+        tf.zeros([1, hparams.z_size]))
+    checkpoints.save({**{v.op.name: rng.normal(0, .4, v.shape.as_list()).astype('f')
+                         for v in tf.trainable_variables()},
+                      'global_step': np.int64(1)}, path)
+  return path
+
+
+@pytest.fixture(scope='module', params=[
+    ('hierdec-drums_4bar', ''), ('hier-drums_4bar_echo', ''),
+    ('flat-drums_4bar', SMALL), ('hierdec-drums_4bar_small', SMALL)])
+def model(request, tmp_path_factory):
+  """A config, a checkpoint, and the same as a page has it."""
+  name, hparams = request.param
+  folder, config = tmp_path_factory.mktemp('web'), backend.get_config(name, hparams)
+  checkpoint = (random_weights(config, f'{folder}/model.ckpt-0') if hparams else
+                checkpoint_files.find_checkpoint(config_name=name))
+  return config, save_dequantized(checkpoint, f'{folder}/model.ckpt-1'), (
+      web_page.spec_and_weights(name, config, checkpoint, humanize=not hparams))
+
+
+def test_patterns_are_tensorflows(model, node):
+  config, checkpoint, page = model
+  varier = varying.Varier(config, checkpoint, LOOPS)
+  rng = np.random.RandomState(0)
+  z = rng.standard_normal((LOOPS, config.hparams.z_size)).astype(np.float32)
+  noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
+  for scale in (0, 1):  # Greedy, and by chance.
+    loops = varier.play(z, scale * noise, 0.8)
+    logits, = varier._run([varier._logits], {varier._loops: loops, varier._z: z})
+    mu, sigma = varier.encode(loops)
+    for is_plain in (False, True):
+      found = node(page, '''
+          const {sampler} = await web.Engine.open(spec, bytes, given.isPlain);
+          const floats = text => new Float32Array(
+            web.fromBase64(text).buffer), z = given.z.map(x => Float32Array.from(x));
+          const all = floats(given.noise), size = all.length / z.length;
+          const loops = await sampler.play(
+            z, z.map((_, i) => all.slice(i * size, (i + 1) * size)), 0.8);
+          const {mu, sigma} = sampler.encode(loops), logits = floats(given.logits);
+          let away = 0;
+          sampler.force(z, loops).forEach((part, i) => part.forEach((x, k) => {
+            away = Math.max(away, Math.abs(x - logits[i * size + k]));
+          }));
+          return {loops: loops.map(x => [...x]), away, mu: [...mu], sigma: [...sigma]};
+          ''', isPlain=is_plain, z=z.tolist(),
+          noise=base64.b64encode(np.float32(scale * noise).tobytes()).decode(),
+          logits=base64.b64encode(np.float32(logits).tobytes()).decode())
+      np.testing.assert_array_equal(found['loops'], loops)
+      assert found['away'] < 1e-4
+      np.testing.assert_allclose(found['mu'], mu.ravel(), atol=1e-4)
+      np.testing.assert_allclose(found['sigma'], sigma.ravel(), atol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def shipped():
+  config = backend.get_config(backend.DEFAULT_CONFIG)
+  return web_page.spec_and_weights(
+      backend.DEFAULT_CONFIG, config, checkpoint_files.find_checkpoint(
+          config_name=backend.DEFAULT_CONFIG))
+
+
+@pytest.fixture(scope='module')
+def patterns():
+  rng = np.random.RandomState(0)
+  return (rng.randint(512, size=(LOOPS, STEPS)) *
+          (rng.random_sample((LOOPS, STEPS)) < 0.6))
+
+
+def test_the_mean_take_is_tensorflows(shipped, patterns, node, tmp_path):
+  own = checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG)
+  performer = performing.Performer(
+      backend.get_config(humanizing.CONFIG),
+      save_dequantized(own, f'{tmp_path}/model.ckpt-1'))
+  hits = grooves.bits(patterns)
+  velocities, offsets = humanizing.Humanizer(
+      performer, takes.load(own), humanizing.MEAN_TAKE)(hits, range(LOOPS))
+  found = node(shipped, '''
+      const engine = await web.Engine.open(spec, bytes);
+      const played = await engine.humanize(
+        given.patterns.map(x => Uint16Array.from(x)), {take: 0});
+      return played.map(x => [[...x.velocity], [...x.offset]]);''',
+               patterns=patterns.tolist())
+  for (velocity, offset), *want in zip(found, hits, velocities, offsets):
+    hit = want[0]
+    np.testing.assert_allclose(
+        np.reshape(velocity, hit.shape), want[1] * hit, atol=1e-3)
+    np.testing.assert_allclose(
+        np.reshape(offset, hit.shape), np.clip(want[2], -0.49, 0.49) * hit, atol=1e-3)
+
+
+def test_takes_are_spread_as_pythons(shipped, dataset, node):
+  """Of the same hits: velocities' and timing's distributions, drum by drum."""
+  from drumloops.metrics import feel
+  config = backend.get_config(humanizing.CONFIG)
+  reference = feel.performances(str(dataset / 'drummer-test.tfrecord'),
+                                config.data_converter)
+  hits = reference.hits[:128]
+  checkpoint = checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG)
+  performer, kept = performing.Performer(config, checkpoint), takes.load(checkpoint)
+  first, second = (humanizing.Humanizer(performer, kept, take)(hits, range(len(hits)))
+                   for take in (1, 2))
+  found = node(shipped, '''
+      const engine = await web.Engine.open(spec, bytes);
+      const played = await engine.humanize(
+        given.patterns.map(x => Uint16Array.from(x)),
+        {take: 1, seeds: given.patterns.map((_, i) => i)});
+      return played.map(x => [[...x.velocity], [...x.offset]]);''',
+      patterns=(hits << np.arange(9)).sum(axis=-1).tolist())
+  ours = np.moveaxis(np.reshape(found, (len(hits), 2) + hits.shape[1:]), 1, 0)
+  weights = hits.sum(axis=(0, 1)) / hits.sum()
+  for theirs, others, mine, unit in zip(first, second, ours, (1, 2)):
+    away, floor = (weights @ feel.distances(theirs, x, hits) for x in (mine, others))
+    assert away < 2 * floor + 0.005 * unit
+    assert mine[hits].std() == pytest.approx(theirs[hits].std(), rel=0.05)
+
+
+REQUEST = '''
+    const engine = await web.Engine.open(spec, bytes);
+    const how = {seed: 5, temperature: 0.7};
+    const [a, b] = await engine.sample({...how, count: 2, style: 'funk'});
+    const kept = {drums: Array.from({length: 9}, (_, d) => d < 2),
+                  bars: [true, false, false, false]};
+    const patterns = [a, b, await engine.complete(a, kept, {...how, particles: 8}),
+      ...await engine.like(a, {...how, amount: 0.3}),
+      await engine.morph(a, b, 0.4, how), await engine.goOn(a, 6, {
+        ...how, particles: 8})];
+    const played = await engine.humanize(patterns, {take: 3, drummer: 5});
+    return [patterns.map(x => [...x]), played.map(
+      x => [...x.velocity.map(Math.fround), ...x.offset])];'''
+
+
+@pytest.mark.parametrize('kind', [browser.Browser, browser.Firefox])
+def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
+  """To the last bit, whatever its mathematics are."""
+  spec, weights = shipped
+  page = tmp_path / 'page.html'
+  page.write_text(f'''<!DOCTYPE html><meta charset="utf-8"><script type="module">
+      {web_page.join_modules(web_page.MODULES[:6])}
+      const web = {{Engine}}, spec = {json.dumps(spec)};
+      const bytes = fromBase64({json.dumps(base64.b64encode(weights).decode())}).buffer;
+      window.answer = async () => {{ {REQUEST} }};</script>''')
+  with kind() as window:
+    window.open(page)
+    assert window.run('answer()') == node(shipped, REQUEST)
+
+
+def test_what_is_locked_is_kept(node, tmp_path):
+  """In 1,000 requests; and what is between two loops begins and ends with them."""
+  config = backend.get_config('hierdec-drums_4bar_tiny')
+  tiny = web_page.spec_and_weights(
+      'tiny', config, random_weights(config, f'{tmp_path}/model.ckpt-1'), False)
+  assert node(tiny, '''
+      const engine = await web.Engine.open(spec, bytes), random = new web.Random(1);
+      const whole = n => Math.floor(n * random.uniform());
+      let wrong = 0, changed = 0;
+      for (let i = 0; i < 1000; i++) {
+        const bars = 4 + 2 * (i % 50 === 0), drums = Array.from(
+          {length: 9}, () => whole(2) > 0);
+        const lockedBars = Array.from({length: bars}, () => whole(3) === 0);
+        const given = Uint16Array.from({length: 16 * bars}, () => whole(2) * whole(512));
+        const found = await engine.complete(
+          given, {drums, bars: lockedBars}, {seed: i, temperature: 1, particles: 2});
+        const mask = drums.reduce((sum, is, d) => sum + is * 2 ** d, 0);
+        found.forEach((k, t) => {
+          const kept = lockedBars[t >> 4] ? 511 : mask;
+          wrong += (k & kept) !== (given[t] & kept);
+          changed += k !== given[t];
+        });
+        wrong += found.length !== given.length;
+      }
+      return [wrong, changed > 10000];''') == [0, True]
+
+
+def test_loops_are_distributed_as_pythons(shipped, dataset, node):
+  """By the distance to the training loops: 1,000 of the page's, and of Python's."""
+  from magenta.models.music_vae import slice_cache
+  config = backend.get_config(backend.DEFAULT_CONFIG)
+  train = slice_cache.load_slices(config.data_converter, str(dataset / 'drummer.tfrecord'))
+  distance = grooves.Distance(train, train)
+  evaluator = autoencoder.Evaluator(config)
+  evaluator.load(checkpoint_files.find_checkpoint(config_name=backend.DEFAULT_CONFIG))
+  pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
+      (1000, config.hparams.z_size)), 0.6)
+  ours = node(shipped, '''
+      const engine = await web.Engine.open(spec, bytes), found = [];
+      for (let i = 0; i < 1000; i += 20) {
+        found.push(...await engine.sample({
+          seed: 1, index: i, count: 20, temperature: 0.6}));
+      }
+      return found.map(x => [...x]);''')
+  assert distance(np.array(ours)) == pytest.approx(distance(pythons), rel=0.1)
+
+
+@pytest.mark.parametrize('config,words', [
+    ('cat-mel_2bar_big', 'hierdec-'), ('groovae_4bar', 'hierdec-'),
+    (humanizing.CONFIG, 'hierdec-')])
+def test_what_no_page_plays_is_a_sentence(tmp_path, config, words):
+  conftest.check_sentence(conftest.script(
+      'web.py', f'--config={config}', f'--output={tmp_path}/a.html'), words)
+  assert not list(tmp_path.iterdir())
