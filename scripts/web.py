@@ -2,11 +2,15 @@
 
     python3 scripts/web.py --checkpoint_file=runs/mine/weights --output=drums.html
 
+    python3 scripts/web.py --magentajs=folder   # what magenta.js loads
+
 The models and the code that runs them are in the file. Without --run_dir or
 --checkpoint_file, the weights in weights/ are used.
 """
+import os
+
 from absl import flags
-from drumloops import backend, cli, web_page
+from drumloops import backend, checkpoint_files, cli, magentajs, web_page
 
 
 def define_flags():
@@ -20,10 +24,19 @@ def define_flags():
                     "drummer's dynamics and timing.")
   flags.DEFINE_string('soundfont', None, 'SoundFont (.sf2) that plays the drums, which '
                       'the page then holds; by default it synthesizes them.')
+  flags.DEFINE_string('magentajs', None, 'Folder to write instead: the weights as '
+                      "magenta.js's MusicVAE loads them.")
 
 
 def main():
   FLAGS = flags.FLAGS
+  if FLAGS.magentajs:
+    magentajs.write(
+        backend.get_config(FLAGS.config, FLAGS.hparams), FLAGS.config,
+        checkpoint_files.find_checkpoint(
+            FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.config),
+        os.path.expanduser(FLAGS.magentajs))
+    return
   web_page.write(
       FLAGS.output, FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.hparams,
       FLAGS.humanize, FLAGS.soundfont)
