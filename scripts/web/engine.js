@@ -8,7 +8,9 @@ const SCRATCH = 48 << 20;  // Bytes beside the weights.
 
 /** Returns the bytes of base64 text. */
 export function fromBase64(text) {
-  return Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const characters = atob(text), bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+  return bytes;
 }
 
 export class Engine {
