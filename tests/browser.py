@@ -277,6 +277,8 @@ class Firefox:
       raise RuntimeError(f'{command}: {error}')
     return result
 
+  wait = Browser.wait
+
   def open(self, path):
     self.send('WebDriver:Navigate', url=path.resolve().as_uri())
 

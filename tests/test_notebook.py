@@ -225,8 +225,9 @@ def test_executed_cells(executed):
   assert ('Downloading drum_loops.zip' in results['18'][0]) == (
       where != 'desktop')
   assert 'user/name' in results['19'][0]
+  assert 'drums.html' in results['20'][0]
   for kind, count in (('mid', 14), ('wav', 13), ('png', 16), ('json', 1),
-                      ('html', 1)):
+                      ('html', 2)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found
   assert not list(content.rglob('x'))  # What $(touch x) would make.

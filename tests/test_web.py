@@ -37,7 +37,7 @@ def node(tmp_path_factory):
         import fs from 'fs';
         const read = name => fs.readFileSync('{folder}/' + name);
         const web = {{}};
-        for (const name of {json.dumps(web_page.MODULES[:6])}) {{
+        for (const name of {json.dumps(web_page.MODELS)}) {{
           Object.assign(web, await import('{web_page.WEB.as_uri()}/' + name + '.js'));
         }}
         const bytes = new Uint8Array(read('weights')).buffer;
@@ -210,7 +210,7 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
   spec, weights = shipped
   page = tmp_path / 'page.html'
   page.write_text(f'''<!DOCTYPE html><meta charset="utf-8"><script type="module">
-      {web_page.join_modules(web_page.MODULES[:6])}
+      {web_page.join_modules(web_page.MODELS)}
       const web = {{Engine}}, spec = {json.dumps(spec)};
       const bytes = fromBase64({json.dumps(base64.b64encode(weights).decode())}).buffer;
       window.answer = async () => {{ {REQUEST} }};</script>''')

@@ -406,12 +406,17 @@ def share(repo, config_name, weights, evaluation_dir, private):
 
 def download(folder, archive):
   """Zips a folder, and in Colab sends it to the user's computer."""
-  path = shutil.make_archive(archive, 'zip', folder)
+  send(shutil.make_archive(archive, 'zip', folder),
+       'All loops, with the page to listen on, are in ')
+
+
+def send(path, where='It is '):
+  """In Colab sends a file to the user's computer; elsewhere says where it is."""
   try:
     from google.colab import files
     files.download(path)
   except ImportError:
-    print('All loops, with the page to listen on, are in', path)
+    print(f'{where}{path}')
 
 
 MOST_STYLES = 12

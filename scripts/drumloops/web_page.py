@@ -19,8 +19,8 @@ import numpy as np
 
 WEB = pathlib.Path(__file__).resolve().parent.parent / 'web'
 # Each imports from those before it.
-MODULES = ('numbers', 'kernel', 'model', 'sampling', 'groove', 'engine', 'midi', 'wav',
-           'drums', 'app')
+MODELS = ('numbers', 'kernel', 'model', 'sampling', 'groove', 'engine')
+MODULES = MODELS + ('midi', 'wav', 'drums', 'player', 'grid', 'link', 'app')
 MAX_MB = 25
 COLUMNS = 8  # The kernel takes so many at a time.
 SAMPLED_VELOCITIES = (40, 80, 120)

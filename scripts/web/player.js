@@ -1,0 +1,119 @@
+// Plays loops by Web Audio: each drum is a buffer as long as the loop, repeated to the
+// sample, so that nothing that the page computes meanwhile can be heard.
+import {HEADROOM, loopLength, PANS, partOf, RATE, renderPart} from './drums.js';
+import {BAR, DRUMS} from './sampling.js';
+
+const LEAD = 0.03;  // Seconds until what is asked for is heard.
+const FADE = 0.01;
+
+export class Player {
+  /** @param {Kit} kit */
+  constructor(kit) {
+    Object.assign(this, {kit, context: null, isPlaying: false, length: 0, steps: 0});
+    this.voices = Array.from({length: DRUMS}, () => null);
+    this.audible = Array.from({length: DRUMS}, () => true);
+  }
+
+  /** Makes sound possible: browsers want that at a key or a click. */
+  wake() {
+    if (!this.context) {
+      this.context = new AudioContext({sampleRate: RATE});
+      const out = new GainNode(this.context, {gain: HEADROOM});
+      out.connect(this.context.destination);
+      this.channels = PANS.map((pan, drum) => {
+        const gain = new GainNode(this.context, {gain: Number(this.audible[drum])});
+        gain.connect(new StereoPannerNode(this.context, {pan})).connect(out);
+        return gain;
+      });
+    }
+    this.context.resume().catch(() => {});
+  }
+
+  /** @param {boolean[]} audible Whether each drum is heard. */
+  setAudible(audible) {
+    this.audible = audible;
+    this.channels?.forEach(({gain}, drum) => gain.setTargetAtTime(
+      Number(audible[drum]), this.context.currentTime, FADE / 2));
+  }
+
+  /** Plays one hit at once. */
+  hit(drum, velocity) {
+    this.wake();
+    const {wave, gain} = this.kit.sound(drum, velocity, 0);
+    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
+    buffer.copyToChannel(wave, 0);
+    const source = new AudioBufferSourceNode(this.context, {buffer});
+    source.connect(new GainNode(this.context, {gain})).connect(this.channels[drum]);
+    source.start();
+  }
+
+  /** The sample of the context's time at which what is asked for now is heard. */
+  soon() {
+    return Math.ceil((this.context.currentTime + LEAD) * RATE);
+  }
+
+  /**
+   * Plays hits from the beginning or, if there is a loop that plays, from where it is.
+   * @param {Object[]} hits Of `hitsOf`.
+   */
+  play(hits, steps, tempo) {
+    this.wake();
+    const now = this.soon(), length = loopLength(steps / BAR, tempo);
+    const isOther = length !== this.length || steps !== this.steps;
+    if (!this.isPlaying) {
+      this.origin = now;
+    } else if (isOther) {
+      const step = (now - this.origin) % this.length / this.length * this.steps;
+      this.origin = now - Math.round(step % steps / steps * length);
+    }
+    for (let drum = 0; drum < DRUMS; drum++) {
+      const part = partOf(drum, hits, steps), key = JSON.stringify(part);
+      const before = this.voices[drum];
+      if (before?.key === key && !isOther) continue;
+      this.voices[drum] = null;
+      if (before) this.end(before, now);
+      if (part.length) {
+        this.voices[drum] = this.begin(
+          drum, key, renderPart(this.kit, drum, part, steps, length), now);
+      }
+    }
+    Object.assign(this, {length, steps, isPlaying: true});
+  }
+
+  begin(drum, key, wave, now) {
+    const {context} = this;
+    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
+    buffer.copyToChannel(wave, 0);
+    const source = new AudioBufferSourceNode(context, {buffer, loop: true});
+    const fader = new GainNode(context), at = now / RATE;
+    if (now > this.origin) {
+      fader.gain.setValueAtTime(0, at);
+      fader.gain.linearRampToValueAtTime(1, at + FADE);
+    }
+    source.connect(fader).connect(this.channels[drum]);
+    source.start(at, (now - this.origin) % wave.length / RATE);
+    return {key, source, fader};
+  }
+
+  end({source, fader}, now) {
+    const at = now / RATE;
+    fader.gain.setValueAtTime(1, at);
+    fader.gain.linearRampToValueAtTime(0, at + FADE);
+    source.stop(at + FADE);
+  }
+
+  stop() {
+    if (!this.isPlaying) return;
+    const now = this.soon();
+    this.voices.forEach(voice => voice && this.end(voice, now));
+    this.voices.fill(null);
+    Object.assign(this, {isPlaying: false, length: 0});
+  }
+
+  /** Returns the share of the loop that has been heard. */
+  position() {
+    const {currentTime, outputLatency = 0} = this.context;
+    const samples = (currentTime - outputLatency) * RATE - this.origin;
+    return Math.max(0, samples) % this.length / this.length;
+  }
+}

@@ -1,0 +1,262 @@
+"""The page that makes loops itself, used in headless browsers from a file."""
+import base64
+import io
+import json
+
+import browser
+import conftest
+from drumloops import backend, grid, midi
+import mido
+import numpy as np
+from own_loops import beat
+import pytest
+import soundfile
+
+MAX_MB = 12
+DONE = 'document.getElementById("loops").getAttribute("aria-busy") === "false"'
+# What a test has at hand in the page: each loop's hits, as its grid shows them, and
+# the files that it saves.
+TOOLS = '''(() => {
+  window.saved = [];
+  const old = URL.createObjectURL;
+  URL.createObjectURL = blob => { saved.push(blob); return old.call(URL, blob); };
+  window.card = i => document.querySelectorAll('.loop')[i];
+  window.act = (i, action) => card(i).querySelector(`[data-action=${action}]`).click();
+  window.cell = (i, drum, step) => card(i).querySelector(
+    `[data-row="${9 - drum}"][data-column="${step + 1}"]`);
+  window.pattern = i => {
+    const found = Array(card(i).querySelectorAll('[data-row="9"]').length - 1).fill(0);
+    for (const {dataset: {row, column}} of card(i).querySelectorAll(
+        '.cell[aria-pressed=true]')) found[column - 1] |= 1 << 9 - row;
+    return found;
+  };
+  window.base64 = async blob => btoa(Array.from(
+    new Uint8Array(await blob.arrayBuffer()), b => String.fromCharCode(b)).join(''));
+})()'''
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+  path = tmp_path_factory.mktemp('web') / 'drums.html'
+  result = conftest.script('web.py', f'--output={path}')
+  assert not result.returncode, result.stderr
+  assert str(path) in result.stdout and len(result.stdout.splitlines()) == 1
+  return path
+
+
+def set_up(window):
+  """Waits for the loops."""
+  window.wait(f'document.querySelectorAll(".loop").length > 0 && {DONE}')
+  window.run(TOOLS)
+
+
+@pytest.fixture
+def window(page):
+  with browser.Browser() as window:
+    window.open(page)
+    set_up(window)
+    yield window
+    assert not window.console_errors()
+    # Nothing was fetched: a request would be an entry.
+    assert window.run('performance.getEntriesByType("resource").length') == 0
+
+
+def do(window, javascript):
+  """Does something that the models take part in, and waits until it is done."""
+  window.run(javascript)
+  window.run('new Promise(done => setTimeout(done, 400))')
+  window.wait(DONE)
+  return window.run('document.getElementById("status").textContent')
+
+
+def set_slider(window, name, value):
+  return do(window, f'''{{
+      const slider = document.getElementById({json.dumps(name)});
+      slider.value = {value};
+      slider.dispatchEvent(new Event('input', {{bubbles: true}})); }}''')
+
+
+def save(window, i, kind):
+  """Returns the bytes of a loop's file."""
+  window.run(f'(saved.length = 0, act({i}, {json.dumps(kind)}))')
+  window.wait('saved.length > 0')
+  return base64.b64decode(window.run('base64(saved[0])'))
+
+
+def test_one_file_that_may_fetch_nothing(page):
+  text = page.read_text()
+  assert len(text) <= MAX_MB * 1e6
+  [policy] = [line for line in text.splitlines() if 'Content-Security-Policy' in line]
+  assert "default-src 'none'" in policy and '://' not in policy
+  assert 'unsafe-inline' not in policy and "'unsafe-eval'" not in policy
+
+
+def test_loops_are_there_and_grids_are_sequencers(window):
+  patterns = [window.run(f'pattern({i})') for i in range(4)]
+  assert all(len(p) == 64 and any(p) for p in patterns)
+  assert len({tuple(p) for p in patterns}) == 4
+  before = patterns[0]
+  do(window, 'cell(0, 7, 5).click()')  # A crash.
+  after = window.run('pattern(0)')
+  assert after[5] == before[5] ^ 1 << 7
+  assert after[:5] + after[6:] == before[:5] + before[6:]
+  do(window, 'document.getElementById("undo").click()')
+  assert window.run('pattern(0)') == before
+
+
+def test_midi_is_what_the_grid_shows(window, tmp_path):
+  """Read back hit for hit; amount 0 is flat and on the grid."""
+  backend.music_vae()
+  for amount in (100, 0):
+    set_slider(window, 'feel', amount)
+    set_slider(window, 'tempo', 93)
+    path = tmp_path / 'loop.mid'
+    path.write_bytes(save(window, 0, 'midi'))
+    file = midi.read(str(path))
+    found = np.zeros(64, int)
+    hits = midi.find_hits(file.tracks)
+    for hit in hits:
+      start = hit.on.tick / file.ticks_per_step
+      found[grid.nearest_step(start)] |= 1 << grid.class_of_pitch(hit.on.data[1])
+      assert amount or start == int(start)
+    assert found.tolist() == window.run('pattern(0)')
+    velocities = {hit.on.data[2] for hit in hits}
+    assert (len(velocities) == 1) == (not amount)
+    parsed = mido.MidiFile(path)
+    assert parsed.length == pytest.approx(16 * 60 / 93, abs=1e-3)
+    tempo, = (m.tempo for track in parsed.tracks for m in track if m.type == 'set_tempo')
+    assert mido.tempo2bpm(tempo) == pytest.approx(93, abs=1e-3)
+
+
+def test_wav_is_exactly_its_length(window):
+  set_slider(window, 'tempo', 131)
+  audio, rate = soundfile.read(io.BytesIO(save(window, 1, 'wav')))
+  assert rate == 44100 and audio.shape == (round(16 * 60 / 131 * rate), 2)
+  assert np.abs(audio).max() == pytest.approx(10 ** (-1 / 20), abs=0.01)
+  assert np.abs(audio).mean() > 0.002
+
+
+def test_playing_passes_the_joint(window):
+  set_slider(window, 'tempo', 220)  # 4.4 s.
+  window.press('Space')
+  places = [window.run('''new Promise(done => setTimeout(() => done(
+      document.querySelector('.playing .playhead').getBoundingClientRect().x), 150))''')
+            for _ in range(45)]
+  turns = [i for i, (a, b) in enumerate(zip(places, places[1:])) if b < a]
+  assert len(turns) >= 1 and places[turns[0] + 1] < places[0] + 120
+  assert np.ptp(places) > 500
+  window.press('Space')
+  assert window.run('document.querySelector(".playing")') is None
+
+
+def test_what_is_kept_stays_and_the_rest_is_played(window):
+  before = window.run('pattern(1)')
+  assert 'what to keep' in do(window, 'act(1, "rest")')
+  window.run('''card(1).querySelector('[data-row="9"][data-column="0"]').click();
+                card(1).querySelector('[data-row="0"][data-column="17"]').click()''')
+  do(window, 'act(1, "rest")')
+  after = window.run('pattern(1)')
+  assert after != before and after[16:32] == before[16:32]
+  assert [k & 1 for k in after] == [k & 1 for k in before]
+
+
+def test_more_like_this_longer_and_a_morph(window):
+  a, b = window.run('pattern(0)'), window.run('pattern(1)')
+  do(window, 'act(0, "a"); act(1, "b")')
+  between = '#between .loop'
+  window.wait(f'document.querySelector({json.dumps(between)}) !== null')
+  morphs = []
+  for share in (0, 45, 50, 100):
+    set_slider(window, 'share', share)
+    morphs.append(window.run('pattern(document.querySelectorAll(".loop").length - 1)'))
+  assert morphs[0] == a and morphs[-1] == b
+  assert morphs[1] not in (a, b)
+  changed = sum(x != y for x, y in zip(morphs[1], morphs[2]))
+  assert changed < sum(x != y for x, y in zip(a, b))  # Gradually.
+  do(window, 'act(0, "like")')
+  assert window.run('document.querySelectorAll("#loops .loop").length') == 8
+  do(window, 'act(0, "longer")')
+  longer = window.run('pattern(0)')
+  assert len(longer) == 128 and longer[:64] == a and any(longer[64:])
+
+
+def test_temperature_changes_loops_gradually(window):
+  before = np.array([window.run(f'pattern({i})') for i in range(4)])
+  counts = []
+  for temperature in (0.65, 1.2):
+    set_slider(window, 'temperature', temperature)
+    now = np.array([window.run(f'pattern({i})') for i in range(4)])
+    counts.append((now != before).sum())
+  assert counts[0] < counts[1] and counts[0] < 60
+
+
+def drop(window, name, data):
+  return do(window, f'''{{
+      const bytes = Uint8Array.from(atob({json.dumps(base64.b64encode(data).decode())}),
+                                    c => c.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], {json.dumps(name)}));
+      document.dispatchEvent(new DragEvent('drop', {{dataTransfer: transfer}})); }}''')
+
+
+def test_a_midi_file_is_taken_in(window, tmp_path):
+  backend.music_vae()
+  import note_seq
+  path = tmp_path / 'mine.mid'
+  note_seq.sequence_proto_to_midi_file(beat(), str(path))
+  said = drop(window, 'mine.mid', path.read_bytes())
+  assert 'mine.mid' in said
+  file = midi.read(str(path))
+  want = midi.first_bars(str(path), grid.class_of_pitch, grid.BARS)
+  found = np.zeros(64, int)
+  for drum, start, *_ in want.hits:
+    found[grid.nearest_step(start)] |= 1 << drum
+  assert window.run('pattern(0)') == found.tolist() and file.tracks
+  assert 'MIDI' in drop(window, 'notes.txt', b'no music')
+  assert window.run('document.querySelectorAll(".loop").length') == 5
+
+
+def test_a_link_holds_everything_in_every_browser(page, tmp_path):
+  """Edits, what is kept, and how it is played, to the byte of the files."""
+  with browser.Browser() as window:
+    window.open(page)
+    set_up(window)
+    do(window, 'cell(2, 7, 5).click()')
+    window.run('card(0).querySelector(\'[data-row="9"][data-column="0"]\').click()')
+    set_slider(window, 'tempo', 141)
+    do(window, 'document.getElementById("new-take").click()')
+    do(window, 'document.getElementById("copy").click()')
+    link = window.run('location.hash')
+    want = [save(window, i, kind) for i in range(4) for kind in ('midi', 'wav')]
+  for kind in (browser.Browser, browser.Firefox):
+    with kind() as other:
+      other.open(page)
+      set_up(other)
+      do(other, f'location.hash = {json.dumps(link)}')
+      other.wait('document.getElementById("tempo").value === "141"')
+      other.wait(DONE)
+      assert [save(other, i, file) for i in range(4) for file in ('midi', 'wav')] == want
+
+
+def test_a_damaged_link_is_a_sentence(page):
+  with browser.Browser() as window:
+    window.open(page)
+    set_up(window)
+    said = do(window, 'location.hash = "nonsense"')
+    assert 'link' in said and window.run('document.querySelectorAll(".loop").length')
+    assert not window.console_errors()
+
+
+@pytest.mark.parametrize('width,height', [(390, 844), (844, 390), (1280, 800)])
+def test_on_phones_nothing_is_wider_than_the_page(page, width, height):
+  with browser.Browser(width, height) as window:
+    window.open(page)
+    set_up(window)
+    assert window.run('document.documentElement.scrollWidth') <= width
+    small = window.run('''[...document.querySelectorAll('button, input, select')].filter(
+        e => e.offsetParent && !e.hidden).map(e => e.getBoundingClientRect()).filter(
+        r => r.width < 24 || r.height < 24).length''')
+    assert width > 900 or not small
+    assert window.run('''[...document.querySelectorAll('button, input, select')].every(
+        e => e.hidden || e.type === 'file' || e.getAttribute('aria-label') ||
+        e.textContent.trim() || e.labels?.length)''')
