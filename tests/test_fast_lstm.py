@@ -23,7 +23,8 @@ SIZES = {
     'groovae_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8,'
                     'dropout_keep_prob=1',
     'groovae_4bar_hits_control':  # Which is told which drums play.
-        'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8,dropout_keep_prob=1'}
+        'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8,dropout_keep_prob=1,'
+        'input_dropout=0'}
 RUNS = 150  # Of a graph with random numbers in it.
 STANDARD_ERRORS = 4  # That two means over RUNS may lie apart.
 

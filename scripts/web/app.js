@@ -29,11 +29,11 @@ let engine, player;
  * All that is on the page. A loop is {name, pattern, seed: of its own random numbers,
  * origin: {seed, index, style} of which it is drawn or null, tries: to play its rest,
  * likes: times that more like it were made, keptDrums, keptBars, isOwn: whether someone
- * worked on it} and, not in links, {feel: of Humanizer, felt: of what it is, hits, card}.
+ * worked on it} and, not in links, {feel: of Humanizer, felt: of what, hits, card}.
  */
 const page = {
-  settings: {style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1, take: 1,
-             drummer: 0, change: 0.5},
+  settings: {style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
+             take: 1, drummer: 0, change: 0.5},
   muted: noDrums(), solo: noDrums(), made: 0, loops: [], a: null, b: null, share: 0.5,
   current: null, playing: null, morph: null};
 const undoable = [];
@@ -60,13 +60,17 @@ let queue = Promise.resolve();
 function work(doing, job) {
   queue = queue.then(async () => {
     const began = performance.now();
-    const timer = setTimeout(() => say(doing), 300);
+    let before = null;
+    const timer = setTimeout(() => {
+      before = byId('status').textContent;
+      say(doing);
+    }, 300);
     byId('loops').setAttribute('aria-busy', 'true');
     try {
       const said = await job();
       clearTimeout(timer);
       if (said) say(`${said} (${Math.round(performance.now() - began)} ms)`);
-      else if (byId('status').textContent === doing) say('');
+      else if (byId('status').textContent === doing) say(before);
     } catch (error) {
       clearTimeout(timer);
       say('This failed; another try may not.');
@@ -131,7 +135,7 @@ function snapshot() {
       name, pattern, seed, origin, tries, likes, keptDrums, keptBars, isOwn}))});
 }
 
-const saveSoon = afterwards(300, () => {
+const saveSoon = afterwards(500, () => {
   history.replaceState(null, '', '#' + snapshot());
 });
 
@@ -220,7 +224,8 @@ const performSoon = afterwards(250, performAll);
 
 /** Makes new loops of the settings, of the next seed if these are there already. */
 function makeLoops() {
-  return work('Making new loops.', async () => {
+  const doing = 'Making new loops.';
+  return work(doing, async () => {
     const {settings} = page;
     const isThere = page.loops.some(({origin, pattern}) => (
       origin && origin.seed === settings.seed && origin.style === settings.style &&
@@ -228,33 +233,46 @@ function makeLoops() {
     if (isThere) settings.seed++;
     const {seed, style, temperature, bars} = settings;
     showSettings();
-    const patterns = await engine.sample({
-      seed, index: 0, count: COUNT, style, temperature, bars});
-    const loops = patterns.map((pattern, index) => newLoop({
-      pattern, name: `loop-${seed}-${index + 1}`, seed: seed * 1000 + index,
-      origin: {seed, index, style}}));
-    await perform(loops);
-    if (page.loops.length) remember();
-    setLoops([...loops, ...page.loops.filter(isWorkedOn)], loops[0]);
-    return `${loops.length} new loops.`;
+    // Longer loops take longer, so they come one by one.
+    const size = bars * BAR > engine.steps ? 1 : COUNT;
+    let last;
+    for (let index = 0; index < COUNT; index += size) {
+      if (index) say(`${doing} ${index} of ${COUNT} are there.`);
+      const patterns = await engine.sample({
+        seed, index, count: size, style, temperature, bars});
+      const loops = patterns.map((pattern, i) => newLoop({
+        pattern, name: `loop-${seed}-${index + i + 1}`, seed: seed * 1000 + index + i,
+        origin: {seed, index: index + i, style}}));
+      await perform(loops);
+      if (!index && page.loops.length) remember();
+      const others = index ? page.loops : page.loops.filter(isWorkedOn);
+      const at = others.indexOf(last) + 1;
+      setLoops([...others.slice(0, at), ...loops, ...others.slice(at)],
+               index ? page.current : loops[0]);
+      last = loops.at(-1);
+    }
+    return `${COUNT} new loops.`;
   });
 }
 
-/** Draws the loops once more that nobody worked on, of the same noise. */
+/**
+ * Draws the loops once more that nobody worked on, of the same noise. Longer ones, of
+ * which only the beginning could change gradually, stay.
+ */
 const resample = latest('Playing at this temperature.', async () => {
-  const canChange = loop => loop.origin && !loop.isOwn && !hasKept(loop);
-  const groups = new Map();
+  const canChange = loop => (
+    loop.origin && !hasKept(loop) && loop.pattern.length === engine.steps);
+  const groups = new Map();  // Loops of a seed and a style are drawn together.
   for (const loop of page.loops.filter(canChange)) {
-    const {origin: {seed, style}, pattern: {length}} = loop;
-    const key = JSON.stringify([seed, style, length]);
+    const key = JSON.stringify([loop.origin.seed, loop.origin.style]);
     groups.set(key, [...groups.get(key) ?? [], loop]);
   }
   for (const loops of groups.values()) {
-    const [{origin: {seed, style}, pattern: {length}}] = loops;
+    const {seed, style} = loops[0].origin;
     const indices = loops.map(({origin}) => origin.index), index = Math.min(...indices);
     const patterns = await engine.sample({
-      seed, index, count: Math.max(...indices) - index + 1, style, bars: length / BAR,
-      temperature: page.settings.temperature});
+      seed, index, count: Math.max(...indices) - index + 1, style,
+      bars: engine.steps / BAR, temperature: page.settings.temperature});
     loops.filter(canChange).forEach(loop => {
       loop.pattern = patterns[loop.origin.index - index];
     });
@@ -310,7 +328,8 @@ function makeLike(loop) {
   work('Making more like this.', async () => {
     const {change, temperature} = page.settings;
     const patterns = await engine.like(loop.pattern, {
-      seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature, count: COUNT});
+      seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
+      count: COUNT});
     remember();
     const loops = patterns.map((pattern, i) => newLoop({
       pattern, seed: nextSeed(), name: shortened(
@@ -453,7 +472,8 @@ async function takeIn(files) {
       page.settings.tempo = Math.min(MOST_TEMPO, Math.max(
         LEAST_TEMPO, Math.round(100 * tempo) / 100));
       said.push(`${file.name}: ${pattern.length / BAR} bars at ${
-        page.settings.tempo} beats a minute, hits at the nearest sixteenths.`, ...notes);
+        page.settings.tempo} beats a minute, hits at the nearest sixteenths.`,
+                ...notes);
     } catch (error) {
       // A folder can't be read.
       said.push(`${file.name} ${
@@ -707,6 +727,7 @@ function fillIn() {
 }
 
 function listen() {
+  byId('new').disabled = false;
   byId('drawing').addEventListener('submit', event => {
     event.preventDefault();
     makeLoops();

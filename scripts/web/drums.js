@@ -11,7 +11,7 @@ export const FLAT = 100;  // The velocity of 127 without a drummer's feel.
 const MOST_LATE = 0.49;  // Steps, so that a hit stays in its own.
 // From left, -1, to right, as one sees the drummer.
 export const PANS = [0, 0.05, 0.3, 0.3, -0.35, -0.1, 0.15, 0.4, -0.4];
-export const HEADROOM = 0.5;  // All drums at once are not too loud.
+export const HEADROOM = 0.6;  // All drums at once are not too loud.
 const PEAK = 0.8912509381337456;  // -1 dBFS.
 const LAYERS = 5;  // Of velocity.
 const VARIANTS = 2;  // Of a sound, so that rolls are no machine gun.
@@ -96,10 +96,11 @@ function metal(seconds, decay, pitch) {
 
 function kick(random, bright) {
   const out = silence(0.55);
-  addTone(out, {from: 175 + 55 * bright, to: 49, drop: 0.022, decay: 0.15, level: 1});
-  addTone(out, {from: 420, to: 110, drop: 0.01, decay: 0.022, level: 0.3 + 0.4 * bright});
-  const beater = filter(fadingNoise(random, 0.03, 0.004), 'low', 1800 + 5000 * bright);
-  add(out, beater, 0.25 + 0.5 * bright);
+  addTone(out, {from: 175 + 55 * bright, to: 49, drop: 0.022, decay: 0.11, level: 1});
+  addTone(out, {
+    from: 420, to: 110, drop: 0.01, decay: 0.022, level: 0.3 + 0.4 * bright});
+  const beater = filter(fadingNoise(random, 0.03, 0.004), 'low', 2500 + 6000 * bright);
+  add(out, beater, 0.6 + 0.9 * bright);
   return out.map(x => tanh(1.7 * x));
 }
 
@@ -111,7 +112,8 @@ function snare(random, bright) {
   const wires = fadingNoise(random, 0.4, 0.075 + 0.045 * bright);
   add(out, filter(wires.slice(), 'band', 2300, 0.6), 0.9 + 0.4 * bright);
   add(out, filter(wires, 'high', 4300), 0.6 + 0.6 * bright);
-  add(out, filter(fadingNoise(random, 0.02, 0.0035), 'high', 1500), 0.35 + 0.4 * bright);
+  const snap = filter(fadingNoise(random, 0.02, 0.0035), 'high', 1500);
+  add(out, snap, 0.35 + 0.4 * bright);
   return out.map(x => tanh(1.3 * x));
 }
 
@@ -121,7 +123,8 @@ function hiHat(random, bright, seconds, decay) {
   add(out, metal(seconds, decay, 1.9), 1.1);
   add(out, noise, 0.6);
   filter(filter(out, 'high', 6300), 'high', 5200 + 1500 * bright);
-  add(out, filter(fadingNoise(random, 0.02, 0.003), 'band', 5200), 0.12 + 0.12 * bright);
+  const tip = filter(fadingNoise(random, 0.02, 0.003), 'band', 5200);
+  add(out, tip, 0.12 + 0.12 * bright);
   return out;
 }
 
@@ -131,8 +134,8 @@ function tom(random, bright, frequency) {
   addTone(out, {from: 2.1 * frequency, to: 1.59 * frequency, drop: 0.04,
                 decay: 0.35 * decay, level: 0.22 + 0.15 * bright});
   addTone(out, {from: 2.4 * frequency, decay: 0.2 * decay, level: 0.15 * bright});
-  const stick = filter(fadingNoise(random, 0.05, 0.008), 'low', 1500 + 4500 * bright);
-  add(out, stick, 0.25 + 0.5 * bright);
+  const stick = filter(fadingNoise(random, 0.05, 0.008), 'low', 2500 + 4500 * bright);
+  add(out, stick, 0.7 + 0.9 * bright);
   return out.map(x => tanh(1.2 * x));
 }
 
@@ -166,12 +169,12 @@ function ride(random, bright) {
 // How drums sound, and how loud they are, hit as hard as can be.
 const SOUNDS = [
   [kick, 0.95], [snare, 0.8],
-  [(random, bright) => hiHat(random, bright, 0.25, 0.03 + 0.02 * bright), 0.36],
-  [(random, bright) => hiHat(random, bright, 1.1, 0.26), 0.34],
-  [(random, bright) => tom(random, bright, 82), 0.75],
-  [(random, bright) => tom(random, bright, 112), 0.72],
-  [(random, bright) => tom(random, bright, 150), 0.7],
-  [crash, 0.5], [ride, 0.34]];
+  [(random, bright) => hiHat(random, bright, 0.25, 0.03 + 0.02 * bright), 0.46],
+  [(random, bright) => hiHat(random, bright, 1.1, 0.26), 0.22],
+  [(random, bright) => tom(random, bright, 82), 0.85],
+  [(random, bright) => tom(random, bright, 112), 0.8],
+  [(random, bright) => tom(random, bright, 150), 0.72],
+  [crash, 0.42], [ride, 0.13]];
 
 /** Returns the highest level of signals. */
 function peakOf(...signals) {
@@ -218,12 +221,13 @@ export class Kit {
       const nearest = this.samples.filter(sample => sample.drum === drum).reduce(
         (a, b) => (Math.abs(a.velocity - velocity) <= Math.abs(b.velocity - velocity) ?
           a : b));
-      return {wave: nearest.wave, gain: loudness(velocity) / loudness(nearest.velocity)};
+      return {wave: nearest.wave,
+              gain: loudness(velocity) / loudness(nearest.velocity)};
     }
     const layer = Math.min(LAYERS - 1, Math.floor(velocity / 128 * LAYERS));
-    const key = (drum * LAYERS + layer) * VARIANTS + variant % VARIANTS;
+    const other = variant % VARIANTS, key = (drum * LAYERS + layer) * VARIANTS + other;
     if (!this.sounds.has(key)) {
-      this.sounds.set(key, synthesize(drum, (layer + 0.5) / LAYERS, variant % VARIANTS));
+      this.sounds.set(key, synthesize(drum, (layer + 0.5) / LAYERS, other));
     }
     return {wave: this.sounds.get(key), gain: loudness(velocity)};
   }

@@ -5,10 +5,9 @@ import {BAR, DRUMS} from './sampling.js';
 const LATE = 0.02;  // Steps; what is nearer is on the beat.
 
 function button(row, column, name, text = '') {
-  const isCell = row > 0 && column > 0;
-  return `<button type="button" tabindex="-1" aria-pressed="false" ${
-    isCell ? 'class="cell" ' : ''}data-row="${row}" data-column="${column}" aria-label="${
-    name}">${text}</button>`;
+  const kind = row > 0 && column > 0 ? 'cell' : 'keep';
+  return `<button type="button" tabindex="-1" aria-pressed="false" class="${kind}"
+    data-row="${row}" data-column="${column}" aria-label="${name}">${text}</button>`;
 }
 
 export class Grid {
@@ -58,8 +57,8 @@ export class Grid {
           button(row, 1 + t, `${name}, bar ${Math.floor(t / BAR) + 1}, step ${
             t % BAR + 1}`)}</span>`).join('')}</div>`;
     }).reverse().join('');
-    return `<div role="grid" class="board" aria-rowcount="${DRUMS + 1}" aria-colcount="${
-      steps + 1}"><div role="row" class="row" aria-rowindex="1">
+    return `<div role="grid" class="board" aria-rowcount="${DRUMS + 1}"
+      aria-colcount="${steps + 1}"><div role="row" class="row" aria-rowindex="1">
       <div role="columnheader" class="label">keep</div>${numbers}</div>${rows}
       <div class="playhead" aria-hidden="true" hidden></div></div>`;
   }

@@ -223,7 +223,7 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
     (a, b) => a - b).join(', ');
   const first = hits.find(({data}) => drumOf(data[0]) !== undefined);
   if (!first) {
-    throw new MidiError('has no hit of the nine drums, only of the pitches ' +
+    throw new MidiError('has no hit of the nine drums, only of pitch ' +
       `${pitchList(hits)} on MIDI channel 10.`);
   }
   const meters = metersOf(tracks);
@@ -239,8 +239,8 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
   meters.forEach(([tick, quarters], i) => {
     const until = meters[i + 1]?.[0] ?? Infinity;
     if (quarters !== 4 && tick < end && until > begin && until > tick) {
-      throw new MidiError(`is not in 4/4 throughout its bars ${number} to ` +
-        `${number + used - 1}, which are the ones that would be used.`);
+      throw new MidiError('is not in 4/4 throughout the bars that would be used, ' +
+        `from bar ${number} to ${number + used - 1}.`);
     }
   });
   const pattern = new Uint16Array(used * BAR);
@@ -252,12 +252,12 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
     at >= 0 && at < pattern.length && drum === undefined));
   const notes = [];
   if (unknown.length) {
-    notes.push(`${unknown.length} hits are left out, because the pitches ` +
-      `${pitchList(unknown)} are none of the nine drums.`);
+    notes.push(`Left out, as none of the nine drums: pitch ${pitchList(unknown)}, ` +
+      `${unknown.length} of ${places.length} hits.`);
   }
   if (after) {
-    notes.push(`Bars ${number} to ${number + used - 1} are used, the ${after} hits ` +
-      'after them are not.');
+    notes.push(`Left out, as after bars ${number} to ${number + used - 1}: ` +
+      `${after} of ${places.length} hits.`);
   }
   let period = 1;
   while (period < used) period *= 2;
