@@ -1,16 +1,19 @@
 """The page's models, beside TensorFlow's, in Node.js and in two browsers."""
 import base64
+import io
 import json
+import os
 import shutil
 import subprocess
 
 import browser
 import conftest
 from drumloops import (
-    autoencoder, backend, checkpoint_files, grooves, humanizing, performing, takes,
+    autoencoder, backend, checkpoint_files, cli, grooves, humanizing, performing, takes,
     varying, web_page)
 import numpy as np
 import pytest
+import soundfile
 
 STEPS = 64
 LOOPS = 4
@@ -264,6 +267,33 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
       }
       return found.map(x => [...x]);''')
   assert distance(np.array(ours)) == pytest.approx(distance(pythons), rel=0.1)
+
+
+def test_a_page_with_a_soundfont_and_without_humanizer(tmp_path):
+  import pretty_midi
+  font = os.path.join(os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2')
+  result = conftest.script('web.py', '--nohumanize', f'--soundfont={font}',
+                           f'--output={tmp_path}/a.html')
+  assert not result.returncode, result.stderr
+  with browser.Browser() as window:
+    window.open(tmp_path / 'a.html')
+    window.wait('document.querySelectorAll("#loops .loop").length === 4')
+    samples = json.loads(window.run('document.getElementById("spec").textContent'))[
+        'samples']
+    assert window.run('document.getElementById("feel-fields").hidden')
+    assert not window.console_errors()
+  assert [(s['drum'], s['velocity']) for s in samples[:4]] == [
+      (0, 40), (0, 80), (0, 120), (1, 40)] and len(samples) == 27
+  loudness = [np.abs(soundfile.read(io.BytesIO(base64.b64decode(s['data'])))[0]).max()
+              for s in samples[:3]]
+  assert 0.01 < loudness[0] < loudness[1] < loudness[2]
+
+
+def test_a_page_that_would_be_too_large_is_a_sentence(tmp_path, monkeypatch):
+  monkeypatch.setattr(web_page, 'MAX_MB', 2)
+  with pytest.raises(cli.UserError, match='8 MB'):
+    web_page.write(f'{tmp_path}/a.html', backend.DEFAULT_CONFIG)
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('config,words', [

@@ -13,6 +13,7 @@ From the ground up:
     performing, takes             how hits are played; what differs from take to take
     training, humanizing, sampling, sharing    what is done with it
     metrics/    evaluation, completion, feel, style_classifier, telling_apart, reports
+    web_page, magentajs           what runs in a browser (the code: scripts/web/)
     notebook                      what the notebook shows
 """
 import os
