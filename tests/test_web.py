@@ -199,7 +199,7 @@ REQUEST = '''
     const kept = {drums: Array.from({length: 9}, (_, d) => d < 2),
                   bars: [true, false, false, false]};
     const patterns = [a, b, await engine.complete(a, kept, {...how, particles: 8}),
-      ...await engine.like(a, {...how, amount: 0.3}),
+      ...await engine.like(a, {...how, amount: 0.3, count: 2}),
       await engine.morph(a, b, 0.4, how), await engine.goOn(a, 6, {
         ...how, particles: 8})];
     const played = await engine.humanize(patterns, {take: 3, drummer: 5});

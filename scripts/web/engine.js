@@ -54,20 +54,34 @@ export class Engine {
     return longer;
   }
 
-  /** Returns variations of a pattern; of a longer one, its first bars are varied. */
-  async like(pattern, how) {
-    const {steps} = this, varied = await this.sampler.vary(
-      pattern.slice(0, steps), how);
-    return varied.map(part => Uint16Array.from(
-      pattern, (k, t) => t < steps ? part[t] : k));
+  /** Returns where in a pattern parts begin that are as long as the model's. */
+  _parts({length}) {
+    return Array.from({length: Math.floor(length / this.steps)}, (_, i) => i * this.steps);
   }
 
-  /** Returns a pattern between two, as long as the model's. */
+  /** Returns variations of a pattern, part by part; what is over at its end stays. */
+  async like(pattern, how) {
+    const varied = Array.from({length: how.count}, () => pattern.slice());
+    for (const at of this._parts(pattern)) {
+      const parts = await this.sampler.vary(
+        pattern.slice(at, at + this.steps), {...how, seed: how.seed + 1e6 * at});
+      varied.forEach((whole, i) => whole.set(parts[i], at));
+    }
+    return varied;
+  }
+
+  /** Returns a pattern between two; it has the parts that both have. */
   async morph(a, b, share, how) {
     if (share <= 0) return a.slice();
     if (share >= 1) return b.slice();
-    return this.sampler.morph(
-      a.slice(0, this.steps), b.slice(0, this.steps), share, how);
+    const places = this._parts(a.length < b.length ? a : b);
+    const between = new Uint16Array(places.length * this.steps);
+    for (const at of places) {
+      const [from, to] = [a, b].map(pattern => pattern.slice(at, at + this.steps));
+      between.set(await this.sampler.morph(
+        from, to, share, {...how, seed: how.seed + 1e6 * at}), at);
+    }
+    return between;
   }
 
   /**

@@ -11,7 +11,7 @@ const ENCODED = 4;  // Patterns at a time.
 export class Tensors {
   /**
    * @param {Kernel} kernel Whose memory they go to.
-   * @param {Object} places {name: {shape, at, type: 'int8' or 'float32'}}
+   * @param {Object} places {name: {shape, at}}
    * @param {ArrayBuffer} bytes Where `places` says.
    */
   constructor(kernel, places, bytes) {
