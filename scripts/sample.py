@@ -55,6 +55,8 @@ def define_flags():
   flags.DEFINE_string('soundfont', None,
                       'SoundFont (.sf2) that plays the drums; default: the '
                       'environment variable SOUNDFONT, else a small one.')
+  flags.DEFINE_bool('sound', True, 'Whether to write WAV files.')
+  flags.DEFINE_bool('pictures', True, 'Whether to write pictures.')
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
@@ -71,7 +73,8 @@ def main():
       wish=completing.read_wish(
           FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
       amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
-      drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing)
+      drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,
+      sounds=FLAGS.sound, pictures=FLAGS.pictures)
 
 
 if __name__ == '__main__':

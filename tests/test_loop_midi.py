@@ -1,4 +1,6 @@
 """Loops as MIDI files: exactly 4 bars, for any DAW."""
+import io
+
 from drumloops import loop_midi
 import mido
 import note_seq
@@ -36,3 +38,33 @@ def test_what_is_after_the_loop_is_left_out():
   loop = loop_midi.as_loop(beat(shift=1.5))
   assert {n.pitch for n in loop.notes} == {KICK, SNARE, HIHAT}
   assert loop.total_time == 8 and max(n.end_time for n in loop.notes) <= 8
+
+
+@pytest.mark.parametrize('qpm', [60., 97.3, 120., 240.])
+def test_bytes_are_note_seqs(qpm):
+  """But for the tempo, rounded instead of cut off, and where its tracks end."""
+  rng = np.random.RandomState(int(qpm))
+  for instruments in ([9], [0], [1, 9, 12, 17]):
+    sequence = note_seq.NoteSequence()
+    sequence.tempos.add(qpm=120)
+    for _ in range(200):
+      instrument = int(rng.choice(instruments))
+      start = rng.choice([rng.uniform(0, 8), rng.randint(64) / 8])
+      sequence.notes.add(
+          pitch=rng.randint(128), velocity=rng.randint(1, 128), start_time=start,
+          end_time=start + rng.choice([0, 0.125]), instrument=instrument,
+          is_drum=instrument == 9, program=instrument % 9)
+    loop = loop_midi.as_loop(sequence, qpm)
+    found, expected = io.BytesIO(loop_midi.midi_bytes(loop)), io.BytesIO()
+    note_seq.note_sequence_to_pretty_midi(loop).write(expected)
+    expected.seek(0)
+    tracks = [mido.MidiFile(file=file).tracks for file in (found, expected)]
+    # note_seq adds an empty track for a piano.
+    tracks[1] = [tracks[1][0]] + [track for track in tracks[1][1:] if any(
+        message.type == 'note_on' for message in track)]
+    assert [track[:-1] for track in tracks[0][1:]] == [
+        track[:-1] for track in tracks[1][1:]]
+    assert tracks[0][0][1:-1] == tracks[1][0][1:-1]
+    again = io.BytesIO()
+    mido.MidiFile(file=io.BytesIO(found.getvalue())).save(file=again)
+    assert again.getvalue() == found.getvalue()

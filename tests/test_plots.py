@@ -48,11 +48,15 @@ def test_lanes_of_decoded_loops(name):
 
 
 def draw(hits):
+  """Returns the axis, and its [(left, middle, shade)] and lines."""
   figure, axes = plots.figure_of(1)
   plots.drum_grid(axes[0, 0], loop_midi.hits(sequence_of(hits)), title='title')
   axis = axes[0, 0]
-  lines = [line for line in axis.lines if line.get_color() == plots.ORANGE]
-  return axis, axis.patches, lines
+  boxes, lines = axis.collections
+  return axis, [
+      (path.vertices[:, 0].min(), path.vertices[:-1, 1].mean(), shade)
+      for path, (*_, shade) in zip(boxes.get_paths(), boxes.get_facecolor())
+  ], [segment.tolist() for segment in lines.get_segments()]
 
 
 def test_grid_shows_drum_step_velocity_and_timing():
@@ -60,11 +64,10 @@ def test_grid_shows_drum_step_velocity_and_timing():
   assert [t.get_text() for t in axis.get_yticklabels()] == list(grid.DRUM_CLASSES)
   assert [t.get_text() for t in axis.get_xticklabels()] == [
       'bar 1', 'bar 2', 'bar 3', 'bar 4']
-  where = [(p.get_x(), round(p.get_y() + p.get_height() / 2)) for p in hits]
-  assert where == [(0, 0), (4, 1), (63, 8)]
-  shades = [p.get_alpha() for p in hits]
+  assert [(x, round(y)) for x, y, _ in hits] == [(0, 0), (4, 1), (63, 8)]
+  shades = [shade for *_, shade in hits]
   assert shades[0] == 1 and shades[0] > shades[2] > shades[1] > 0.15
-  assert [list(line.get_xdata()) for line in lines] == [[62.75, 62.75]]
+  assert [[x for x, _ in line] for line in lines] == [[62.75, 62.75]]
   assert axis.get_title('right') == plots.LEGEND
 
 
@@ -79,7 +82,8 @@ def test_interpolation_strip():
       'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
-  assert [a.patches[0].get_x() for a in figure.axes] == [0, 1, 2, 3, 4]
+  assert [a.collections[0].get_paths()[0].vertices[:, 0].min()
+          for a in figure.axes] == [0, 1, 2, 3, 4]
 
 
 def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):

@@ -167,6 +167,18 @@ def test_without_fluidsynth(trained, tmp_path):
   assert sound.NO_SOUND in result.stdout
 
 
+def test_without_sound_and_pictures(trained, tmp_path):
+  """MIDI alone, of the same bytes."""
+  for name, flags in (('all', ()), ('midi', ('--nosound', '--nopictures'))):
+    result = make(tmp_path / name, trained, '--num_outputs=2', *flags)
+    assert result.returncode == 0, result.stderr
+  assert sorted(os.listdir(tmp_path / 'midi')) == [
+      'index.html', 'sample-1.mid', 'sample-2.mid']
+  for i in (1, 2):
+    assert (tmp_path / 'midi' / f'sample-{i}.mid').read_bytes() == (
+        tmp_path / 'all' / f'sample-{i}.mid').read_bytes()
+
+
 def test_humanized(trained, tmp_path):
   """The same pattern, with dynamics and timing, by the weights in weights/."""
   found = {}

@@ -1,4 +1,6 @@
 """Loops as sound: their length, their joint, their loudness."""
+import concurrent.futures
+
 from drumloops import cli, loop_midi, sound
 import note_seq
 import numpy as np
@@ -10,7 +12,7 @@ import soundfile
 @pytest.mark.parametrize('qpm', [97., 120., 173.5])
 def test_wav_repeats_without_a_seam(qpm, tmp_path):
   loop = loop_midi.as_loop(beat(), qpm)
-  sound.write_wav(loop, tmp_path / 'loop.wav')
+  sound.Player().write_wav(loop, tmp_path / 'loop.wav')
   info = soundfile.info(tmp_path / 'loop.wav')
   assert (info.samplerate, info.channels, info.subtype) == (44100, 2, 'PCM_16')
   assert info.frames == round(16 * 60 / qpm * 44100)
@@ -56,6 +58,19 @@ def test_silence_stays_silence():
   audio = sound.synthesize(loop_midi.as_loop(note_seq.NoteSequence(), 60))
   assert audio.shape == (16 * 44100, 2)
   assert np.abs(audio).max() <= sound.SILENCE
+
+
+def test_loops_leave_nothing_to_the_next():
+  """One Player's are as those of new ones, in two threads too, to the sample."""
+  loops = [loop_midi.as_loop(beat(shift=0.1 * i), 120 + 7 * i) for i in range(4)]
+  alone = [sound.synthesize(loop) for loop in loops]
+  def play(order):
+    player = sound.Player()
+    return [(i, player(loops[i])) for i in order]
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    for played in threads.map(play, ([0, 1, 2, 3, 0], [3, 2, 1, 0, 3])):
+      for i, audio in played:
+        np.testing.assert_array_equal(audio, alone[i])
 
 
 def test_dense_and_loud_loops_do_not_clip():

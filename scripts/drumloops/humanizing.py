@@ -115,7 +115,7 @@ class Humanizer:
         chance[rows] = self._spread.chance(
             rows.sum(), feel, draw(takes.CHANNELS), of_take)
       z[rows] += sigma[rows] * (kept['mean'] + kept['root'] @ feel)
-    played = performer.play(hits, z, self._spread, chance)
+    played = performer.play(hits, z, self._spread, chance, 'Humanizing')
     _, velocities, offsets = np.split(played, 3, axis=-1)
     # GrooveConverter's offsets are from -1 to 1, and early is more than 0.
     return velocities, -offsets / 2

@@ -9,12 +9,14 @@ in Chromium 156), but Web Audio repeats to the sample. A page that is opened as 
 file may not read files, so the newest loops' sound is in the page.
 """
 import base64
+import concurrent.futures
 import html
 import io
 import itertools
 import json
 import os
 import re
+import threading
 import urllib.parse
 import zlib
 
@@ -25,6 +27,7 @@ PAGE = 'index.html'
 # Where a grid lies in its picture, as shares of the picture's size.
 LEFT, RIGHT, TOP, BOTTOM = 0.1, 0.99, 0.88, 0.1
 DPI = 100
+WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture.
 # What a page knows of a loop.
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
@@ -35,7 +38,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
   padding: 1rem; }
 h1 { font-size: 1.5rem; margin: 0.5rem 0 0; }
 .loop { border: 1px solid var(--line); border-radius: 8px; padding: 0.75rem 1rem;
-  margin: 1rem 0; }
+  margin: 1rem 0; content-visibility: auto; contain-intrinsic-height: auto 22rem; }
 .loop.playing { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 h2 { font-size: 1.1rem; margin: 0; }
 p { margin: 0.25rem 0; }
@@ -114,6 +117,7 @@ function toggle(i) {
 }
 function place(i, position) {
   const head = loops[i].querySelector('.head');
+  if (!head) return;  // There is no picture.
   const steps = Number(loops[i].dataset.steps);
   // The picture begins half a step before the first step.
   const share = (steps * position + 0.5) / (steps + 0.5);
@@ -133,9 +137,12 @@ function move(by) {
   loops[next].scrollIntoView({block: 'nearest'});
   if (wasPlaying) play(next);
 }
-loops.forEach((loop, i) => {
-  loop.addEventListener('focusin', () => { current = i; });
-  loop.querySelector('button')?.addEventListener('click', () => toggle(i));
+const loopOf = event => loops.indexOf(event.target.closest('.loop'));
+document.addEventListener('focusin', event => {
+  if (loopOf(event) >= 0) current = loopOf(event);
+});
+document.addEventListener('click', event => {
+  if (event.target.closest('button')) toggle(loopOf(event));
 });
 document.addEventListener('keydown', event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey ||
@@ -151,7 +158,7 @@ document.addEventListener('keydown', event => {
 
 
 def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
-                drum_of=grid.class_of_pitch):
+                drum_of=grid.class_of_pitch, sounds=True, pictures=True):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
@@ -163,6 +170,8 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
     soundfont: Of `sound.find_soundfont`.
     kept: Which hits of each loop were given, bool [loops, steps, drums], if any.
     drum_of: Of `loop_midi.hits`, for the pictures.
+    sounds: Whether to write WAV files.
+    pictures: Whether to write pictures.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
@@ -179,32 +188,70 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
       with disk.replacing(base + '.mid') as path, open(path, 'wb') as f:
         f.write(file)
   paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
-           'picture': [], 'page': os.path.join(output_dir, PAGE)}
-  why_silent = None
+           'picture': [base + '.png' for base in bases if pictures],
+           'page': os.path.join(output_dir, PAGE)}
+  renderer, futures = Renderer(soundfont, drum_of, sounds, pictures), []
+  executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
   try:
-    for i, (loop, base) in enumerate(zip(loops, tqdm(
-        bases, desc='Rendering', unit='loop', leave=False))):
-      with disk.replacing(base + '.png') as path:
-        picture(loop, f'{name} {i + 1}', loop_midi.hits(loop, drum_of),
-                None if kept is None else kept[i]).savefig(path, dpi=DPI)
-      if not why_silent:
-        try:
-          with disk.replacing(base + '.wav') as path:
-            sound.write_wav(loop, path, soundfont)
-          paths['wav'].append(base + '.wav')
-        except ImportError:
-          why_silent = sound.NO_SOUND
-        except cli.UserError as e:
-          why_silent = f'No sound was made: {e}'
-      paths['picture'].append(base + '.png')
+    for i, (loop, base) in enumerate(zip(loops, bases)):
+      futures.append(executor.submit(
+          renderer, base, loop, f'{name} {i + 1}', None if kept is None else kept[i]))
+    for base, future in zip(bases, tqdm(
+        futures, desc='Rendering', unit='loop', leave=False)):
+      if future.result():
+        paths['wav'].append(base + '.wav')
   finally:  # If it is stopped, the page has those that are through.
-    if why_silent:
-      print(why_silent)
+    executor.shutdown(wait=False, cancel_futures=True)
+    if renderer.why_silent:
+      print(renderer.why_silent)
     with alone(output_dir):
       write_page(output_dir, [
           {'name': os.path.basename(base), 'bars': loop_midi.bars_of(loop), **facts}
-          for base, loop, _ in zip(bases, loops, paths['picture'])])
+          for base, loop, future in zip(bases, loops, futures)
+          if future.done() and not future.cancelled() and not future.exception()])
   return paths
+
+
+class Renderer:
+  """Draws and plays loops, in any number of threads.
+
+  FluidSynth and zlib, which take most of the time, let other threads go on.
+  """
+
+  def __init__(self, soundfont, drum_of, sounds, pictures):
+    """Takes what `write_loops` does."""
+    self._soundfont, self._drum_of = soundfont, drum_of
+    self._sounds, self._pictures = sounds, pictures
+    self._painters = {}  # By number of bars.
+    self._here = threading.local()  # Has a thread's own sound.Player.
+    self._lock = threading.Lock()
+    self.why_silent = None  # Why there is no sound, although it was asked for.
+
+  def __call__(self, base, loop, title, kept):
+    """Writes BASE.png and BASE.wav; returns whether there is the latter."""
+    if self._pictures:
+      with self._lock:  # matplotlib is not made for several threads.
+        bars = loop_midi.bars_of(loop)
+        if bars not in self._painters:
+          self._painters[bars] = Painter(bars)
+        image = self._painters[bars](
+            title, loop_midi.hits(loop, self._drum_of), kept)
+      with disk.replacing(base + '.png') as path:
+        image.save(path)
+    if not self._sounds or self.why_silent:
+      return False
+    try:
+      with self._lock:
+        if not hasattr(self._here, 'player'):
+          self._here.player = sound.Player(self._soundfont)
+      with disk.replacing(base + '.wav') as path:
+        self._here.player.write_wav(loop, path)
+      return True
+    except ImportError:
+      self.why_silent = sound.NO_SOUND
+    except cli.UserError as e:
+      self.why_silent = f'No sound was made: {e}'
+    return False
 
 
 def alone(folder):
@@ -248,11 +295,53 @@ def picture(loop, title, found=None, kept=None):
     found: The hits, if they are not of a config's own pitches (`loop_midi.hits`).
     kept: Which of them were given, as `plots.drum_grid` takes it.
   """
-  figure, axes = plots.figure_of(1, layout=None)
-  figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
-  plots.drum_grid(axes[0, 0], loop_midi.hits(loop) if found is None else found,
+  figure, axis = empty_picture()
+  plots.drum_grid(axis, loop_midi.hits(loop) if found is None else found,
                   loop_midi.bars_of(loop), title, kept=kept)
   return figure
+
+
+def empty_picture():
+  """Returns a figure, and its axis where the page expects a grid."""
+  figure, axes = plots.figure_of(1, layout=None)
+  figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
+  return figure, axes[0, 0]
+
+
+class Painter:
+  """Draws the pictures of many loops, on one empty grid, pixel by pixel as `picture`.
+
+  matplotlib takes ten times as long to draw a grid as what is on it.
+  """
+
+  def __init__(self, bars):
+    from matplotlib.backends import backend_agg
+    self._bars = bars
+    figure, self._axis = empty_picture()
+    figure.set_dpi(DPI)
+    plots.empty_grid(self._axis, bars)
+    self._canvas = backend_agg.FigureCanvasAgg(figure)
+    self._canvas.draw()
+    self._empty = self._canvas.copy_from_bbox(figure.bbox)
+
+  def __call__(self, title, found, kept=None):
+    """Returns a picture, of PIL.
+
+    Args:
+      title: Above the grid.
+      found: What `loop_midi.hits` returned.
+      kept: Of `plots.drum_grid`.
+    """
+    from PIL import Image
+    self._canvas.restore_region(self._empty)
+    hits, titles = plots.fill_grid(self._axis, found, self._bars, title, kept=kept)
+    for artist in hits + titles:
+      self._axis.draw_artist(artist)
+    for artist in hits:  # Titles are set again.
+      artist.remove()
+    return Image.frombuffer('RGBA', self._canvas.get_width_height(),
+                            self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
+                            ).convert('RGB')
 
 
 def is_entry(entry):
@@ -345,7 +434,12 @@ def section(folder, entry, embed):
   path = os.path.join(folder, entry['name'])
   links = f'<a href="./{url}.mid" download>MIDI</a>'
   steps = entry.get('bars', grid.BARS) * grid.STEPS_PER_BAR
-  wav = sound = ''
+  wav = sound = grid_html = ''
+  if os.path.exists(path + '.png'):
+    # The size is known before the picture is, which is loaded when it is near.
+    grid_html = (f'<div class="grid"><img src="./{url}.png" width="{WIDTH}" '
+                 f'height="{HEIGHT}" loading="lazy" alt="Drum grid of {name}">'
+                 '<div class="head"></div></div>')
   button = '<span>No sound was made.</span>'
   if os.path.exists(path + '.wav'):
     wav = f'./{url}.wav'
@@ -354,14 +448,9 @@ def section(folder, entry, embed):
     if embed:
       sound = ('<script type="text/plain" class="flac">'
                f'{flac(path + ".wav")}</script>')
-  return f'''<article class="loop" tabindex="-1" aria-label="{name}" data-wav="{wav}"
-data-steps="{steps}">
-<h2>{name}</h2>
-<p>{text}</p>
-<div class="grid"><img src="./{url}.png" alt="Drum grid of {name}">
-<div class="head"></div></div>
-<div class="row">{button}{links}</div>
-{sound}</article>'''
+  return (f'<article class="loop" tabindex="-1" aria-label="{name}" '
+          f'data-wav="{wav}" data-steps="{steps}"><h2>{name}</h2><p>{text}</p>'
+          f'{grid_html}<div class="row">{button}{links}</div>{sound}</article>')
 
 
 def crc(facts):

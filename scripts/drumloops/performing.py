@@ -97,7 +97,7 @@ class Performer:
   def _run(self, fetches, feeds, progress=None):
     parts, count = [], len(next(iter(feeds.values())))
     for i in tqdm(range(0, count, BATCH_SIZE), desc=progress, unit='batch',
-                  disable=progress is None):
+                  disable=progress is None or count <= BATCH_SIZE, leave=False):
       n = min(BATCH_SIZE, count - i)
       parts.append([part[:n] for part in self._sess.run(fetches, {
           key: np.pad(value[i:i + n], [(0, BATCH_SIZE - n)] +
@@ -117,7 +117,7 @@ class Performer:
     """
     return self._run([self._said], {self._slices: slices, self._z: z})[0]
 
-  def play(self, hits, z, spread=None, chance=None):
+  def play(self, hits, z, spread=None, chance=None, progress=None):
     """Returns how hits are played.
 
     Args:
@@ -126,6 +126,7 @@ class Performer:
       spread: Says, step by step, what is played instead of what the decoder says: a
         `takes.Spread`.
       chance: What it calls so, [slices, 64, CHANCE].
+      progress: What a progress bar calls this, if there shall be one.
 
     Returns:
       Slices of performances.
@@ -134,4 +135,4 @@ class Performer:
       chance = np.zeros([len(hits), self.steps, CHANCE], np.float32)
     self._spread = spread
     return self._run([self._played], {
-        self._slices: flat(hits), self._z: z, self._chance: chance})[0]
+        self._slices: flat(hits), self._z: z, self._chance: chance}, progress)[0]

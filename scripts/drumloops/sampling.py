@@ -267,7 +267,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            output_dir='outputs', name=None, style=None,
            qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
            amount=None, bars=None, take=humanizing.DEFAULT_TAKE, drummer=None,
-           velocity=None, timing=None):
+           velocity=None, timing=None, sounds=True, pictures=True):
   """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
@@ -298,6 +298,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     take: Of the feel: see `humanizing.load`, as for `drummer`.
     velocity: How much of the feel's velocities, if not `amount`.
     timing: The same of its timing.
+    sounds: Whether to write WAV files.
+    pictures: Whether to write pictures.
 
   Raises:
     cli.UserError: if the input is wrong.
@@ -349,8 +351,9 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize,
        'take': take if humanize else None, 'kept': str(wish) or None},
-      soundfont, kept, drum_of=grid.class_of_pitch if kept is None else
-      grid.drum_map(upstream.pitch_classes(config.data_converter)))
+      soundfont, kept, grid.class_of_pitch if kept is None else
+      grid.drum_map(upstream.pitch_classes(config.data_converter)), sounds,
+      pictures)
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(

@@ -1,4 +1,5 @@
 """Loops as sound, which FluidSynth makes."""
+import ctypes
 import os
 
 from drumloops import cli, midi
@@ -7,6 +8,8 @@ import numpy as np
 SAMPLE_RATE = 44100  # Hz.
 SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
+CHANNELS = 16
+WARNING = 2  # FluidSynth's level of it.
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 # Quiet enough that 16 bits never clip before the peak is set.
 GAIN = 0.2
@@ -61,6 +64,99 @@ def find_soundfont(path=None):
   return path
 
 
+class Player:
+  """FluidSynth with a SoundFont, for loops one after the other.
+
+  Each is played by a synthesizer of its own, in which nothing is left of the one
+  before; the SoundFont, which takes a third of the time, is read once. A thread needs
+  a Player of its own, since FluidSynth counts who uses a SoundFont without a lock.
+  """
+
+  def __init__(self, soundfont=None):
+    """Loads what `find_soundfont` takes.
+
+    Raises:
+      ImportError: if FluidSynth's library is not installed.
+      cli.UserError: if the SoundFont can't be used.
+    """
+    import fluidsynth
+    self._path = find_soundfont(soundfont)
+    def function(name, *arguments):
+      return fluidsynth.cfunc(name, ctypes.c_int, *(
+          (f'argument{i}', kind, 1) for i, kind in enumerate(arguments)))
+    self._add, self._remove = (
+        function(f'fluid_synth_{what}_sfont', ctypes.c_void_p, ctypes.c_void_p)
+        for what in ('add', 'remove'))
+    # Without a SoundFont, it warns of each of its channels.
+    function('fluid_set_log_function', ctypes.c_int, ctypes.c_void_p,
+             ctypes.c_void_p)(WARNING, None, None)
+    self._keeper = fluidsynth.Synth()
+    number = self._keeper.sfload(self._path)
+    self._font = number >= 0 and fluidsynth.fluid_synth_get_sfont_by_id(
+        self._keeper.synth, number)
+    if not self._font:
+      raise self._damaged()
+
+  def __del__(self):
+    if hasattr(self, '_keeper'):
+      self._keeper.delete()
+
+  def _damaged(self):
+    return cli.UserError(
+        f'{self._path} is damaged or has no drums (bank {DRUM_BANK}).')
+
+  def __call__(self, loop):
+    """Returns a loop as `synthesize` does."""
+    import fluidsynth
+    synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS)
+    font = self._add(synth.synth, self._font)
+    try:
+      if any(n.is_drum for n in loop.notes) and synth.program_select(
+          midi.DRUM_CHANNEL, font, DRUM_BANK, 0) < 0:
+        raise self._damaged()
+      return render(loop, synth, font)
+    finally:
+      self._remove(synth.synth, self._font)  # Else it would be deleted with it.
+      synth.delete()
+
+  def write_wav(self, loop, path):
+    """Writes a loop as a stereo 16-bit WAV file, exactly its length."""
+    import soundfile
+    soundfile.write(path, self(loop), SAMPLE_RATE, 'PCM_16')
+
+
+def render(loop, synth, font):
+  """Returns a loop as `synthesize` does, played by a synthesizer with a SoundFont."""
+  import fluidsynth
+  samples = round(loop.total_time * SAMPLE_RATE)
+  def play(count):
+    # Unlike pyfluidsynth's own, without copies; other threads go on meanwhile.
+    part = np.empty([count, 2], np.int16)
+    data = part.ctypes.data
+    fluidsynth.fluid_synth_write_s16(synth.synth, count, data, 0, 2, data, 1, 2)
+    return part
+  parts, now = [], 0
+  for time, _, action, arguments in events(loop, synth, font):
+    start = min(samples, round(time * SAMPLE_RATE))
+    if start > now:
+      parts.append(play(start - now))
+      now = start
+    action(*arguments)
+  parts.append(play(samples - now))
+  for _ in range(LONGEST_TAIL):
+    parts.append(play(TAIL_BLOCK))
+    if max(parts[-1].max(), -int(parts[-1].min())) < SILENCE * 2 ** 15:
+      break
+  audio = np.concatenate(parts)
+  wrapped = np.zeros([samples, 2], np.float32)
+  for i in range(0, len(audio), samples):
+    part = audio[i:i + samples]
+    wrapped[:len(part)] += part
+  wrapped /= 2 ** 15
+  peak = np.abs(wrapped).max()
+  return wrapped * (PEAK / peak) if peak > SILENCE else wrapped
+
+
 def synthesize(loop, soundfont=None):
   """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
 
@@ -71,49 +167,6 @@ def synthesize(loop, soundfont=None):
     loop: What `as_loop` returned.
     soundfont: Of `find_soundfont`.
 
-  Raises:
-    ImportError: if FluidSynth's library is not installed.
-    cli.UserError: if the SoundFont can't be used.
+  Raises as Player does.
   """
-  import fluidsynth
-  soundfont = find_soundfont(soundfont)
-  samples = round(loop.total_time * SAMPLE_RATE)
-  synth = fluidsynth.Synth(gain=GAIN, samplerate=float(SAMPLE_RATE))
-  def play(count):
-    return np.reshape(synth.get_samples(count), [-1, 2]) / 2 ** 15
-  try:
-    font = synth.sfload(soundfont)
-    if font < 0 or any(n.is_drum for n in loop.notes) and synth.program_select(
-        midi.DRUM_CHANNEL, font, DRUM_BANK, 0) < 0:
-      raise cli.UserError(
-          f'{soundfont} is damaged or has no drums (bank {DRUM_BANK}).')
-    parts, now = [], 0
-    for time, _, action, arguments in events(loop, synth, font):
-      start = min(samples, round(time * SAMPLE_RATE))
-      if start > now:
-        parts.append(play(start - now))
-        now = start
-      action(*arguments)
-    parts.append(play(samples - now))
-    for _ in range(LONGEST_TAIL):
-      parts.append(play(TAIL_BLOCK))
-      if np.abs(parts[-1]).max() < SILENCE:
-        break
-  finally:
-    synth.delete()
-  audio = np.concatenate(parts)
-  wrapped = np.zeros([samples, 2], np.float32)
-  for i in range(0, len(audio), samples):
-    part = audio[i:i + samples]
-    wrapped[:len(part)] += part
-  peak = np.abs(wrapped).max()
-  return wrapped * (PEAK / peak) if peak > SILENCE else wrapped
-
-
-def write_wav(loop, path, soundfont=None):
-  """Writes a loop as a stereo 16-bit WAV file, exactly its length.
-
-  Raises as `synthesize` does.
-  """
-  import soundfile
-  soundfile.write(path, synthesize(loop, soundfont), SAMPLE_RATE, 'PCM_16')
+  return Player(soundfont)(loop)

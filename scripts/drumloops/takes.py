@@ -26,7 +26,7 @@ import re
 
 from drumloops import cli, data_splits, grid, listening, performing, styles
 import numpy as np
-from scipy import stats
+from scipy import special
 
 FEEL_FILE = 'feel.npz'  # Beside a checkpoint.
 LISTENING_STEPS = 1500
@@ -269,6 +269,7 @@ def fit_kinds(differing, feels):
     that its product with a feel has a variance of less than 1, [18, z_size];
     'rest': the correlation of what does not, [18, 18]}.
   """
+  from scipy import stats  # Which takes half a second, and only learning needs.
   square, known = np.nan_to_num(differing ** 2), ~np.isnan(differing)
   square /= np.maximum(square.sum(axis=(0, 1)) / np.maximum(
       known.sum(axis=(0, 1)), 1), 1e-9)
@@ -280,14 +281,14 @@ def fit_kinds(differing, feels):
     of_all = np.where(number, total / np.maximum(number, 1), 1)
     for c in half:
       size = (square[:, c] + PRIOR_HITS * of_all) / (count[:, c] + PRIOR_HITS)
-      scores[:, c] = stats.norm.ppf(
+      scores[:, c] = special.ndtri(
           (stats.rankdata(size, 'ordinal') - 0.5) / len(size))
   # As much at 0 as keeps it from learning slices by heart.
   even = np.linalg.solve(feels.T @ feels + len(feels) / 10 * np.eye(feels.shape[1]),
                          feels.T @ scores).T
   even /= np.maximum(1, np.linalg.norm(even, axis=1, keepdims=True))
   rest = scores - feels @ even.T
-  return (KINDS * stats.norm.cdf(scores)).astype(int), {
+  return (KINDS * special.ndtr(scores)).astype(int), {
       'even': even.astype(np.float32),
       'rest': fit_correlation(rest / rest.std(axis=0))}
 
@@ -302,13 +303,14 @@ def fit_quantiles(said, strayed):
   Returns:
     [BINS], [BINS, LEVELS] and [hits], which are standard normal in each bin.
   """
+  from scipy import stats
   centres, quantiles = np.zeros([BINS]), np.zeros([BINS, len(LEVELS)])
   scores = np.zeros(len(said))
   for b, rows in enumerate(np.array_split(np.argsort(said, kind='stable'), BINS)):
     if len(rows):
       centres[b] = said[rows].mean()
       quantiles[b] = np.quantile(strayed[rows], LEVELS)
-      scores[rows] = stats.norm.ppf(
+      scores[rows] = special.ndtri(
           (stats.rankdata(strayed[rows]) - 0.5) / len(rows))
     elif b:  # There are fewer hits than bins.
       centres[b], quantiles[b] = centres[b - 1], quantiles[b - 1]
@@ -420,9 +422,9 @@ class Spread:
     steps = self.repetition_roots.shape[1]
     scores = rng.standard_normal((count, steps, CHANNELS)) @ self.correlation_root
     scores = np.einsum('cts,nsc->ntc', self.repetition_roots, scores)
-    kinds = KINDS * stats.norm.cdf(
+    kinds = KINDS * special.ndtr(
         self._kept['even'] @ feel + evenness @ self.rest_root)
-    return np.concatenate([stats.norm.cdf(scores), np.broadcast_to(
+    return np.concatenate([special.ndtr(scores), np.broadcast_to(
         np.clip(kinds.astype(int), 0, KINDS - 1), scores.shape)],
                           axis=-1).astype(np.float32)
 
