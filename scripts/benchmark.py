@@ -68,6 +68,14 @@ def make_config(module, name, hparams):
   return config
 
 
+def recipe(**changes):
+  """Returns the hyperparameters that hierdec-drums_4bar trains with, as text."""
+  backend.music_vae()
+  from magenta.models.music_vae import drums_4bar
+  return ','.join(f'{name}={value}' for name, value in {
+      **drums_4bar.RECIPE, **changes}.items())
+
+
 def flops(hparams, shapes, classes=512, segments=16, steps=64):
   """Returns the floating-point operations of a step's matrix products.
 
@@ -98,24 +106,33 @@ def flops(hparams, shapes, classes=512, segments=16, steps=64):
 class Training:
   """One graph that trains on what `dataset(converter, batch_size)` returns."""
 
-  def __init__(self, module, hparams, dataset):
+  def __init__(self, module, hparams, dataset, name='hierdec-drums_4bar_small',
+               device=None):
     import tensorflow.compat.v1 as tf
-    config = make_config(module, 'hierdec-drums_4bar_small', hparams)
+    config = make_config(module, name, hparams)
     self.hparams = config.hparams
-    with tf.Graph().as_default():
+    with tf.Graph().as_default(), tf.device(device):
       tf.set_random_seed(0)
       tf.train.get_or_create_global_step()
       batches = dataset(config.data_converter, config.hparams.batch_size)
       began = time.time()
       self._train_op = training.build_train_op(config, batches)
       self.build_seconds = time.time() - began
-      self._sess = tf.Session()
+      self._sess = tf.Session(config=tf.ConfigProto(allow_soft_placement=True))
       self._sess.run(tf.global_variables_initializer())
       rng = np.random.RandomState(1)
       variables = sorted(tf.trainable_variables(), key=lambda v: v.name)
       for v in variables:
         v.load(rng.normal(0, .05, v.shape.as_list()), self._sess)
       self.shapes = {v.name: v.shape.as_list() for v in variables}
+
+  def nodes(self):
+    """Runs a step; returns how many nodes of the graph were executed for it."""
+    import tensorflow.compat.v1 as tf
+    metadata = tf.RunMetadata()
+    self._sess.run(self._train_op, options=tf.RunOptions(
+        trace_level=tf.RunOptions.FULL_TRACE), run_metadata=metadata)
+    return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
 
   def step_seconds(self):
     """Runs a step; returns how long it took."""

@@ -2,6 +2,8 @@
 
 Upstream's is the lstm_models that magenta_patches keeps as a backup.
 """
+import types
+
 import benchmark
 from drumloops import backend
 import numpy as np
@@ -9,9 +11,12 @@ import pytest
 
 backend.music_vae()
 import tensorflow.compat.v1 as tf
+from magenta.models.music_vae import fast_lstm
 from magenta.models.music_vae import lstm_models
 from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae.base_model import MusicVAE
+from tf_keras.src.layers.rnn import gru_lstm_utils
+from tf_keras.src.layers.rnn import lstm as keras_lstm
 
 BATCH = 6
 TEACHER = ',sampling_schedule=constant,sampling_rate=0'
@@ -60,13 +65,14 @@ def slices(config):
   return rng.choice([0, 0, 0, 1, 2, 4, 5, 260, 511], [BATCH, 64])
 
 
-def run(module, name, hparams=TEACHER, is_training=True, lengths=None, runs=1):
+def run(module, name, hparams=TEACHER, is_training=True, lengths=None, runs=1,
+        device=None):
   """Returns all that a decoder's loss gives, and the gradients, `runs` times.
 
   The latent is the posterior's mean, plus its deviation times a fixed noise.
   """
   config = make_config(module, name, hparams)
-  with tf.Graph().as_default():
+  with tf.Graph().as_default(), tf.device(device):
     tf.set_random_seed(3)
     model = config.model
     model.build(config.hparams, config.data_converter.output_depth, is_training)
@@ -82,7 +88,7 @@ def run(module, name, hparams=TEACHER, is_training=True, lengths=None, runs=1):
         tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths, z,
         controls)
     variables = tf.trainable_variables()
-    with tf.Session() as sess:
+    with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as sess:
       sess.run([tf.global_variables_initializer(),
                 tf.local_variables_initializer()])
       load_weights(sess, variables)
@@ -150,6 +156,107 @@ def test_lengths(stock, name, lengths):
   assert [loss == 0 for loss in ours['losses']] == [n == 0 for n in lengths]
 
 
+def cudnn_stand_in(input, input_h, input_c, params, sequence_lengths, rnn_mode):
+  """Does what CudnnRNNV3 documents, on a CPU, by tf_keras's LSTM for CPUs.
+
+  In one op, so that the graph has as many as with CudnnRNNV3.
+  """
+  assert rnn_mode == 'lstm'
+  depth, units = int(input.shape[2]), int(input_h.shape[2])
+  def lstm(x, h0, c0, params):
+    sizes = [depth * units] * 4 + [units * units] * 4 + [units] * 8
+    *kernels, biases = tf.split(params, [*sizes[:8], 8 * units])
+    of_inputs, of_outputs = (
+        tf.concat([tf.transpose(tf.reshape(k, [units, -1])) for k in part], axis=1)
+        for part in (kernels[:4], kernels[4:]))
+    _, h, _, c, _ = keras_lstm.standard_lstm(
+        x, h0[0], c0[0], of_inputs, of_outputs, tf.add(*tf.split(biases, 2)),
+        mask=None, time_major=True, go_backwards=False, sequence_lengths=None,
+        zero_output_for_mask=False, return_sequences=True)
+    return h, c[tf.newaxis]
+  h, c = tf.py_function(lstm, [input, input_h, input_c, params], [tf.float32] * 2)
+  h.set_shape(input.shape[:2] + [units])
+  c.set_shape(input_c.shape)
+  return types.SimpleNamespace(output=h, output_c=c)
+
+
+@pytest.fixture(params=['BlockLSTM', 'cuDNN'])
+def gpu_layer(request, monkeypatch):
+  """Graphs for a GPU, which run on a CPU, with one of the two kinds of layers."""
+  monkeypatch.setattr(fast_lstm, '_gpu_layer', lambda: {
+      'BlockLSTM': fast_lstm._block_gpu_lstm,
+      'cuDNN': fast_lstm._cudnn_lstm}[request.param])
+  monkeypatch.setattr(tf.raw_ops, 'CudnnRNNV3', cudnn_stand_in)
+  return request.param
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_graph_for_a_gpu(gpu_layer, name):
+  check_same(run(lstm_models, name, device='/GPU:0'), run(lstm_models, name))
+
+
+@pytest.mark.parametrize('sampling_rate,most', [(0, 1100), (0.5, 1600)])
+def test_graph_for_a_gpu_has_few_nodes(gpu_layer, sampling_rate, most):
+  """A GPU takes longer to start most of a step's ops than to do them."""
+  training = benchmark.Training(
+      lstm_models, benchmark.recipe(sampling_rate=sampling_rate, batch_size=8),
+      benchmark.one_batch, 'hierdec-drums_4bar', '/GPU:0')
+  nodes = training.nodes()
+  print(f'{gpu_layer}, {sampling_rate}: {nodes}')
+  assert 300 < nodes <= most
+
+
+def test_weights_as_cudnn_has_them():
+  """The vector is, number for number, what tf_keras makes of the same weights."""
+  depth, units = 3, 2
+  rng = np.random.RandomState(0)
+  kernel = rng.normal(size=[depth + units, 4 * units]).astype(np.float32)
+  bias = rng.normal(size=[4 * units]).astype(np.float32)
+  order = [0, 2, 1, 3]  # i, ci, f, o to i, f, ci, o.
+  gates = [np.split(part, 4, axis=-1)[gate] for part in (
+      kernel[:depth], kernel[depth:]) for gate in order]
+  bias_gates = [np.split(bias, 4)[gate] for gate in order]
+  bias_gates[1] = bias_gates[1] + np.float32(fast_lstm.FORGET_BIAS)
+  expected = gru_lstm_utils.canonical_to_params(
+      gates, [np.zeros(units, np.float32)] * 4 + bias_gates, tf.constant([-1]), True)
+  with tf.Graph().as_default(), tf.Session() as sess:
+    found = sess.run(fast_lstm.cudnn_parameters(
+        tf.constant(kernel), tf.constant(bias)))
+  np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_a_layer_that_a_gpu_computes_wrong_is_not_used(monkeypatch, capsys):
+  """And it is said; here the CPU stands in for the GPU."""
+  monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['one'])
+  with tf.device('/CPU:0'):
+    def broken(*args):
+      h, c = fast_lstm._cpu_lstm(*args)
+      return 1.1 * h, c
+    monkeypatch.setattr(fast_lstm, '_cudnn_lstm', broken)
+    assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._block_gpu_lstm
+    assert 'cuDNN' in capsys.readouterr().out
+    def failing(*args):
+      raise tf.errors.UnknownError(None, None, 'Fail to find the dnn implementation')
+    monkeypatch.setattr(fast_lstm, '_block_gpu_lstm', failing)
+    assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._cpu_lstm
+  assert 'Fail to find the dnn implementation.' in capsys.readouterr().out
+
+
+def test_device_decides(monkeypatch):
+  """That of the tensors, else what the machine has."""
+  with tf.Graph().as_default():
+    def is_on_gpu(device):
+      with tf.device(device):
+        return fast_lstm._is_on_gpu(tf.zeros([1]))
+    on_worker = '/job:worker/task:1'
+    assert [is_on_gpu(d) for d in (
+        None, on_worker, '/CPU:0', '/GPU:0', on_worker + '/GPU:0')] == [
+            False, False, False, True, True]
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['one'])
+    assert [is_on_gpu(d) for d in (None, on_worker, '/CPU:0')] == [
+        True, True, False]
+
+
 def test_residual_configs_are_left_to_upstream(stock):
   hparams = TEACHER + ',residual_encoder=True,residual_decoder=True'
   ours, upstream = (run(module, 'flat-drums_4bar', hparams)
@@ -158,7 +265,6 @@ def test_residual_configs_are_left_to_upstream(stock):
 
 
 def test_groovae_has_the_fast_encoder(stock, monkeypatch):
-  from magenta.models.music_vae import fast_lstm
   calls = []
   encode = fast_lstm.encode
   monkeypatch.setattr(fast_lstm, 'encode',

@@ -8,6 +8,8 @@ encoder's segments are always one batch. What makes this fast:
 
 - A layer is one BlockLSTM op over all steps. Its gradient is our own: only what
   has to go step by step does, the kernel's gradient is one product at the end.
+- On a GPU, where starting an op costs more than what it does, the gradient is one
+  op too, and cuDNN's LSTM where that works (see `_gpu_layer`).
 - A conductor without autoregression runs ahead of its segments, which then are
   decoded together as one batch, since each starts from its own embedding and
   from the true step before it.
@@ -22,6 +24,8 @@ encoder's segments are always one batch. What makes this fast:
 Sequences are time-major inside: [steps, batch, ...]. A step's class is 0 where
 no input is (before the first step), else one more than the one-hot's index.
 """
+import functools
+
 from magenta.common import flatten_maybe_padded_sequences
 from magenta.models.music_vae import lstm_utils
 from magenta.models.music_vae import upstream
@@ -121,19 +125,19 @@ def _kernel_gradient(inputs, dgates):
                    tf.reshape(dgates, [-1, dgates.shape[-1]]), transpose_a=True)
 
 
-@tf.custom_gradient
-def _lstm(x, kernel, bias, c0, h0):
-  """Runs an LSTM over x, [steps, batch, depth].
-
-  Returns:
-    All outputs, [steps, batch, units], and the last cell state.
-  """
-  depth, units = int(x.shape[2]), int(c0.shape[1])
-  no_peephole = tf.zeros([units])
-  run = tf.raw_ops.BlockLSTM(
+def _block_lstm(x, kernel, bias, c0, h0):
+  no_peephole = tf.zeros([int(c0.shape[1])])
+  return tf.raw_ops.BlockLSTM(
       seq_len_max=tf.shape(x, out_type=tf.int64)[0], x=x, cs_prev=c0,
       h_prev=h0, w=kernel, wci=no_peephole, wcf=no_peephole, wco=no_peephole,
       b=bias, forget_bias=FORGET_BIAS, cell_clip=-1, use_peephole=False)
+
+
+@tf.custom_gradient
+def _cpu_lstm(x, kernel, bias, c0, h0):
+  """Does what `_lstm` does."""
+  depth = int(x.shape[2])
+  run = _block_lstm(x, kernel, bias, c0, h0)
 
   def grad(dh, dc):
     dgates, dc0, dh0 = _backward(
@@ -181,6 +185,102 @@ def _lstm_from_gates(gate_inputs, kernel_h, c0, h0):
     return dgates, _kernel_gradient(h_before, dgates), dc0, dh0
 
   return (h_all, c), grad
+
+
+def _block_gpu_lstm(x, kernel, bias, c0, h0):
+  """Does what `_lstm` does; its gradient is TensorFlow's, BlockLSTMGrad."""
+  run = _block_lstm(x, kernel, bias, c0, h0)
+  return run.h, run.cs[-1]
+
+
+def cudnn_parameters(kernel, bias):
+  """Returns an LSTMBlockCell's variables as the vector that cuDNN takes.
+
+  As tf_keras.layers.LSTM lays out its own on a GPU: the gates i, f, ci, o of the
+  inputs, those of the outputs before, turned, and the same of two biases.
+  """
+  units = int(bias.shape[0]) // 4
+  def gates(x):
+    i, ci, f, o = tf.unstack(tf.reshape(x, [-1, 4, units]), axis=1)
+    return tf.stack([i, f, ci, o])
+  of_inputs, of_outputs = tf.split(
+      tf.transpose(gates(kernel), [0, 2, 1]), [-1, units], axis=2)
+  forget = np.repeat(np.float32([0, 0, FORGET_BIAS, 0]), units)
+  return tf.concat([tf.reshape(x, [-1]) for x in (
+      of_inputs, of_outputs, tf.zeros([4 * units]), gates(bias + forget))], axis=0)
+
+
+def _cudnn_lstm(x, kernel, bias, c0, h0):
+  """Does what `_lstm` does, by the op that tf_keras.layers.LSTM has on a GPU."""
+  steps, batch = tf.unstack(tf.shape(x)[:2])
+  run = tf.raw_ops.CudnnRNNV3(
+      input=x, input_h=h0[tf.newaxis], input_c=c0[tf.newaxis],
+      params=cudnn_parameters(kernel, bias),
+      sequence_lengths=tf.fill([batch], steps), rnn_mode='lstm')
+  return run.output, run.output_c[0]
+
+
+def _is_on_gpu(tensor):
+  """Whether an op that is built where this tensor was will run on a GPU."""
+  kind = tf.DeviceSpec.from_string(tensor.device or '').device_type
+  return kind == 'GPU' or (
+      kind is None and bool(tf.config.list_physical_devices('GPU')))
+
+
+@functools.cache
+def _gpu_layer():
+  """Returns the fastest of the functions above that this GPU computes right.
+
+  Whoever wrote this had no GPU, and cuDNN fails with some drivers, so each is
+  compared with the CPU's first; what does not agree is said, and not used.
+  """
+  candidates = {'cuDNN': _cudnn_lstm, 'BlockLSTM': _block_gpu_lstm}
+  if not tf.config.list_physical_devices('GPU'):
+    return _block_gpu_lstm  # The graph is built to be looked at.
+  for name, layer in candidates.items():
+    try:
+      error = _error(layer)
+    except Exception as e:  # Whatever the driver raises; the last line is its own.
+      error = [type(e).__name__, *(line for line in str(e).splitlines()
+                                   if line and '[[' not in line)][-1]
+    if not error:
+      return layer
+    print(f"{name}'s LSTM is not used on this GPU, which makes training slower: "
+          f'{error}.')
+  return _cpu_lstm
+
+
+def _error(layer):
+  """Returns how a layer's values and gradients on the GPU are wrong, '' if not."""
+  steps, batch, depth, units = 5, 3, 4, 8
+  rng = np.random.RandomState(0)
+  with tf.Graph().as_default():
+    results = []
+    inputs = [tf.constant(rng.normal(size=shape), tf.float32) for shape in (
+        [steps, batch, depth], [depth + units, 4 * units], [4 * units],
+        [batch, units], [batch, units])]
+    weights = tf.constant(rng.normal(size=[steps, batch, units]), tf.float32)
+    for device, function in (('/CPU:0', _cpu_lstm), ('/GPU:0', layer)):
+      with tf.device(device):
+        h, c = function(*inputs)
+        results.append([h, c] + tf.gradients(
+            tf.reduce_sum(h * weights) + tf.reduce_sum(c), inputs))
+    # What has no kernel for GPUs, as some that only move sizes, runs elsewhere.
+    with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as sess:
+      right, found = sess.run(results)
+  apart = max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(right, found))
+  # TF32, which GPUs since Ampere multiply in, has 10 bits after the point.
+  return '' if apart < 0.02 else f'it is {apart:.0%} off'
+
+
+def _lstm(x, kernel, bias, c0, h0):
+  """Runs an LSTM over x, [steps, batch, depth].
+
+  Returns:
+    All outputs, [steps, batch, units], and the last cell state.
+  """
+  layer = _gpu_layer() if _is_on_gpu(c0) else _cpu_lstm
+  return layer(x, kernel, bias, c0, h0)
 
 
 def _run_layer(scope, x, units, state):
@@ -294,6 +394,7 @@ class Core:
             tf.get_variable('bias', [depth],
                             initializer=tf.zeros_initializer()))
     kernel, bias = self._layers[0]
+    self._depth = depth
     self._rows = tf.pad(kernel[:depth], [(1, 0), (0, 0)])
     kernel_z, self._kernel_h = kernel[depth:-units[0]], kernel[-units[0]:]
     keep_prob = (decoder.hparams.dropout_keep_prob
@@ -304,9 +405,10 @@ class Core:
     self._row_mask = mask(1)
     self._masks = [mask(size) for size in units[:-1]]
     z_mask = mask(z_size)
+    self._z = _masked(z, z_mask)
     self.gates_z = bias + (
         tf.matmul(z, kernel_z) if z_mask is None else
-        tf.tensordot(z * z_mask, kernel_z, 1))
+        tf.tensordot(self._z, kernel_z, 1))
 
   def _gate_inputs(self, classes, gates_z, row_mask):
     return _masked(tf.gather(self._rows, classes), row_mask) + gates_z
@@ -318,9 +420,16 @@ class Core:
 
   def teacher_force(self, classes):
     """Returns logits and the last state, given the inputs of all steps."""
-    h, c = _lstm_from_gates(
-        self._gate_inputs(classes, self.gates_z, self._row_mask),
-        self._kernel_h, *self.state[:2])
+    if _is_on_gpu(self.state[0]):  # There one product more is nothing, a loop much.
+      rows = tf.one_hot(classes - 1, self._depth)
+      z = tf.broadcast_to(self._z, tf.concat(
+          [tf.shape(classes), tf.shape(self._z)[-1:]], axis=0))
+      h, c = _lstm(tf.concat([_masked(rows, self._row_mask), z], axis=2),
+                   *self._layers[0], *self.state[:2])
+    else:
+      h, c = _lstm_from_gates(
+          self._gate_inputs(classes, self.gates_z, self._row_mask),
+          self._kernel_h, *self.state[:2])
     state = [c, h[-1]]
     for i, (variables, mask) in enumerate(zip(self._layers[1:], self._masks)):
       h, c = _lstm(_masked(h, mask), *variables,
