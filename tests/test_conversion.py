@@ -565,18 +565,38 @@ def test_all_cores_pack_what_one_does(dataset, monkeypatch):
   backend.music_vae()
   from magenta.models.music_vae import packed_slices
   converter = backend.get_config(conftest.TINY).data_converter
-  reads = [lambda s=s: s for s in sequences(
-      dataset / 'drummer-validation.tfrecord')]
-  assert len(reads) > 1
+  found = sequences(dataset / 'drummer-validation.tfrecord')
+  assert len(found) > 10
   packed = []
   for cores in (2, 1):
     monkeypatch.setattr('os.cpu_count', lambda: cores)
-    packed.append(packed_slices.pack_all(reads, converter))
-  np.testing.assert_array_equal(*packed)
+    packed.append(list(packed_slices.pack_each(
+        found, lambda sequence: sequence, converter, len(found))))
+  assert [len(p) for p in packed[0]] == [len(p) for p in packed[1]]
+  np.testing.assert_array_equal(*map(np.concatenate, packed))
   # As upstream's converter has them, which also makes the encoder's rolls.
-  outputs = [converter.to_tensors(read()).outputs for read in reads]
-  np.testing.assert_array_equal(packed[0], np.concatenate([
+  outputs = [converter.to_tensors(sequence).outputs for sequence in found]
+  np.testing.assert_array_equal(np.concatenate(packed[0]), np.concatenate([
       np.unique(np.argmax(o, axis=-1), axis=0) for o in outputs if o]))
+
+
+def test_packing_reads_no_further_than_it_works(monkeypatch):
+  """So that memory does not grow with the data."""
+  backend.music_vae()
+  import note_seq
+  from magenta.models.music_vae import packed_slices
+  monkeypatch.setattr('os.cpu_count', lambda: 2)
+  read = []
+  def records():
+    for i in range(50):
+      read.append(i)
+      yield i
+  packed = packed_slices.pack_each(
+      records(), lambda _: note_seq.NoteSequence(),
+      backend.get_config(conftest.TINY).data_converter, 50)
+  for done, slices in enumerate(packed):
+    assert not len(slices) and len(read) <= done + 2 * packed_slices.AHEAD + 1
+  assert done == 49
 
 
 def test_packing_ends_whatever_signals_mean_here(dataset):
@@ -584,18 +604,19 @@ def test_packing_ends_whatever_signals_mean_here(dataset):
   backend.music_vae()
   from magenta.models.music_vae import packed_slices
   converter = backend.get_config(conftest.TINY).data_converter
-  reads = [lambda s=s: s for s in sequences(
-      dataset / 'drummer-validation.tfrecord')][:4]
+  found = sequences(dataset / 'drummer-validation.tfrecord')[:4]
   def stop(*_):
     raise KeyboardInterrupt
-  def fail():
-    raise ValueError
+  def parse(sequence):
+    if sequence is None:
+      raise ValueError
+    return sequence
   before = signal.signal(signal.SIGTERM, stop)
   try:
     for _ in range(20):
-      packed_slices.pack_all(reads, converter)
+      assert len(list(packed_slices.pack_each(found, parse, converter, 4))) == 4
       with pytest.raises(ValueError):
-        packed_slices.pack_all([fail] + reads, converter)
+        list(packed_slices.pack_each([None] + found, parse, converter, 5))
   finally:
     signal.signal(signal.SIGTERM, before)
 
@@ -604,11 +625,12 @@ ORPHANS = '''
 import sys, time; sys.path.insert(0, sys.argv[1])
 from drumloops import backend; backend.music_vae()
 from magenta.models.music_vae import packed_slices
-def read():
+def parse(record):
   print('reads', flush=True)
   time.sleep(600)
-packed_slices.pack_all(
-    [read] * 9, backend.get_config('hierdec-drums_4bar_tiny').data_converter)
+list(packed_slices.pack_each(
+    range(9), parse, backend.get_config('hierdec-drums_4bar_tiny').data_converter,
+    9))
 '''
 
 
@@ -624,12 +646,12 @@ def test_converters_end_with_the_process_that_is_killed():
 def test_a_converter_that_is_killed(monkeypatch):
   backend.music_vae()
   from magenta.models.music_vae import packed_slices
-  def die():
+  def die(record):
     os.kill(os.getpid(), signal.SIGKILL)
   monkeypatch.setattr('os.cpu_count', lambda: 2)
   with pytest.raises(Exception) as raised:
-    packed_slices.pack_all(
-        [die] * 4, backend.get_config(conftest.TINY).data_converter)
+    list(packed_slices.pack_each(
+        range(4), die, backend.get_config(conftest.TINY).data_converter, 4))
   assert 'want of memory' in cli.sentence(raised.value)
 
 
@@ -640,7 +662,7 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   roland = backend.get_config('hierdec-drums_4bar').data_converter
   gm = backend.get_config('hierdec-drums_4bar_small').data_converter
-  caches = lambda: sorted(tmp_path.glob('*.slices.npz'))
+  caches = lambda: sorted(tmp_path.glob('*.slices'))
   slices = slice_cache.load_slices(roland, str(path))
   assert len(caches()) == 1
   slice_cache.load_slices(gm, str(path))
@@ -654,7 +676,7 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   assert len(caches()) == 3
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   for cache in caches():
-    cache.write_bytes(b'damaged')
+    cache.write_bytes(cache.read_bytes()[:-1] + b'x')
   np.testing.assert_array_equal(
       slice_cache.load_slices(roland, str(path)), slices)
   assert 'damaged or older cache' in capsys.readouterr().err
@@ -667,11 +689,35 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   def full(*_, **__):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(slice_cache.np, 'savez', full)
+  replace = os.replace
+  monkeypatch.setattr(slice_cache.os, 'replace', lambda old, new: (
+      full() if new.startswith(str(tmp_path)) else replace(old, new)))
   assert len(slice_cache.load_slices(
       backend.get_config(conftest.TINY).data_converter, str(path)))
   assert 'No space left' in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ['x.tfrecord']
+
+
+@pytest.mark.parametrize('name', [conftest.TINY, 'groovae_4bar_hits_control'])
+def test_slices_stay_on_disk(dataset, tmp_path, name):
+  """Rows are read as they are needed, even if somebody tidies up meanwhile."""
+  backend.music_vae()
+  from magenta.models.music_vae import slice_batches
+  from magenta.models.music_vae import slice_cache
+  path = tmp_path / 'x.tfrecord'
+  path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
+  config = backend.get_config(name, 'batch_size=8')
+  slices = slice_cache.load_slices(config.data_converter, str(path))
+  assert isinstance(slices, np.memmap) and len(slices) > 16
+  def read(slices):
+    return [outputs for _, outputs, _, _ in slice_batches.batches(
+        slices, config.data_converter, 8, False).as_numpy_iterator()]
+  expected, batches = read(np.array(slices)), slice_batches.batches(
+      slices, config.data_converter, 8, False)
+  for cache in tmp_path.glob('*.slices*'):
+    cache.unlink()
+  np.testing.assert_array_equal(
+      [outputs for _, outputs, _, _ in batches.as_numpy_iterator()], expected)
 
 
 # preprocess_tfrecord.

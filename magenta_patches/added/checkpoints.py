@@ -51,15 +51,25 @@ def step_of(prefix):
   return int(match[1]) if match else -1
 
 
+def is_there(prefix):
+  """Whether the files of a checkpoint are there, whatever is in them."""
+  data = glob.glob(glob.escape(prefix) + '.data-*-of-*')
+  return len(data) == int(data[0][-5:]) if data else False
+
+
+def _prefixes(directory):
+  """Returns those of all checkpoints, newest (highest step) first."""
+  pattern = os.path.join(glob.escape(directory), '*.index')
+  return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
+                key=step_of, reverse=True)
+
+
 def all_complete(directory):
   """Yields the prefixes of complete checkpoints, newest (highest step) first.
 
   Says a word about every broken one that it passes over.
   """
-  prefixes = [path[:-len('.index')]
-              for path in glob.glob(os.path.join(glob.escape(directory),
-                                                 '*.index'))]
-  for prefix in sorted(prefixes, key=step_of, reverse=True):
+  for prefix in _prefixes(directory):
     if is_complete(prefix):
       yield prefix
     else:
@@ -82,17 +92,22 @@ def newest_complete(directory):
 def repair(directory):
   """Makes the `checkpoint` file of `directory` name only what can be restored.
 
+  Of those before the newest complete one, which may be gigabytes, only the files'
+  presence is checked; if one is needed it is read whole.
+
   Returns the prefix of the newest complete checkpoint, or None.
   """
-  prefixes = list(all_complete(directory))[::-1]
+  newest = next(all_complete(directory), None)
   state = os.path.join(directory, 'checkpoint')
-  if prefixes:
+  if newest:
+    older = [p for p in _prefixes(directory)
+             if step_of(p) < step_of(newest) and is_there(p)]
     # Relative names, so that the folder may be moved. TensorFlow keeps them as
     # they are only if the folder's own name is absolute.
-    names = [os.path.basename(p) for p in prefixes]
+    names = [os.path.basename(p) for p in (*older[::-1], newest)]
     tf.train.update_checkpoint_state(
         os.path.abspath(directory), names[-1], names)
-    return prefixes[-1]
+    return newest
   if os.path.exists(state):
     os.remove(state)
   return None

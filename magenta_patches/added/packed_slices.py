@@ -11,6 +11,7 @@ velocities and offsets the encoder's inputs. A converter without a hop, as
 upstream's groovae_ configs have it, is meant for the clips of TFDS's
 groove/4bar-midionly; whole performances are cut as those clips are cut.
 """
+import collections
 from concurrent import futures
 import multiprocessing
 from multiprocessing import connection
@@ -24,6 +25,9 @@ from magenta.models.music_vae import upstream
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm.auto import tqdm
+
+
+AHEAD = 4  # Records that wait for each core.
 
 
 def can_pack(config):
@@ -140,12 +144,12 @@ def clips(note_sequence, converter):
   return np.array(kept) if kept else windows[:0]
 
 
-_work = None  # What `_pack_one` works on, in a worker process.
+_function = None  # What a worker process does.
 
 
-def _start_worker(work):
-  global _work
-  _work = work
+def _start_worker(function):
+  global _function
+  _function = function
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of the parent's Ctrl-C it tells us.
   signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Whatever the parent does itself.
   threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -157,46 +161,54 @@ def _end_with_parent():
   os._exit(1)
 
 
-def _pack_one(i):
-  reads, converter = _work
-  return pack(reads[i](), converter)
+def _work_on(item):
+  return _function(item)
 
 
-def pack_all(reads, converter):
-  """Returns what `pack_each` does, in one array."""
-  return np.concatenate([no_slices(converter)] + pack_each(reads, converter))
+def _on_cores(cores, function, items):
+  """Yields function(item) of each item, in order, made by forked processes.
 
-
-def pack_each(reads, converter):
-  """Packs many NoteSequences, on all cores, with a progress bar.
-
-  Args:
-    reads: A list of functions, each of which returns a NoteSequence.
-    converter: A DrumsConverter or GrooveConverter.
-
-  Returns:
-    A list of what `pack` returns.
+  Never more than a few items ahead, so that neither these nor what is made of them
+  fill the memory.
   """
-  cores = min(os.cpu_count(), len(reads))
-  def progress(results):
-    return list(tqdm(results, total=len(reads), desc='Converting to slices',
-                     unit='file'))
-  # Only a forked worker need not import TensorFlow for longer than it works;
-  # on macOS forking is not safe, and Windows has none.
-  if cores < 2 or not sys.platform.startswith('linux'):
-    return progress(pack(read(), converter) for read in reads)
   with warnings.catch_warnings():
     # Python 3.12 warns of locks that a thread may hold; ours only run Python.
     warnings.simplefilter('ignore', DeprecationWarning)
     # Ended by messages: multiprocessing.Pool ends its workers by signals, which one
     # that is just being forked can lose, and then it is waited for without end.
     pool = futures.ProcessPoolExecutor(
-        cores, multiprocessing.get_context('fork'), _start_worker,
-        ((reads, converter),))
+        cores, multiprocessing.get_context('fork'), _start_worker, (function,))
+    pending = collections.deque()
     try:
-      return progress(pool.map(_pack_one, range(len(reads)), chunksize=4))
+      for item in items:
+        pending.append(pool.submit(_work_on, item))
+        if len(pending) > AHEAD * cores:
+          yield pending.popleft().result()
+      while pending:
+        yield pending.popleft().result()
     finally:
       pool.shutdown(cancel_futures=True)
+
+
+def pack_each(records, parse, converter, total):
+  """Yields what `pack` returns of each NoteSequence, with a progress bar.
+
+  On all cores, and with as much memory as the few need that are worked on.
+
+  Args:
+    records: What NoteSequences are read from; an iterable of what can be pickled.
+    parse: Returns a record's NoteSequence.
+    converter: A DrumsConverter or GrooveConverter.
+    total: How many records there are.
+  """
+  def pack_one(record):
+    return pack(parse(record), converter)
+  cores = min(os.cpu_count(), total)
+  # Only a forked worker need not import TensorFlow for longer than it works;
+  # on macOS forking is not safe, and Windows has none.
+  forks = cores > 1 and sys.platform.startswith('linux')
+  packed = _on_cores(cores, pack_one, records) if forks else map(pack_one, records)
+  yield from tqdm(packed, total=total, desc='Converting to slices', unit='file')
 
 
 def unpack(slices, converter):

@@ -11,6 +11,7 @@ from magenta.models.music_vae.drum_classes import (
     CLOSED_HIHAT, CRASH, DRUM_CLASSES, HIGH_TOM, KICK, LOW_TOM, MID_TOM, OPEN_HIHAT,
     RIDE, SNARE, STEPS_PER_BAR, STEPS_PER_QUARTER)
 import note_seq
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 NO_SLICES = (
@@ -136,17 +137,34 @@ def flatten(performances):
   return tf.concat([hits, *map(tf.zeros_like, played)], axis=-1)
 
 
+def _reader(slices):
+  """Returns a function that returns rows of slices, given their indices."""
+  if not isinstance(slices, np.memmap):
+    return lambda indices: slices[indices]
+  source = open(slices.filename, 'rb')  # It may be removed meanwhile.
+  # Mapped anew each time: what is read of a map counts as memory until it goes.
+  return lambda indices: np.memmap(
+      source, slices.dtype, 'r', shape=slices.shape)[indices]
+
+
 def batches(slices, converter, batch_size, is_training, seed=None,
             augment_probability=0., mix_probability=0., hide_probability=0.):
   """Returns a tf.data.Dataset of unpacked batches of slices.
 
   In training, of a share `hide_probability` of a batch parts are hidden from the
-  encoder; the others are mixed.
+  encoder; the others are mixed. Rows are read when their batch is made, so slices
+  that are memory-mapped stay on disk.
   """
-  dataset = tf.data.Dataset.from_tensor_slices(slices)
+  dataset = tf.data.Dataset.range(len(slices))
   if is_training:
     dataset = dataset.shuffle(len(slices), seed=seed).repeat()
   dataset = dataset.batch(batch_size, drop_remainder=True)
+  read = _reader(slices)
+  def rows(indices):
+    [batch] = tf.numpy_function(read, [indices], [slices.dtype])
+    batch.set_shape([batch_size, *slices.shape[1:]])
+    return batch
+  dataset = dataset.map(rows)
   if is_training and augment_probability:
     dataset = dataset.map(
         lambda s: augment(tf.cast(s, tf.int32), augment_probability))

@@ -57,8 +57,11 @@ def music_vae():
   if 'tensorflow' not in sys.modules:
     with without_chatter():
       import tensorflow as tf
-      with tf.Graph().as_default(), tf.device('CPU'), tf.compat.v1.Session() as s:
-        s.run(tf.constant(0))  # The first one has something to say, too.
+      # The first session has something to say, too. None of a GPU yet: processes
+      # are forked before it is used.
+      with tf.Graph().as_default(), tf.compat.v1.Session(
+          config=tf.compat.v1.ConfigProto(device_count={'GPU': 0})) as s:
+        s.run(tf.constant(0))
   # Where $CI is set, pyfluidsynth 1.4 says where it found its library.
   with contextlib.redirect_stdout(None):
     from magenta.models.music_vae import configs

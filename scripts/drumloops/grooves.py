@@ -6,6 +6,13 @@ each of Magenta's nine drums; 64 steps for most.
 from drumloops import grid
 import numpy as np
 
+PART = 4096  # Loops that are looked at at once, so that memory is bounded.
+
+
+def parts(loops):
+  """Returns the loops in parts of at most PART."""
+  return np.split(loops, range(PART, len(loops), PART))
+
 
 def patterns(slices):
   """Returns the loops of a converter's slices, whatever else they say.
@@ -21,7 +28,8 @@ def patterns(slices):
 
 def bits(classes):
   """Returns which drums play in classes: bool, [..., drums]."""
-  return (np.asarray(classes)[..., np.newaxis] >> np.arange(grid.DRUMS) & 1) > 0
+  return (np.asarray(classes, np.uint16)[..., np.newaxis] &
+          np.uint16(1) << np.arange(grid.DRUMS, dtype=np.uint16)) > 0
 
 
 def hits(loops):
@@ -48,11 +56,10 @@ def features(loops):
   How often each drum falls on each of a bar's steps, hits a step in each bar,
   similarity of neighbouring bars.
   """
-  h = hits(loops)
-  return np.concatenate([
-      h.mean(axis=1).reshape(len(h), -1),
-      h.sum(axis=-1).mean(axis=-1),
-      bar_similarity(loops)], axis=1)
+  return np.concatenate([np.concatenate([
+      hits(part).mean(axis=1).reshape(len(part), -1),
+      hits(part).sum(axis=-1).mean(axis=-1),
+      bar_similarity(part)], axis=1) for part in parts(loops)])
 
 
 def frechet_distance(a, b):
@@ -86,7 +93,11 @@ class Distance:
   """
 
   def __init__(self, train, reference):
-    variance = features(train).var(axis=0)
+    def mean(function):
+      return sum(function(features(part)).sum(axis=0)
+                 for part in parts(train)) / len(train)
+    center = mean(lambda f: f)
+    variance = mean(lambda f: (f - center) ** 2)
     self._scale = np.empty_like(variance)
     bars = hits(train).shape[1]
     falls, density = grid.STEPS_PER_BAR * grid.DRUMS, bars
@@ -105,9 +116,10 @@ def marginal_loops(train, count, rng):
 
   A baseline that knows where in a bar each drum falls, and nothing else.
   """
-  h = hits(train)
-  frequency = h.mean(axis=(0, 1))
-  drawn = rng.random_sample((count,) + h.shape[1:]) < frequency
+  total = sum(hits(part).sum(axis=(0, 1)) for part in parts(train))
+  bars = train.shape[1] // grid.STEPS_PER_BAR
+  frequency = total / (len(train) * bars)
+  drawn = rng.random_sample((count, bars) + frequency.shape) < frequency
   return (drawn << np.arange(grid.DRUMS)).sum(axis=-1).reshape(count, -1)
 
 
@@ -121,13 +133,16 @@ def mixed_bars(train, count, rng):
   return bars[rows, np.arange(bars.shape[1])].reshape(count, -1)
 
 
-def nearest(loops, train, block=256):
+def nearest(loops, train):
   """Returns how many hits differ from the nearest loop of `train`: [loops]."""
-  t = hits(train).reshape(len(train), -1).astype(np.float32)
-  h = hits(loops).reshape(len(loops), -1).astype(np.float32)
+  def rolls(loops):
+    return hits(loops).reshape(len(loops), -1).astype(np.float32)
+  def differing(part, others):
+    return part.sum(axis=1, keepdims=True) + others.sum(axis=1) - 2 * part @ others.T
   return np.concatenate([
-      np.min(b.sum(axis=1, keepdims=True) + t.sum(axis=1) - 2 * b @ t.T, axis=1)
-      for b in np.split(h, range(block, len(h), block))]).astype(int)
+      np.min([differing(rolls(part), rolls(others)).min(axis=1)
+              for others in parts(train)], axis=0)
+      for part in parts(loops)]).astype(int)
 
 
 def describe(loops, train, distance):

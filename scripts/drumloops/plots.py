@@ -14,6 +14,7 @@ MARKERS = 'os^Dv<P'  # So that colour is not all that tells styles apart.
 GREY = '#bbbbbb'
 PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
 WIDTH, ROW = 10, 2.3  # Inches.
+MOST_MAPPED = 5000  # Loops in a picture of latents, which takes half a minute then.
 OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
@@ -201,6 +202,7 @@ def plot_latents(latents, styles, samples):
 
   Van der Maaten and Hinton 2008: neighbours in the latent space are neighbours
   in the picture; the axes mean nothing. The same latents give the same picture.
+  Of more than MOST_MAPPED loops so many are in it, evenly spaced.
 
   Args:
     latents: Of encoded loops, [loops, z_size].
@@ -208,12 +210,14 @@ def plot_latents(latents, styles, samples):
     samples: Latents of sampled loops, [samples, z_size].
   """
   from sklearn import manifold
+  total = len(latents)
+  shown = np.linspace(0, total - 1, min(total, MOST_MAPPED)).astype(int)
+  latents, styles = latents[shown], np.asarray(styles)[shown]
   both = np.concatenate([latents, samples])
   xy = manifold.TSNE(
       perplexity=min(30, (len(both) - 1) / 3), init='pca',
       random_state=0).fit_transform(both)
   loops, drawn = xy[:len(latents)], xy[len(latents):]
-  styles = np.asarray(styles)
   names, counts = np.unique(styles, return_counts=True)
   top = names[np.argsort(-counts, kind='stable')][:len(COLOURS)]
   figure, axes = figure_of(1, size=(9, 6.5))
@@ -230,8 +234,9 @@ def plot_latents(latents, styles, samples):
                  label=f'samples ({len(drawn)})')
   axis.set_xticks([])
   axis.set_yticks([])
-  axis.set_title('The latent space: near each other, loops are alike (t-SNE)',
-                 fontsize=10, loc='left')
+  axis.set_title('The latent space: near each other, loops are alike (t-SNE'
+                 + (f' of {MOST_MAPPED:,} of {total:,})' if total > MOST_MAPPED
+                    else ')'), fontsize=10, loc='left')
   axis.legend(loc='center left', bbox_to_anchor=(1, 0.5), fontsize=9,
               frameon=False)
   return figure

@@ -213,8 +213,6 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
   if slices is None:
     print('There is no validation split beside the examples, so no best '
           'checkpoint is kept.')
-  else:
-    validation = Validation(config, run_dir, slices, identity)
 
   with tf.Graph().as_default():
     # Another order of the examples after a resume than before it.
@@ -223,6 +221,9 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     print('Reading the examples ...')
     dataset = data.get_dataset(config, is_training=True)
     print('Building the graph ...')
+    # After all processes have been forked, for its session may be the GPU's first.
+    if slices is not None:
+      validation = Validation(config, run_dir, slices, identity)
     step = tf.train.get_or_create_global_step()
     train_op = build_train_op(config, dataset)
     summary_op = tf.summary.merge_all()

@@ -68,9 +68,10 @@ def performances(examples_path, converter):
   converter = upstream.changed(converter, hop_size=upstream.slice_bars(
       converter) * upstream.steps_per_bar(converter))
   slices, step_ms, names = [], [], []
-  for record in tf.python_io.tf_record_iterator(examples_path):
-    sequence = note_seq.NoteSequence.FromString(record)
-    found = packed_slices.pack(sequence, converter)
+  records = list(tf.python_io.tf_record_iterator(examples_path))
+  parse = note_seq.NoteSequence.FromString
+  for sequence, found in zip(map(parse, records), packed_slices.pack_each(
+      records, parse, converter, len(records))):
     slices.append(found)
     step_ms += [60_000 / sequence.tempos[0].qpm / 4] * len(found)
     names += [sequence.filename] * len(found)

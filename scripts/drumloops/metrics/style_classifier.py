@@ -19,10 +19,14 @@ class Classifier:
 
   def __init__(self, by_style):
     self.names = list(by_style)
-    parts = [groove_features(slices) for slices in by_style.values()]
-    means = np.array([p.mean(axis=0) for p in parts])
-    within = np.concatenate([p - m for p, m in zip(parts, means)])
-    covariance = within.T @ within / len(within)
+    means, within = [], 0
+    for slices in by_style.values():
+      features = groove_features(slices)
+      means.append(features.mean(axis=0))
+      features -= means[-1]
+      within += features.T @ features
+    means = np.array(means)
+    covariance = within / sum(map(len, by_style.values()))
     covariance += RIDGE * np.diag(covariance.diagonal() + 1e-4)
     self._weights = np.linalg.solve(covariance, means.T)
     self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
