@@ -1,23 +1,31 @@
-"""Compares training with and without the fast path, on this machine.
+"""Measures on this machine, on its GPU where it has one, how fast all of it is.
 
-    python3 scripts/benchmark.py          # four to six minutes
-    python3 scripts/benchmark.py --quick  # about one
+    python3 scripts/benchmark.py          # some ten minutes
+    python3 scripts/benchmark.py --quick  # about one: training alone
+    python3 scripts/benchmark.py --report=report.md  # to paste into an issue
 
-Both sides train the same weights on the same batch under the same TensorFlow,
-each in a process of its own, one after the other: `stock` with the lstm_models
-of Magenta as it was released (the backup that magenta_patches keeps), `ours`
-with the patched one. Loops of random classes do as data: the work does not
+In training both sides train the same weights on the same batch under the same
+TensorFlow, each in a process of its own, one after the other: `stock` with the
+lstm_models of Magenta as it was released (the backup that magenta_patches keeps),
+`ours` with the patched one. Loops of random classes do as data: the work does not
 depend on them.
 """
 import concurrent.futures
 import importlib.machinery
 import importlib.util
 import multiprocessing
+import os
+import pathlib
+import platform
+import re
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 
 from absl import flags
-from drumloops import backend, cli, training
+from drumloops import ROOT, backend, cli, training
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -39,7 +47,11 @@ QUICK_SETTINGS = {
 }
 GMD_SLICES = 13251  # In the train split.
 PIPELINE_STEPS = 60
-LOOPS, BARS = 100, 64  # NoteSequences that are converted, and their length.
+PERFORMANCES, BARS = 217, 64  # That give as many slices as GMD, and their length.
+TIMES = (1, 5, 20)  # As many data as GMD has.
+DATA_CONFIGS = ('hierdec-drums_4bar', 'groovae_4bar_hits_control')
+DATA_STEPS = 20
+LOOPS = 1000  # That are written.
 PEAK_SIZE = 4096  # Of the square matrices whose product gives the peak.
 
 
@@ -185,22 +197,97 @@ def measure_pipeline(hparams, steps):
   return [float(t) for t in np.median(times[3:], axis=0)]
 
 
+def performances():
+  """Returns NoteSequences with as many hits a step as GMD's drummers play."""
+  converter = backend.get_config('hierdec-drums_4bar').data_converter
+  hits = np.random.RandomState(0).rand(PERFORMANCES, BARS * 16, 9) < 1.2 / 9
+  return converter.from_tensors(
+      np.eye(512, dtype=bool)[(hits << np.arange(9)).sum(axis=-1)])
+
+
 def measure_conversion():
   """Returns how many seconds it takes stock, and us, to make slices."""
-  configs = backend.music_vae()
+  backend.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = configs.CONFIG_MAP['hierdec-drums_4bar'].data_converter
-  # As many hits a step as GMD's drummers play.
-  hits = np.random.RandomState(0).rand(LOOPS, BARS * 16, 9) < 1.2 / 9
-  sequences = converter.from_tensors(
-      np.eye(512, dtype=bool)[(hits << np.arange(9)).sum(axis=-1)])
+  converter = backend.get_config('hierdec-drums_4bar').data_converter
+  sequences = performances()
   began = time.time()
   count = sum(len(converter.to_tensors(s).outputs) for s in sequences)
   stock = time.time() - began
   began = time.time()
   assert sum(map(len, packed_slices.pack_each(
-      sequences, lambda sequence: sequence, converter, LOOPS))) == count
+      sequences, lambda sequence: sequence, converter, PERFORMANCES))) == count
   return stock, time.time() - began
+
+
+def write_performances(folder):
+  """Writes {times}.tfrecord, so many times as many data as GMD has."""
+  backend.music_vae()
+  import tensorflow as tf
+  records = [sequence.SerializeToString() for sequence in performances()]
+  for times in TIMES:
+    with tf.io.TFRecordWriter(os.path.join(folder, f'{times}.tfrecord')) as writer:
+      for record in times * records:
+        writer.write(record)
+
+
+def measure_data(name, path):
+  """Begins a training; returns slices, seconds to make them, a step's, and bytes."""
+  backend.music_vae()
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import data
+  from magenta.models.music_vae import slice_cache
+  config = backend.get_config(name)._replace(train_examples_path=path)
+  began = time.time()
+  count = len(slice_cache.load_slices(config.data_converter, path))
+  converted = time.time() - began
+  with tf.Graph().as_default():
+    tf.train.get_or_create_global_step()
+    train_op = training.build_train_op(
+        config, data.get_dataset(config, is_training=True))
+    with tf.Session() as sess:
+      sess.run(tf.global_variables_initializer())
+      times = []
+      for _ in range(DATA_STEPS):
+        began = time.time()
+        sess.run(train_op)
+        times.append(time.time() - began)
+  return (count, converted, float(np.median(times)),
+          resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def measure_nodes(side, device, sampling_rate):
+  """Returns how many nodes of its graph a step of hierdec-drums_4bar executes."""
+  backend.music_vae()
+  from magenta.models.music_vae import lstm_models
+  return Training(stock_lstm_models() if side == 'stock' else lstm_models,
+                  recipe(sampling_rate=sampling_rate, batch_size=8), one_batch,
+                  'hierdec-drums_4bar', device).nodes()
+
+
+def seconds_of(name, *arguments):
+  """Returns how long one of the scripts takes, from its command to its end."""
+  began = time.time()
+  subprocess.run([sys.executable, ROOT / 'scripts' / name, *arguments], check=True,
+                 capture_output=True)
+  return time.time() - began
+
+
+def machine():
+  """Returns what this machine is, in words."""
+  backend.music_vae()
+  import tensorflow as tf
+  model = re.search(r'model name\s*: (.*)', pathlib.Path(
+      '/proc/cpuinfo').read_text()) if os.path.exists('/proc/cpuinfo') else None
+  gpus = [tf.config.experimental.get_device_details(gpu).get('device_name', 'a GPU')
+          for gpu in tf.config.list_physical_devices('GPU')]
+  layer = ''
+  if gpus:
+    from magenta.models.music_vae import fast_lstm
+    layer = f', layers by {fast_lstm._gpu_layer().__name__}'
+  return (f'{os.cpu_count()} cores of {model[1] if model else platform.machine()}; '
+          f'{", ".join(gpus) or "no GPU"}{layer}; {platform.system()}, Python '
+          f'{platform.python_version()}, TensorFlow {tf.__version__}.')
 
 
 def measure_peak():
@@ -222,14 +309,10 @@ def in_process(function, *args):
     return executor.submit(function, *args).result()
 
 
-def define_flags():
-  flags.DEFINE_bool('quick', False, 'One small setting only.')
-
-
-def main():
-  settings = QUICK_SETTINGS if flags.FLAGS.quick else SETTINGS
+def report_training(settings):
+  """Yields lines: what a training step costs, stock's and ours."""
   peak = in_process(measure_peak)
-  print(f'Large matrix product: {peak / 1e9:.0f} GFLOP/s.')
+  yield f'Large matrix product: {peak / 1e9:.0f} GFLOP/s.'
   rows = ['| setting | | build | first step | steps/s | examples/s | '
           'of the peak | memory |', '|---|---|---|---|---|---|---|---|']
   with tqdm(total=2 * len(settings), desc='Measuring', unit='training') as bar:
@@ -250,15 +333,77 @@ def main():
           f'**{stock["step"] / ours["step"]:.2f}** | '
           f'**{stock["step"] / ours["step"]:.2f}** | | '
           f'{stock["memory"] / ours["memory"]:.1f} |')
-  print('\n'.join(rows))
-  if not flags.FLAGS.quick:
-    fed, fixed = in_process(
-        measure_pipeline, next(iter(SETTINGS.values()))[0], PIPELINE_STEPS)
-    print(f'A step with the whole input pipeline takes {fed / fixed:.3f} times '
-          'as long as on one batch that is at hand (first setting).')
-    stock, ours = in_process(measure_conversion)
-    print(f'NoteSequences to slices, {LOOPS} of {BARS} bars: stock '
-          f'{stock:.1f} s, ours {ours:.1f} s, ratio {stock / ours:.1f}.')
+  yield from ['', *rows, '']
+  for sampling, rate in (('', 0), (' with scheduled sampling', 0.5)):
+    stock, cpu, gpu = (in_process(measure_nodes, side, device, rate)
+                       for side, device in (('stock', '/CPU:0'), ('ours', '/CPU:0'),
+                                            ('ours', '/GPU:0')))
+    yield (f'Graph nodes that a step executes, hierdec-drums_4bar{sampling}: stock '
+           f'{stock:,}, ours on a CPU {cpu:,}, on a GPU {gpu:,}; ratios '
+           f'{stock / cpu:.1f} and {stock / gpu:.1f}.')
+
+
+def report_data():
+  """Yields lines: what data cost, GMD's and many times as many."""
+  fed, fixed = in_process(
+      measure_pipeline, next(iter(SETTINGS.values()))[0], PIPELINE_STEPS)
+  yield (f'A step with the whole input pipeline takes {fed / fixed:.3f} times '
+         'as long as on one batch that is at hand (first setting).')
+  stock, ours = in_process(measure_conversion)
+  yield (f'NoteSequences to slices, {PERFORMANCES} of {BARS} bars: stock '
+         f'{stock:.1f} s, ours {ours:.1f} s, ratio {stock / ours:.1f}.')
+  yield from ['', '| data | slices | converted in | memory of training | a step |',
+              '|---|---|---|---|---|']
+  with tempfile.TemporaryDirectory() as folder, tqdm(
+      total=len(DATA_CONFIGS) * len(TIMES), desc='Measuring', unit='training') as bar:
+    in_process(write_performances, folder)
+    for name in DATA_CONFIGS:
+      first = None
+      for times in TIMES:
+        count, *found = in_process(
+            measure_data, name, os.path.join(folder, f'{times}.tfrecord'))
+        bar.update()
+        first = first or found
+        ratios = [a / b for a, b in zip(found, first)]
+        yield (f'| {name}, {times} x GMD | {count:,} | {found[0]:.1f} s '
+               f'({ratios[0]:.1f}) | {found[2] / 2 ** 30:.2f} GiB ({ratios[2]:.2f}) '
+               f'| {found[1] * 1000:.0f} ms ({ratios[1]:.2f}) |')
+  yield from ['', '*In brackets: times that of 1 x GMD.*', '']
+
+
+def report_loops():
+  """Yields a line: how soon loops are written."""
+  with tempfile.TemporaryDirectory() as folder:
+    def seconds(count, *arguments):
+      return seconds_of('sample.py', f'--num_outputs={count}', '--humanize',
+                        f'--output_dir={folder}/{len(os.listdir(folder))}', *arguments)
+    four, all_of, midi = seconds(4), seconds(LOOPS), seconds(
+        LOOPS, '--nosound', '--nopictures')
+  yield (f'sample.py --humanize, from the command to its end: 4 loops {four:.1f} s, '
+         f'{LOOPS:,} {all_of:.1f} s ({(LOOPS - 4) / (all_of - four):.0f} more a '
+         f'second), without sound and pictures {midi:.1f} s, ratio '
+         f'{all_of / midi:.1f}.')
+
+
+def define_flags():
+  flags.DEFINE_bool('quick', False, 'One small setting of training only.')
+  flags.DEFINE_string('report', None, 'File to write all of it to, as Markdown.')
+
+
+def main():
+  FLAGS = flags.FLAGS
+  lines = []
+  def say(part):
+    for line in part:
+      print(line, flush=True)
+      lines.append(line)
+  say([in_process(machine)])
+  say(report_training(QUICK_SETTINGS if FLAGS.quick else SETTINGS))
+  if not FLAGS.quick:
+    say(report_data())
+    say(report_loops())
+  if FLAGS.report:
+    pathlib.Path(FLAGS.report).write_text('\n'.join(lines) + '\n')
 
 
 if __name__ == '__main__':

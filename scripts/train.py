@@ -11,12 +11,15 @@ training is through, run_dir/training.png shows its curves.
 
 With --init_from=weights/hierdec-drums_4bar (or any other checkpoint or folder) a
 new run begins with those weights: fine-tuning.
+
+Where TF_CONFIG in the environment names several machines, this is the one of them
+that it says: a ps, a worker or the chief.
 """
 import contextlib
 
 from absl import flags
 from drumloops import (
-    backend, backup, checkpoint_files, cli, disk, stages, training)
+    backend, backup, checkpoint_files, cli, cluster, disk, stages, training)
 
 LOCK_SECONDS = 10  # For a training that is just being stopped to save.
 
@@ -44,6 +47,9 @@ def define_flags():
   flags.DEFINE_integer('backup_megabytes', 4000,
                        'How much to keep in backup_dir at most.', lower_bound=1)
   flags.DEFINE_integer('seed', 0, 'For weights, latents and the order of data.')
+  flags.DEFINE_integer('num_sync_workers', 0,
+                       'Of several machines, how many take each step together; 0: '
+                       'each takes its own.', lower_bound=0)
 
 
 def main():
@@ -51,6 +57,11 @@ def main():
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise cli.UserError('Give either --examples_path or --tfds_name.')
   config = backend.get_config(FLAGS.config, FLAGS.hparams)
+  machines = cluster.read() if FLAGS.mode == 'train' else None
+  if machines and machines.role == 'ps':
+    with stages.Stop() as stop:
+      cluster.serve(machines, stop)
+    return
   import tensorflow as tf
   if not tf.config.list_physical_devices('GPU'):
     print('No GPU was found, so this runs on the CPU, which is slow; in Colab '
@@ -60,9 +71,19 @@ def main():
     training.evaluate_once(
         config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
+  if FLAGS.num_sync_workers > (machines.workers if machines else 0):
+    raise cli.UserError('--num_sync_workers must not be more than the workers, the '
+                        'chief among them, that TF_CONFIG names.')
+  config = config._replace(
+      train_examples_path=training.readable(config, FLAGS.examples_path),
+      tfds_name=FLAGS.tfds_name)
+  if machines and not machines.is_chief:
+    with stages.Stop() as stop:
+      training.work(config, FLAGS.num_steps, FLAGS.seed, machines,
+                    FLAGS.num_sync_workers, stop)
+    return
   init_from = FLAGS.init_from and checkpoint_files.find_checkpoint(
       checkpoint_file=FLAGS.init_from)
-  examples_path = training.readable(config, FLAGS.examples_path)
   copies = FLAGS.backup_dir and backup.Backup(
       FLAGS.run_dir, FLAGS.backup_dir, FLAGS.backup_megabytes)
   with contextlib.ExitStack() as stack:
@@ -74,10 +95,9 @@ def main():
     if copies:
       stack.enter_context(copies)
     training.train(
-        config._replace(train_examples_path=examples_path,
-                        tfds_name=FLAGS.tfds_name),
-        FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
-        copies and copies.notify, init_from, FLAGS.save_seconds, stop)
+        config, FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
+        copies and copies.notify, init_from, FLAGS.save_seconds, stop, machines,
+        FLAGS.num_sync_workers)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,8 @@ FLAT = ('--config=flat-drums_4bar',
         '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
 TINY = 'hierdec-drums_4bar_tiny'
 SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_every_config.py')
+# Where there is a GPU too: what is compared to 1e-4 is compared on the CPU.
+os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 # A shell's background jobs ignore it, and so would all that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -36,11 +38,10 @@ def pytest_collection_modifyitems(items):
 
 
 def run(*command, cwd=ROOT, env=(), timeout=900):
-  """Runs a command without a GPU and returns its CompletedProcess."""
+  """Runs a command and returns its CompletedProcess."""
   return subprocess.run(
       [str(c) for c in command], cwd=cwd, capture_output=True, text=True,
-      timeout=timeout, env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1',
-                            **dict(env)})
+      timeout=timeout, env={**os.environ, **dict(env)})
 
 
 def script(name, *flags, python=sys.executable, **kwargs):
@@ -135,8 +136,7 @@ def endless_training(dataset):
     def start(run_dir, *flags):
       process = stack.enter_context(subprocess.Popen(
           endless(dataset, run_dir, *flags), text=True, stdout=subprocess.PIPE,
-          stderr=subprocess.STDOUT,
-          env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}))
+          stderr=subprocess.STDOUT))
       stack.callback(process.kill)
       read_until(process.stdout.fileno(), 'loss=')
       return process

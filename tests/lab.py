@@ -55,8 +55,7 @@ def opened(notebook, python=sys.executable):
          '--LabApp.expose_app_in_browser=True'],
         stdout=log, stderr=log, env={
             **os.environ, 'JUPYTER_CONFIG_DIR': home, 'JUPYTER_PATH': home,
-            'JUPYTER_RUNTIME_DIR': home, 'IPYTHONDIR': home,
-            'CUDA_VISIBLE_DEVICES': '-1'})
+            'JUPYTER_RUNTIME_DIR': home, 'IPYTHONDIR': home})
     stack.callback(server.wait)
     stack.callback(server.terminate)  # Ends its kernels, too.
     while True:

@@ -20,7 +20,6 @@ from drumloops import backend, cli, stages
 import pytest
 
 TRIES = int(os.environ.get('STOP_TRIES', 1))
-ENVIRONMENT = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}
 # What a training is for `stages`, without the long start: saving takes 0.4 s.
 SHORT = '''
 import pathlib, sys, time
@@ -117,7 +116,7 @@ def test_a_terminal_that_is_closed(dataset, tmp_path):
 def kernel():
   """Yields a Jupyter kernel's manager and client; the kernel can run stages."""
   from jupyter_client import manager
-  with manager.run_kernel(env=ENVIRONMENT, kernel_name='python3') as client:
+  with manager.run_kernel(env=os.environ, kernel_name='python3') as client:
     yield client.parent, client
 
 

@@ -152,7 +152,7 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
         [sys.executable, '-c', code, *conftest.FLAT, f'--run_dir={run_dir}',
          f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000',
          '--save_seconds=0'], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '-1',
+        env={**os.environ,
              'PYTHONPATH': f'{tmp_path}:{conftest.SCRIPTS}'})
     deadline = time.time() + 120
     while (max(checkpoint_steps(run_dir), default=0) <= steps[-1] + 2 and

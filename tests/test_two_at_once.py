@@ -38,8 +38,7 @@ def start(*command, cwd=None):
   return subprocess.Popen(
       [str(c) for c in command], cwd=cwd, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT, text=True, env={
-          **os.environ, 'CUDA_VISIBLE_DEVICES': '-1',
-          'PYTHONPATH': str(conftest.ROOT / 'tests')})
+          **os.environ, 'PYTHONPATH': str(conftest.ROOT / 'tests')})
 
 
 def test_conversions_into_one_file(tmp_path):

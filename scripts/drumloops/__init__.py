@@ -7,6 +7,7 @@ From the ground up:
     midi, loop_midi, sound        MIDI files in; loops out, as MIDI and sound
     data_splits, conversion       data
     runs, checkpoint_files, backup    what a run keeps, and where
+    cluster                       training on several machines
     plots, page, given            pictures, the page of loops; what a musician gives
     grooves, autoencoder, latent, styles    loops in numbers; a model and its latent
     completing, varying, listening    what is given is kept; encoders that hear parts

@@ -1,4 +1,5 @@
 """Training: steps, checkpoints, the best one on the validation split."""
+import contextlib
 import glob
 import json
 import os
@@ -6,18 +7,26 @@ import random
 import time
 
 from drumloops import (
-    autoencoder, checkpoint_files, cli, data_splits, plots, runs, stages)
+    autoencoder, checkpoint_files, cli, cluster, data_splits, plots, runs, stages)
 import numpy as np
 from tqdm.auto import tqdm
 
 SUMMARY_STEPS = 10
+WORKERS_SEEDS = 1_000_000  # From one worker's seed to the next one's.
 
 
-def build_train_op(config, dataset):
-  """Returns upstream's training op, loss and step, with its clipping.
+def build_train_op(config, dataset, machines=None, num_sync_workers=0, hooks=None):
+  """Returns upstream's training op, with its clipping.
 
   As `magenta.models.music_vae.music_vae_train.train`, which can't be called
   for it because it runs its own session.
+
+  Args:
+    config: Of what is trained.
+    dataset: As data.get_dataset returns it.
+    machines: A cluster.Cluster, if there are several.
+    num_sync_workers: How many of them take each step together; 0: each its own.
+    hooks: A list, to which the tf.train.SessionRunHook that this takes is added.
   """
   import tensorflow.compat.v1 as tf
   hparams, converter, model = (
@@ -32,6 +41,11 @@ def build_train_op(config, dataset):
   lengths.set_shape([hparams.batch_size] + lengths.shape[1:].as_list())
   optimizer = model.train(
       inputs, outputs, lengths, controls if converter.control_depth else None)
+  if num_sync_workers:
+    # Every worker gets a token a step, also those whose gradients came too late.
+    optimizer = tf.train.SyncReplicasOptimizer(
+        optimizer, num_sync_workers, machines.workers)
+    hooks.append(optimizer.make_session_run_hook(machines.is_chief))
   gradients, variables = zip(*optimizer.compute_gradients(model.loss))
   norm = tf.global_norm(gradients)
   tf.summary.scalar('global_norm', norm)
@@ -128,17 +142,20 @@ def fits(checkpoint):
              for v in tf.trainable_variables())
 
 
-def begin_from(sess, checkpoint):
+def begin_from(saver, sess, checkpoint):
   """Gives the model the weights of a checkpoint; nothing else is taken from it.
+
+  Args:
+    saver: A tf.train.Saver of the weights.
+    sess: The tf.Session.
+    checkpoint: The checkpoint's prefix.
 
   Raises:
     cli.UserError: if it is of another config.
   """
-  import tensorflow.compat.v1 as tf
   if not fits(checkpoint):
     raise cli.UserError(checkpoint_files.does_not_fit(checkpoint))
-  checkpoint_files.restore(
-      tf.train.Saver(tf.trainable_variables()), sess, checkpoint)
+  checkpoint_files.restore(saver, sess, checkpoint)
 
 
 def remove_unusable(train_dir, prefixes):
@@ -150,7 +167,8 @@ def remove_unusable(train_dir, prefixes):
 
 
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
-          on_save=None, init_from=None, save_seconds=300, stop=None):
+          on_save=None, init_from=None, save_seconds=300, stop=None, machines=None,
+          num_sync_workers=0):
   """Trains until step `num_steps`, from the newest complete checkpoint on.
 
   Args:
@@ -164,6 +182,8 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     init_from: Checkpoint whose weights a new run begins with.
     save_seconds: How long to train between checkpoints.
     stop: A stages.Stop, which can end this after any step.
+    machines: A cluster.Cluster whose chief this is, if there are several.
+    num_sync_workers: Of `build_train_op`.
 
   Raises:
     cli.UserError: if there are fewer examples than one batch, or a checkpoint
@@ -214,7 +234,8 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     print('There is no validation split beside the examples, so no best '
           'checkpoint is kept.')
 
-  with tf.Graph().as_default():
+  stop = stop or stages.Stop()
+  with tf.Graph().as_default(), cluster.variables_on_ps(machines):
     # Another order of the examples after a resume than before it.
     tf.set_random_seed(seed + start)
     random.seed(seed + start)  # tf_keras takes the first weights' seed from it.
@@ -225,38 +246,52 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     if slices is not None:
       validation = Validation(config, run_dir, slices, identity)
     step = tf.train.get_or_create_global_step()
-    train_op = build_train_op(config, dataset)
+    hooks = []
+    train_op = build_train_op(config, dataset, machines, num_sync_workers, hooks)
     summary_op = tf.summary.merge_all()
     saver = tf.train.Saver(max_to_keep=checkpoints_to_keep,
                            save_relative_paths=True)
-    with tf.Session() as sess:
-      sess.run(tf.global_variables_initializer())
-      if resumed:
-        resume(saver, sess, resumed, train_dir)
-        print(f'Resumed from {resumed}.')
+    weights_saver = tf.train.Saver(tf.trainable_variables())
+    def begin(sess):
+      # Called once more if a ps has lost what it held.
+      newest = resumed if begin.calls == 0 else checkpoints.repair(train_dir)
+      begin.calls += 1
+      if newest:
+        resume(saver, sess, newest, train_dir)
+        print(f'Resumed from {newest}.')
       elif init_from:
-        begin_from(sess, init_from)
+        begin_from(weights_saver, sess, init_from)
         print(f'Begins with the weights of {init_from}.')
+    begin.calls = 0
+    with contextlib.closing(
+        cluster.Shared(machines, step, begin, hooks, stop) if machines else
+        cluster.Alone(begin)) as sess:
       writer = tf.summary.FileWriter(train_dir, graph=None)
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
-            train_dir, start, num_steps, saved, save_seconds,
-            stop or stages.Stop())
+            train_dir, start, num_steps, saved, save_seconds, stop, machines and (
+                f'{machines.workers} workers', config.hparams.batch_size * max(
+                    1, num_sync_workers)))
   curves = plots.plot_training(run_dir)
   if curves is not None:  # Somebody may have removed the summaries.
     curves.savefig(os.path.join(run_dir, runs.CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
-          train_dir, start, num_steps, on_save, save_seconds, stop):
-  """Runs the steps from `start` to `num_steps`; saves by time and at the end."""
+          train_dir, start, num_steps, on_save, save_seconds, stop, workers):
+  """Runs the steps from `start` to `num_steps`; saves by time and at the end.
+
+  Args as of `train`; `workers` says of several machines, which take the steps
+  together, how many they are and how many examples a step has.
+  """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
 
   def save():
     i = int(sess.run(step))
     os.makedirs(train_dir, exist_ok=True)  # Somebody may have tidied up.
-    saver.save(sess, checkpoints.plain(os.path.join(train_dir, 'model.ckpt')),
-               global_step=i, write_meta_graph=False)
+    sess.with_raw(lambda raw: saver.save(
+        raw, checkpoints.plain(os.path.join(train_dir, 'model.ckpt')),
+        global_step=i, write_meta_graph=False))
     prefix = os.path.join(train_dir, f'model.ckpt-{i}')
     if validation:
       scores, is_best = validation.check(prefix)
@@ -285,20 +320,22 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
     bar.set_postfix(loss=f'{values["loss"]:.1f}',
                     kl_bits=f'{values["losses/kl_bits"]:.1f}')
 
-  saved, last_save = start, time.time()
+  began = last_save = time.time()
+  i = saved = next_summary = start
   with stop.between_steps(), tqdm(initial=start, total=num_steps,
                                   desc='Training', unit='step') as bar:
     try:
-      for i in range(start, num_steps):
-        if stop.asked:
-          break
-        if i % SUMMARY_STEPS == 0 or i == start:
+      while i < num_steps and not stop.asked:
+        if i >= next_summary:
           run_with_summary(i)
+          next_summary = i - i % SUMMARY_STEPS + SUMMARY_STEPS
         else:
           sess.run(train_op)
-        bar.update()
+        i = sess.step_after(i)
+        bar.update(min(i, num_steps) - bar.n)
         if time.time() - last_save >= save_seconds:
           saved, last_save = save(), time.time()
+      rate = (i - start) / (time.time() - began)
       if int(sess.run(step)) > saved:
         saved = save()
     except tf.errors.OutOfRangeError as e:
@@ -306,11 +343,59 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
           'There are fewer examples than one batch; use more data or a smaller '
           'batch (--hparams=batch_size=16).') from e
   writer.close()
+  if workers:
+    print(f'{workers[0]} took {rate:.1f} steps a second together, of {workers[1]} '
+          f'examples each: {rate * workers[1]:.0f} examples a second.')
   if saved < num_steps:
     print(cli.words(f'Stopped at step {saved} and saved; the same command '
                     'goes on from here.'))
     raise KeyboardInterrupt
   print(f'Trained to step {saved}: {train_dir}')
+
+
+def work(config, num_steps, seed, machines, num_sync_workers, stop):
+  """Takes steps of the training of a chief on another machine, until it ends.
+
+  Args:
+    config: As the chief's, with train_examples_path or tfds_name of this machine.
+    num_steps: Step to stop at.
+    seed: For the latents and the order of the examples, which no two workers share.
+    machines: A cluster.Cluster.
+    num_sync_workers: Of `build_train_op`; as the chief's.
+    stop: A stages.Stop, which can end this after any step.
+
+  Raises:
+    cli.UserError: if the chief does not come, or has gone.
+    KeyboardInterrupt: if `stop` was asked.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import data
+  with tf.Graph().as_default(), cluster.variables_on_ps(machines):
+    tf.set_random_seed(seed + WORKERS_SEEDS * machines.number)
+    print('Reading the examples ...')
+    dataset = data.get_dataset(config, is_training=True)
+    print('Building the graph ...')
+    step = tf.train.get_or_create_global_step()
+    hooks = []
+    train_op = build_train_op(config, dataset, machines, num_sync_workers, hooks)
+    with stop.between_steps(), contextlib.closing(
+        cluster.Shared(machines, step, None, hooks, stop)) as sess:
+      i, own, chief = sess.step_after(0), 0, cluster.Chief(machines)
+      with tqdm(initial=i, total=num_steps, desc='Training', unit='step') as bar:
+        while i < num_steps and not stop.asked and not sess.has_ended():
+          try:
+            sess.run(train_op)
+          except tf.errors.OutOfRangeError:  # The chief has closed what it waits at.
+            break
+          own += 1
+          i = sess.step_after(i)
+          bar.update(min(i, num_steps) - bar.n)
+          chief.check()
+  print(f'This worker has taken {own} steps; ' + (
+      f'training has come to step {i}, which the chief saves.' if i >= num_steps else
+      'it was stopped.' if stop.asked else 'the chief has ended training.'))
+  if stop.asked:
+    raise KeyboardInterrupt
 
 
 def readable(config, examples_path):

@@ -1,0 +1,333 @@
+"""Training on several machines: what TF_CONFIG says, servers, sessions.
+
+TensorFlow's own way, as upstream's music_vae_train has it (between-graph replication,
+Abadi et al. 2016, arXiv 1605.08695): the variables, the optimizer's state and the step
+lie on parameter servers (ps); every worker builds the same graph, reads data of its
+own and adds gradients to them. The chief is the worker that also saves and validates.
+"""
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import threading
+import time
+
+from drumloops import cli
+
+POLL_SECONDS = 1
+PATIENCE_SECONDS = 600  # With a machine that does not answer.
+GONE_SECONDS = 15  # Until all that do not answer count as ended.
+CHECK_SECONDS = 20  # Between two looks whether the chief is still there.
+ROLES = ('chief', 'master', 'worker', 'ps')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+  """The machines, and which of them this one is."""
+  jobs: dict  # {role: ['host:port', ...]}
+  role: str
+  index: int
+
+  @property
+  def chief(self):
+    """The role of the chief: of older configurations 'master', or worker 0."""
+    return next(role for role in ROLES if role in self.jobs)
+
+  @property
+  def is_chief(self):
+    return (self.role, self.index) == (self.chief, 0)
+
+  @property
+  def number(self):
+    """Which of all that compute steps this is; the chief is 0."""
+    return self.index + (self.role == 'worker' and self.chief != 'worker')
+
+  @property
+  def workers(self):
+    """How many compute steps."""
+    return sum(len(addresses) for role, addresses in self.jobs.items()
+               if role != 'ps')
+
+  @property
+  def device(self):
+    return f'/job:{self.role}/task:{self.index}'
+
+
+def read():
+  """Returns the Cluster that TF_CONFIG describes; None if it is one machine, or unset.
+
+  As Kubernetes' TFJob and Google's Vertex AI write it:
+  {"cluster": {"chief": ["host:port"], "ps": [...], "worker": [...]},
+   "task": {"type": "worker", "index": 0}}.
+
+  Raises:
+    cli.UserError: if it does not say so.
+  """
+  text = os.environ.get('TF_CONFIG')
+  if not text:
+    return None
+  try:
+    config = json.loads(text)
+    jobs = {role: [str(a) for a in addresses] for role, addresses in (
+        config.get('cluster') or {}).items() if addresses}
+    task = config.get('task') or {}
+    role, index = task.get('type'), int(task.get('index', 0))
+  except (ValueError, TypeError, AttributeError) as e:
+    raise cli.UserError(
+        f'TF_CONFIG was not understood ({e}); it looks like {{"cluster": {{"chief": '
+        '["host:port"], "ps": ["host:port"], "worker": ["host:port"]}, "task": '
+        '{"type": "worker", "index": 0}}, or unset it to train on this machine '
+        'alone.') from e
+  if sum(map(len, jobs.values())) < 2:
+    return None
+  if 'evaluator' in (role, *jobs):
+    raise cli.UserError('TF_CONFIG names an evaluator, which is not needed: the chief '
+                        'validates; take it out of the cluster.')
+  if unknown := set(jobs) - set(ROLES):
+    raise cli.UserError(f'TF_CONFIG has the role {min(unknown)}, but those known are '
+                        f'{", ".join(ROLES)}.')
+  if 'ps' not in jobs or len(jobs) == 1:
+    raise cli.UserError('TF_CONFIG needs at least one ps, which holds the weights, and '
+                        'a chief or worker, which trains them.')
+  if not 0 <= index < len(jobs.get(role, ())):
+    raise cli.UserError(f'TF_CONFIG says that this is {role} {index}, which its '
+                        'cluster has not.')
+  return Cluster(jobs, role, index)
+
+
+def answers(address):
+  """Whether anybody listens at 'host:port'."""
+  host, _, port = address.rpartition(':')
+  try:
+    with socket.create_connection((host.strip('[]'), int(port)), POLL_SECONDS):
+      return True
+  except (OSError, ValueError):
+    return False
+
+
+def wait_for(addresses, stop):
+  """Waits until somebody listens at each address, and says for whom.
+
+  Raises:
+    KeyboardInterrupt: if `stop`, a stages.Stop, is asked.
+    cli.UserError: after PATIENCE_SECONDS.
+  """
+  for address in addresses:
+    began = None
+    while not answers(address):
+      if stop.asked:
+        raise KeyboardInterrupt
+      if began is None:
+        began = time.monotonic()
+        print(f'Waiting for {address} ...', flush=True)
+      if time.monotonic() - began > PATIENCE_SECONDS:
+        raise cli.UserError(f'{address} has not answered for '
+                            f'{PATIENCE_SECONDS // 60} minutes; start the ps there, '
+                            'or correct TF_CONFIG.')
+      time.sleep(POLL_SECONDS)
+
+
+def check_not_over(machines):
+  """Waits a little for what a worker has lost.
+
+  Raises:
+    cli.UserError: if all have gone.
+  """
+  others = [*machines.jobs['ps'], machines.jobs[machines.chief][0]]
+  for _ in range(GONE_SECONDS // POLL_SECONDS):
+    if any(map(answers, others)):
+      return
+    time.sleep(POLL_SECONDS)
+  raise cli.UserError('The chief and the ps have gone: training has ended, or was '
+                      'stopped; the chief has said which.')
+
+
+def start_server(cluster):
+  """Starts this machine's server; returns where a session reaches it.
+
+  Raises:
+    cli.UserError: if its address is taken, or not this machine's.
+  """
+  import tensorflow.compat.v1 as tf
+  try:
+    # It lives as long as this process.
+    return tf.train.Server(cluster.jobs, cluster.role, cluster.index,
+                           config=session_config(cluster)).target
+  except tf.errors.OpError as e:
+    raise cli.UserError(
+        f'No server could be started at {cluster.jobs[cluster.role][cluster.index]} '
+        '(is the port taken, perhaps by this training, started twice?); free it, or '
+        'correct TF_CONFIG.') from e
+
+
+def session_config(cluster):
+  import tensorflow.compat.v1 as tf
+  # Workers do not wait for each other, and go on when one dies.
+  return tf.ConfigProto(device_filters=['/job:ps', cluster.device],
+                        allow_soft_placement=True)
+
+
+def variables_on_ps(machines):
+  """Returns a context in which variables are on the ps, all else is on this machine.
+
+  With None for `machines` it changes nothing.
+  """
+  import tensorflow.compat.v1 as tf
+  return tf.device(machines and tf.train.replica_device_setter(
+      cluster=machines.jobs, worker_device=machines.device))
+
+
+def ended_queue():
+  """Returns the queue in which something is once the chief has ended training."""
+  import tensorflow.compat.v1 as tf
+  with tf.device('/job:ps/task:0'):
+    return tf.FIFOQueue(100, tf.bool, shapes=[[]], shared_name='ended')
+
+
+def serve(cluster, stop):
+  """Is a ps until the chief has ended training, or `stop` is asked."""
+  import tensorflow.compat.v1 as tf
+  target = start_server(cluster)
+  address = cluster.jobs['ps'][cluster.index]
+  print(f'This ps holds weights at {address}.', flush=True)
+  with stop.between_steps(), tf.Graph().as_default():
+    size = ended_queue().size()
+    wait_for(cluster.jobs['ps'][:1], stop)
+    with tf.Session(target, config=session_config(cluster)) as sess:
+      while not stop.asked:
+        with contextlib.suppress(tf.errors.UnavailableError, tf.errors.AbortedError):
+          if sess.run(size):
+            break
+        time.sleep(POLL_SECONDS)
+  if stop.asked:
+    raise KeyboardInterrupt
+  time.sleep(5 * POLL_SECONDS)  # The workers learn it from this ps.
+  print('The chief has ended training.')
+
+
+class Alone:
+  """A session on this machine alone."""
+
+  def __init__(self, begin):
+    """Takes a function that gives a tf.Session, its argument, the first weights."""
+    import tensorflow.compat.v1 as tf
+    self._sess = tf.Session()
+    self._sess.run(tf.global_variables_initializer())
+    begin(self._sess)
+
+  def run(self, fetches):
+    return self._sess.run(fetches)
+
+  def with_raw(self, function):
+    """Calls `function` with the tf.Session."""
+    function(self._sess)
+
+  def step_after(self, i):
+    """Returns the step after a run that trained, given the one before."""
+    return i + 1
+
+  def close(self):
+    self._sess.close()
+
+
+class Shared:
+  """A session of a chief or worker, with what Alone has.
+
+  It goes on when a ps has been away: then with what the chief begins with again.
+  """
+
+  def __init__(self, machines, step, begin=None, hooks=(), stop=None):
+    """Waits for the ps, and a worker for the chief's first weights.
+
+    Args:
+      machines: A Cluster.
+      step: The global step's variable.
+      begin: As of Alone; of the chief.
+      hooks: tf.train.SessionRunHooks.
+      stop: A stages.Stop, by which waiting ends.
+    """
+    import tensorflow.compat.v1 as tf
+    self._step, ended = step, ended_queue()
+    self._has_ended = ended.size()
+    self._end = ended.enqueue(True) if machines.is_chief else None
+    target, config = start_server(machines), session_config(machines)
+    class Creator(tf.train.SessionCreator):
+      has_begun = False
+
+      def create_session(self):
+        if self.has_begun and not machines.is_chief:
+          check_not_over(machines)
+        wait_for(machines.jobs['ps'], stop)
+        self.has_begun = True
+        scaffold = tf.train.Scaffold().finalize()  # After the hooks' ops are made.
+        manager = tf.train.SessionManager(
+            scaffold.local_init_op, scaffold.ready_op,
+            scaffold.ready_for_local_init_op, recovery_wait_secs=POLL_SECONDS)
+        if machines.is_chief:
+          return manager.prepare_session(
+              target, scaffold.init_op, config=config, init_fn=begin)
+        began = time.monotonic()
+        while time.monotonic() - began < PATIENCE_SECONDS:
+          with contextlib.suppress(tf.errors.DeadlineExceededError):
+            return manager.wait_for_session(target, config, 5 * POLL_SECONDS)
+          if stop.asked:
+            raise KeyboardInterrupt
+        raise cli.UserError(
+            f'The chief at {machines.jobs[machines.chief][0]} has not begun for '
+            f'{PATIENCE_SECONDS // 60} minutes; start it with the same --config.')
+    self._sess = tf.train.MonitoredSession(
+        Creator(), hooks, stop_grace_period_secs=POLL_SECONDS)
+
+  def run(self, fetches):
+    return self._sess.run(fetches)
+
+  def with_raw(self, function):
+    self._sess.run_step_fn(lambda step_context: function(step_context.session))
+
+  def step_after(self, i):
+    return int(self.run(self._step))
+
+  def has_ended(self):
+    """Whether the chief has ended training."""
+    return self.run(self._has_ended) > 0
+
+  def close(self):
+    """Closes it; the others learn from a chief that training has ended."""
+    import tensorflow.compat.v1 as tf
+    if self._end is not None and not self._sess.should_stop():
+      with contextlib.suppress(tf.errors.OpError, cli.UserError):
+        self.run(self._end)
+    # What fills the queue that synchronous workers wait at ends by an exception.
+    threading.excepthook = lambda _: None
+    self._sess.close()
+    threading.excepthook = threading.__excepthook__
+
+
+class Chief:
+  """Looks now and then whether a worker's chief is still there."""
+
+  def __init__(self, machines):
+    self._address = machines.jobs[machines.chief][0]
+    self._looked = self._seen = time.monotonic()
+
+  def check(self):
+    """Says so if it does not answer.
+
+    Raises:
+      cli.UserError: if it has not for PATIENCE_SECONDS.
+    """
+    now = time.monotonic()
+    if now - self._looked < CHECK_SECONDS:
+      return
+    was_there, self._looked = self._seen == self._looked, now
+    if answers(self._address):
+      self._seen = now
+    elif now - self._seen > PATIENCE_SECONDS:
+      raise cli.UserError(
+          f'The chief at {self._address} has not answered for '
+          f'{PATIENCE_SECONDS // 60} minutes, so nothing is saved any more; start it '
+          'again, and then this worker.')
+    elif was_there:
+      print(f'\nThe chief at {self._address} does not answer; what is trained until it '
+            'is back is lost.', flush=True)

@@ -1,0 +1,112 @@
+"""Training on several machines, which here are processes on loopback."""
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import conftest
+from drumloops import cli, cluster
+import pytest
+
+JOBS = {'chief': ['a:1'], 'ps': ['b:1'], 'worker': ['c:1', 'd:1']}
+
+
+def config(jobs, role, index):
+  return json.dumps({'cluster': jobs, 'task': {'type': role, 'index': index},
+                     'environment': 'cloud'})
+
+
+@pytest.mark.parametrize('jobs,role,index,is_chief,number', [
+    (JOBS, 'chief', 0, True, 0), (JOBS, 'worker', 1, False, 2),
+    # Kubernetes' older name, and TensorFlow 2's way, in which worker 0 is the chief.
+    ({'master': ['a:1'], 'ps': ['b:1']}, 'master', 0, True, 0),
+    ({'worker': ['a:1', 'c:1'], 'ps': ['b:1']}, 'worker', 0, True, 0),
+    ({'worker': ['a:1', 'c:1'], 'ps': ['b:1']}, 'worker', 1, False, 1)])
+def test_who_is_who(monkeypatch, jobs, role, index, is_chief, number):
+  monkeypatch.setenv('TF_CONFIG', config(jobs, role, index))
+  machines = cluster.read()
+  assert (machines.is_chief, machines.number) == (is_chief, number)
+  assert machines.workers == sum(map(len, jobs.values())) - 1
+  assert machines.device == f'/job:{role}/task:{index}'
+
+
+@pytest.mark.parametrize('text', [
+    '', '{}', config({'chief': ['localhost:1']}, 'chief', 0),  # Of Vertex AI.
+    config({}, 'worker', 0)])
+def test_one_machine(monkeypatch, text):
+  monkeypatch.setenv('TF_CONFIG', text)
+  assert cluster.read() is None
+
+
+@pytest.mark.parametrize('text,word', [
+    ('{', 'not understood'), ('[1]', 'not understood'),
+    ('{"cluster": {"ps": 1}}', 'not understood'),
+    (config({'worker': ['a:1', 'b:1']}, 'worker', 0), 'at least one ps'),
+    (config({'ps': ['a:1', 'b:1']}, 'ps', 0), 'chief or worker'),
+    (config(JOBS, 'worker', 2), 'worker 2'), (config(JOBS, None, 0), 'None 0'),
+    (config({**JOBS, 'evaluator': ['e:1']}, 'evaluator', 0), 'the chief validates'),
+    (config({**JOBS, 'head': ['e:1']}, 'worker', 0), 'role head')])
+def test_what_is_refused(monkeypatch, text, word):
+  monkeypatch.setenv('TF_CONFIG', text)
+  with pytest.raises(cli.UserError, match=word):
+    cluster.read()
+
+
+def test_more_synchronous_workers_than_there_are(tmp_path):
+  conftest.check_sentence(conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}', '--examples_path=x',
+      '--num_sync_workers=2'), 'num_sync_workers')
+
+
+def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):
+  """And the chief is stopped: all end, and one machine alone goes on."""
+  with contextlib.ExitStack() as stack:
+    ports = [stack.enter_context(socket.create_server(('localhost', 0)))
+             for _ in range(4)]
+    addresses = [f'localhost:{port.getsockname()[1]}' for port in ports]
+    for port in ports:
+      port.close()
+    jobs = {'ps': addresses[:1], 'chief': addresses[1:2], 'worker': addresses[2:]}
+    def start(role, index):
+      process = stack.enter_context(subprocess.Popen(
+          conftest.endless(dataset, tmp_path / 'run'), text=True,
+          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+          env={**os.environ, 'TF_CONFIG': config(jobs, role, index)}))
+      stack.callback(process.kill)
+      return process
+    def wait_for(process, pattern):
+      """Reads what it prints, up to this; or its progress would fill the pipe."""
+      seen = ''
+      while not re.search(pattern, seen):
+        part = os.read(process.stdout.fileno(), 1 << 16).decode(errors='replace')
+        assert part, seen
+        seen += part
+      return seen
+    ps, chief, first, second = [start(*task) for task in (
+        ('ps', 0), ('chief', 0), ('worker', 0), ('worker', 1))]
+    wait_for(chief, 'loss=')
+    wait_for(second, r'[1-9]\d*/1000000')
+    second.kill()
+    second.communicate()
+    second = start('worker', 1)
+    begun = int(re.search(r'(\d+)/1000000', wait_for(
+        second, r'\d/1000000'))[1])
+    assert begun > 0  # Where the others are, not where a training begins.
+    chief.send_signal(signal.SIGINT)
+    said = {name: process.communicate()[0] for name, process in (
+        ('chief', chief), ('first', first), ('second', second), ('ps', ps))}
+    assert [p.returncode for p in (chief, first, second, ps)] == [130, 0, 0, 0], said
+  step = int(re.search(r'Stopped at step (\d+) and saved', said['chief'])[1])
+  assert step > begun and '3 workers took' in said['chief']
+  for name in ('first', 'second'):
+    assert re.search(r'has taken [1-9]\d* steps; the chief has ended', said[name])
+  assert 'The chief has ended training' in said['ps']
+  alone = conftest.script(
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run',
+      f'--num_steps={step + 1}', f'--examples_path={dataset}/drummer.tfrecord')
+  assert alone.returncode == 0, alone.stderr
+  assert f'Resumed from {tmp_path}/run/train/model.ckpt-{step}' in alone.stdout
