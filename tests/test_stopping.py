@@ -103,7 +103,7 @@ def test_a_terminal_that_is_closed(dataset, tmp_path):
     pid, fd = pty.fork()
     if pid == 0:
       command = conftest.endless(dataset, run_dir)
-      os.execve(command[0], command, ENVIRONMENT)
+      os.execv(command[0], command)
     # A terminal without a size has no room for a bar.
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))
     conftest.read_until(fd, 'loss=')
