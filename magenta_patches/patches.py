@@ -163,7 +163,38 @@ PATCHES = (
              '    self._config.data_converter.max_outputs_per_notesequence = '
              'None\n',
              '    self._config.data_converter.max_tensors_per_notesequence = '
-             'None\n'),)),
+             'None\n'),
+         Edit(
+             'Not every Beam runner can compare NoteSequences, so they are grouped '
+             'by their bytes, ...',
+             'typing.Tuple[note_seq.NoteSequence, str]',
+             'typing.Tuple[bytes, str]'),
+         Edit(
+             '... the same for the same NoteSequence ...',
+             '      yield example_ns, ns.id\n',
+             '      yield example_ns.SerializeToString(deterministic=True), ns.id\n'),
+         Edit(
+             '... and their ids are in an order that no runner decides.',
+             '  ns, ids = ns_ids\n',
+             '  ns, ids = note_seq.NoteSequence.FromString(ns_ids[0]), '
+             'sorted(ns_ids[1])\n'),
+         Edit(
+             'Nor can every runner read a source; all can transform a collection '
+             'of file names, ...',
+             "        | 'read_input' >> beam.io.ReadFromTFRecord(\n"
+             '            input_tfrecord, '
+             'coder=beam.coders.ProtoCoder(note_seq.NoteSequence))\n',
+             "        | 'input' >> beam.Create(paths)\n"
+             "        | 'read_input' >> beam.io.ReadAllFromTFRecord(\n"
+             '            coder=beam.coders.ProtoCoder(note_seq.NoteSequence))\n'),
+         Edit(
+             '... each of which then can be read by another worker.',
+             '  with beam.Pipeline(options=pipeline_options) as p:\n',
+             '  import tensorflow as tf\n'
+             '  paths = sorted(tf.io.gfile.glob(input_tfrecord))\n'
+             '  if not paths:\n'
+             "    raise FileNotFoundError(f'No files match {input_tfrecord}.')\n"
+             '  with beam.Pipeline(options=pipeline_options) as p:\n'),)),
     Patch(
         f'{MUSIC_VAE}/trained_model.py',
         '2b4a6763f1b5f85f4d2a83c34ac3ee1c750a9278498a675b1829ebf8527a12e1',

@@ -9,6 +9,8 @@ need it, since scripts/train.py converts what it reads; it filters, removes
 loops that several files share, and shows what a model is trained on. It runs
 on Apache Beam where that is installed, and gives the same examples without.
 """
+import contextlib
+import glob
 import os
 
 from absl import flags
@@ -36,6 +38,11 @@ def main():
                         'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
   preprocess_tfrecord.main(None)
+  # Some runners leave empty folders.
+  for folder in glob.glob(os.path.join(
+      glob.escape(os.path.dirname(FLAGS.output_tfrecord)), 'beam-temp-*')):
+    with contextlib.suppress(OSError):  # It is somebody's, and not empty.
+      os.rmdir(folder)
   print(f'Wrote {FLAGS.output_tfrecord}-*-of-{FLAGS.output_shards:05d}.')
 
 

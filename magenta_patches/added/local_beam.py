@@ -51,6 +51,10 @@ class DoFn:
     pass
 
 
+def Create(items):
+  return Transform(lambda _: items)
+
+
 def ParDo(do_fn):
   return Transform(
       lambda items: (out for item in items for out in do_fn.process(item)))
@@ -65,14 +69,12 @@ def Reshuffle():
 
 
 def GroupByKey():
-  """Groups the values of (proto, value) pairs whose protos are equal."""
+  """Groups the values of (key, value) pairs whose keys are equal."""
   def group(items):
     groups = collections.defaultdict(list)
-    for proto, value in items:
-      groups[type(proto), proto.SerializeToString(deterministic=True)].append(
-          value)
-    for (proto_type, serialized), values in groups.items():
-      yield proto_type.FromString(serialized), values
+    for key, value in items:
+      groups[key].append(value)
+    return groups.items()
   return Transform(group)
 
 
@@ -83,14 +85,14 @@ class ProtoCoder:
     self.encode = lambda proto: proto.SerializeToString(deterministic=True)
 
 
-def ReadFromTFRecord(file_pattern, coder):
-  """Reads protos, with a progress bar."""
-  paths = tf.gfile.Glob(file_pattern)
-  if not paths:
-    raise FileNotFoundError(f'No files match {file_pattern}.')
-  records = [r for p in sorted(paths) for r in tf.python_io.tf_record_iterator(p)]
-  return Transform(lambda _: map(
-      coder.decode, tqdm(records, desc='Preprocessing', unit='file')))
+def ReadAllFromTFRecord(coder):
+  """Reads protos from files, with a progress bar."""
+  def read(paths):
+    def records():
+      return (r for path in paths for r in tf.python_io.tf_record_iterator(path))
+    return map(coder.decode, tqdm(
+        records(), total=sum(1 for _ in records()), desc='Preprocessing', unit='file'))
+  return Transform(read)
 
 
 def WriteToTFRecord(prefix, num_shards, coder):
@@ -119,7 +121,7 @@ class Metrics:
 
 
 io = types.SimpleNamespace(
-    ReadFromTFRecord=ReadFromTFRecord, WriteToTFRecord=WriteToTFRecord)
+    ReadAllFromTFRecord=ReadAllFromTFRecord, WriteToTFRecord=WriteToTFRecord)
 coders = types.SimpleNamespace(ProtoCoder=ProtoCoder)
 options = types.SimpleNamespace(
     pipeline_options=types.SimpleNamespace(PipelineOptions=lambda flags: flags))

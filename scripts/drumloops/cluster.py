@@ -165,6 +165,7 @@ def session_config(cluster):
   import tensorflow.compat.v1 as tf
   # Workers do not wait for each other, and go on when one dies.
   return tf.ConfigProto(device_filters=['/job:ps', cluster.device],
+                        operation_timeout_in_ms=PATIENCE_SECONDS * 1000,
                         allow_soft_placement=True)
 
 
@@ -280,7 +281,18 @@ class Shared:
         Creator(), hooks, stop_grace_period_secs=POLL_SECONDS)
 
   def run(self, fetches):
-    return self._sess.run(fetches)
+    """As a tf.Session's.
+
+    Raises:
+      cli.UserError: if the others have not answered for PATIENCE_SECONDS.
+    """
+    import tensorflow.compat.v1 as tf
+    try:
+      return self._sess.run(fetches)
+    except tf.errors.DeadlineExceededError as e:
+      raise cli.UserError(
+          f'The other machines have not answered for {PATIENCE_SECONDS // 60} minutes; '
+          'see what they say, then start this one again.') from e
 
   def with_raw(self, function):
     self._sess.run_step_fn(lambda step_context: function(step_context.session))
