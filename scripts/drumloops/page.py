@@ -14,13 +14,16 @@ import html
 import io
 import itertools
 import json
+import math
 import os
 import re
+import struct
 import threading
 import urllib.parse
 import zlib
 
 from drumloops import cli, disk, grid, loop_midi, plots, sound
+import numpy as np
 from tqdm.auto import tqdm
 
 PAGE = 'index.html'
@@ -236,8 +239,8 @@ class Renderer:
           self._painters[bars] = Painter(bars)
         image = self._painters[bars](
             title, loop_midi.hits(loop, self._drum_of), kept)
-      with disk.replacing(base + '.png') as path:
-        image.save(path)
+      with disk.replacing(base + '.png') as path, open(path, 'wb') as f:
+        f.write(png_bytes(image))
     if not self._sounds or self.why_silent:
       return False
     try:
@@ -309,20 +312,27 @@ def empty_picture():
 
 
 class Painter:
-  """Draws the pictures of many loops, on one empty grid, pixel by pixel as `picture`.
+  """Draws the pictures of many loops, as `picture` does, in a tenth of the time.
 
-  matplotlib takes ten times as long to draw a grid as what is on it.
+  matplotlib draws an empty grid once, and titles; PIL draws the hits.
   """
 
   def __init__(self, bars):
     from matplotlib.backends import backend_agg
-    self._bars = bars
+    self._bars, self._grids = bars, {}  # Empty grids, by legend.
     figure, self._axis = empty_picture()
     figure.set_dpi(DPI)
     plots.empty_grid(self._axis, bars)
     self._canvas = backend_agg.FigureCanvasAgg(figure)
-    self._canvas.draw()
-    self._empty = self._canvas.copy_from_bbox(figure.bbox)
+
+  def _empty_grid(self, legend):
+    """Returns a canvas's content without title."""
+    if legend not in self._grids:
+      plots.set_title(self._axis, '', fontsize=10, loc='left')
+      self._axis.set_title(legend, fontsize=8, loc='right')
+      self._canvas.draw()
+      self._grids[legend] = self._canvas.copy_from_bbox(self._canvas.figure.bbox)
+    return self._grids[legend]
 
   def __call__(self, title, found, kept=None):
     """Returns a picture, of PIL.
@@ -332,16 +342,51 @@ class Painter:
       found: What `loop_midi.hits` returned.
       kept: Of `plots.drum_grid`.
     """
-    from PIL import Image
-    self._canvas.restore_region(self._empty)
-    hits, titles = plots.fill_grid(self._axis, found, self._bars, title, kept=kept)
-    for artist in hits + titles:
-      self._axis.draw_artist(artist)
-    for artist in hits:  # Titles are set again.
-      artist.remove()
-    return Image.frombuffer('RGBA', self._canvas.get_width_height(),
-                            self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
-                            ).convert('RGB')
+    from PIL import Image, ImageColor, ImageDraw
+    boxes, lines = plots.marks(found, self._bars, kept)
+    self._canvas.restore_region(self._empty_grid(plots.legend(lines, kept)))
+    self._axis.draw_artist(
+        plots.set_title(self._axis, title, fontsize=10, loc='left'))
+    image = Image.frombuffer('RGBA', self._canvas.get_width_height(),
+                             self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
+                             ).convert('RGB')
+    put = ImageDraw.Draw(image, 'RGBA')  # Lets what is below shine through.
+    # As matplotlib, which puts edges where pixels meet.
+    (x0, y0), (x1, y1) = self._axis.transData.transform([(0, 0), (1, 1)]).tolist()
+    def pixels(left, right, low, high):
+      left, right = (math.floor(x0 + (x1 - x0) * x + 0.5) for x in (left, right))
+      low, high = (image.height - math.floor(y0 + (y1 - y0) * y + 0.5)
+                   for y in (low, high))
+      return left, high, right - 1, low - 1
+    for box, colour, shade in boxes:
+      put.rectangle(pixels(*box), (*ImageColor.getrgb(colour), round(255 * shade)))
+    # A line has edges that cover a part of a pixel.
+    whole, rest = divmod(plots.LINE * DPI / 72 / 2, 1)
+    orange = ImageColor.getrgb(plots.ORANGE)
+    for x, low, high in lines:
+      x, top, _, bottom = pixels(x, x, low, high)
+      for wide, shade in ((whole + 1, rest), (whole, 1)):
+        put.rectangle((x - wide, top, x + wide - 1, bottom),
+                      (*orange, round(255 * shade)))
+    return image
+
+
+def png_bytes(image):
+  """Returns an RGB picture as a PNG file, in a quarter of PIL's time.
+
+  Each row is packed as its difference from the one above, which suits a grid; PIL
+  tries five ways for each.
+  """
+  pixels = np.asarray(image).reshape(image.height, -1)
+  rows = np.empty([image.height, 1 + pixels.shape[1]], np.uint8)
+  rows[:, 0] = 2
+  rows[:, 1:] = np.diff(pixels, axis=0, prepend=np.zeros_like(pixels[:1]))
+  def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack(
+        '>I', zlib.crc32(kind + data))
+  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack(
+      '>IIBBBBB', image.width, image.height, 8, 2, 0, 0, 0)) + chunk(
+          b'IDAT', zlib.compress(rows, 1)) + chunk(b'IEND', b'')
 
 
 def is_entry(entry):
