@@ -35,6 +35,7 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
+SHOWN = 100  # Loops that are whole from the start; others once they are near.
 CSS = '''
 :root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
@@ -42,6 +43,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
 h1 { font-size: 1.5rem; margin: 0.5rem 0 0; }
 .loop { border: 1px solid var(--line); border-radius: 8px; padding: 0.75rem 1rem;
   margin: 1rem 0; content-visibility: auto; contain-intrinsic-height: auto 22rem; }
+.far { min-height: 22rem; }
 .loop.playing { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 h2 { font-size: 1.1rem; margin: 0; }
 p { margin: 0.25rem 0; }
@@ -60,6 +62,22 @@ kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.3rem; }
 '''
 SCRIPT = '''
 const loops = [...document.querySelectorAll('.loop')];
+// But for their texts, older loops are comments until they are near: the page opens in
+// half the time, with less memory.
+function fill(loop) {
+  if (loop.classList.replace('far', 'near')) {
+    const comment = loop.lastChild;
+    loop.insertAdjacentHTML('beforeend', comment.data);
+    comment.remove();
+  }
+  return loop;
+}
+const observer = new IntersectionObserver(entries => {
+  for (const {target, isIntersecting} of entries) {
+    if (isIntersecting) { observer.unobserve(target); fill(target); }
+  }
+}, {rootMargin: '200%'});
+document.querySelectorAll('.far').forEach(loop => observer.observe(loop));
 let context = null;  // Made at the first key or click, as browsers demand.
 let current = 0;  // The loop that the keys are about.
 let playing = null;  // {i, start(), stop(), position()}
@@ -90,6 +108,7 @@ async function play(i) {
   stop();
   if (!loops[i].dataset.wav) return;
   wanted = current = i;
+  fill(loops[i]);
   show(i, true);
   context ??= new AudioContext({sampleRate: RATE});
   context.resume();
@@ -136,7 +155,7 @@ function move(by) {
   if (next === current) return;
   const wasPlaying = wanted !== null;
   current = next;
-  loops[next].focus();
+  fill(loops[next]).focus();
   loops[next].scrollIntoView({block: 'nearest'});
   if (wasPlaying) play(next);
 }
@@ -472,8 +491,8 @@ def flac(path):
   return base64.b64encode(packed.getvalue()).decode()
 
 
-def section(folder, entry, embed):
-  """Returns the HTML of one loop; `embed` says whether its sound is in it."""
+def section(folder, entry, place):
+  """Returns the HTML of one loop, the `place`th of the page."""
   name, text = html.escape(entry['name']), html.escape(describe(entry))
   url = urllib.parse.quote(entry['name'])
   path = os.path.join(folder, entry['name'])
@@ -490,12 +509,15 @@ def section(folder, entry, embed):
     wav = f'./{url}.wav'
     links += f' <a href="{wav}" download>WAV</a>'
     button = f'<button type="button" aria-label="Play or stop {name}">Play</button>'
-    if embed:
+    if place < EMBEDDED:
       sound = ('<script type="text/plain" class="flac">'
                f'{flac(path + ".wav")}</script>')
-  return (f'<article class="loop" tabindex="-1" aria-label="{name}" '
+  content, kind = f'{grid_html}<div class="row">{button}{links}</div>{sound}', ''
+  if place >= SHOWN:
+    content, kind = f'<!--{content}-->', ' far'
+  return (f'<article class="loop{kind}" tabindex="-1" aria-label="{name}" '
           f'data-wav="{wav}" data-steps="{steps}"><h2>{name}</h2><p>{text}</p>'
-          f'{grid_html}<div class="row">{button}{links}</div>{sound}</article>')
+          f'{content}</article>')
 
 
 def crc(facts):
@@ -506,8 +528,7 @@ def crc(facts):
 def page(folder, entries):
   """Returns the HTML of the whole page."""
   facts = json.dumps(entries, indent=0).replace('<', '\\u003c')
-  sections = '\n'.join(section(folder, entry, i < EMBEDDED)
-                       for i, entry in enumerate(entries))
+  sections = '\n'.join(section(folder, entry, i) for i, entry in enumerate(entries))
   top, height = 100 * (1 - TOP), 100 * (TOP - BOTTOM)
   return f'''<!DOCTYPE html>
 <html lang="en">

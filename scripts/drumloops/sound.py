@@ -123,7 +123,7 @@ class Player:
   def write_wav(self, loop, path):
     """Writes a loop as a stereo 16-bit WAV file, exactly its length."""
     audio = self(loop)
-    with wave.open(path, 'wb') as f:
+    with open(path, 'wb') as file, wave.open(file, 'wb') as f:
       f.setparams((2, 2, SAMPLE_RATE, len(audio), 'NONE', None))
       for i in range(0, len(audio), SAMPLE_RATE):  # Parts that fit a core's cache.
         # The upper half of 32 bits, as libsndfile.
