@@ -143,6 +143,10 @@ def test_painted_is_drawn():
     written = PIL.Image.open(io.BytesIO(page.png_bytes(painted)))
     assert written.mode == 'RGB'
     np.testing.assert_array_equal(written, painted)
+  # Steps of long loops are narrower than a pixel, and every hit is seen.
+  empty, full = (page.Painter(64)('a', [(4, step, 127) for step in steps])
+                 for steps in ((), range(1024)))
+  assert (np.asarray(empty) != full).any(axis=(0, 2)).sum() > 800
 
 
 def test_a_page_of_thousands_opens_at_once(tmp_path):

@@ -376,7 +376,7 @@ class Painter:
       left, right = (math.floor(x0 + (x1 - x0) * x + 0.5) for x in (left, right))
       low, high = (image.height - math.floor(y0 + (y1 - y0) * y + 0.5)
                    for y in (low, high))
-      return left, high, right - 1, low - 1
+      return left, high, max(left, right - 1), low - 1  # In long loops, a pixel.
     for box, colour, shade in boxes:
       put.rectangle(pixels(*box), (*ImageColor.getrgb(colour), round(255 * shade)))
     # A line has edges that cover a part of a pixel.

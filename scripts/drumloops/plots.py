@@ -15,9 +15,9 @@ GREY = '#bbbbbb'
 PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
 WIDTH, ROW = 10, 2.3  # Inches.
 OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
+LINE = 1.6  # Points; how wide what shows a hit off the grid is.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
-LINE = 1.6  # Points.
 KEPT_LEGEND = 'blue: given; green: played to it'
 
 
