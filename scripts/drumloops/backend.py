@@ -54,7 +54,12 @@ def music_vae():
     raise cli.UserError('Magenta is not patched; run '
                         '`python -m magenta_patches apply` first.')
   from absl import logging
+  # The garbage collector would look again and again through what is imported, and
+  # later, while a graph is built, through all these modules, which stay.
+  gc.disable()
   if 'tensorflow' not in sys.modules:
+    # Sooner than TensorFlow, else it loads its experiments.
+    import tensorflow_probability
     with without_chatter():
       import tensorflow as tf
       # The first session has something to say, too. None of a GPU yet: processes
@@ -67,6 +72,8 @@ def music_vae():
     from magenta.models.music_vae import configs
   import tensorflow as tf
   from tensorflow.python.util import deprecation
+  gc.freeze()
+  gc.enable()
   if not tf.keras.Model.__module__.startswith('tf_keras'):
     raise cli.UserError(
         'Magenta needs Keras 2 (tf_keras), but Keras 3 has been used before it in '
@@ -78,9 +85,6 @@ def music_vae():
   deprecation._PRINT_DEPRECATION_WARNINGS = False
   logging.set_verbosity(logging.ERROR)
   tf.get_logger().setLevel('ERROR')
-  # All these modules stay: else the garbage collector looks through them again
-  # and again while a graph is built.
-  gc.freeze()
   return configs
 
 

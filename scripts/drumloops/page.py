@@ -14,13 +14,16 @@ import html
 import io
 import itertools
 import json
+import math
 import os
 import re
+import struct
 import threading
 import urllib.parse
 import zlib
 
 from drumloops import cli, disk, grid, loop_midi, plots, sound
+import numpy as np
 from tqdm.auto import tqdm
 
 PAGE = 'index.html'
@@ -32,6 +35,7 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
+SHOWN = 100  # Loops that are whole from the start; others once they are near.
 CSS = '''
 :root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
@@ -39,6 +43,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
 h1 { font-size: 1.5rem; margin: 0.5rem 0 0; }
 .loop { border: 1px solid var(--line); border-radius: 8px; padding: 0.75rem 1rem;
   margin: 1rem 0; content-visibility: auto; contain-intrinsic-height: auto 22rem; }
+.far { min-height: 22rem; }
 .loop.playing { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 h2 { font-size: 1.1rem; margin: 0; }
 p { margin: 0.25rem 0; }
@@ -57,6 +62,22 @@ kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.3rem; }
 '''
 SCRIPT = '''
 const loops = [...document.querySelectorAll('.loop')];
+// But for their texts, older loops are comments until they are near: the page opens in
+// half the time, with less memory.
+function fill(loop) {
+  if (loop.classList.replace('far', 'near')) {
+    const comment = loop.lastChild;
+    loop.insertAdjacentHTML('beforeend', comment.data);
+    comment.remove();
+  }
+  return loop;
+}
+const observer = new IntersectionObserver(entries => {
+  for (const {target, isIntersecting} of entries) {
+    if (isIntersecting) { observer.unobserve(target); fill(target); }
+  }
+}, {rootMargin: '200%'});
+document.querySelectorAll('.far').forEach(loop => observer.observe(loop));
 let context = null;  // Made at the first key or click, as browsers demand.
 let current = 0;  // The loop that the keys are about.
 let playing = null;  // {i, start(), stop(), position()}
@@ -87,6 +108,7 @@ async function play(i) {
   stop();
   if (!loops[i].dataset.wav) return;
   wanted = current = i;
+  fill(loops[i]);
   show(i, true);
   context ??= new AudioContext({sampleRate: RATE});
   context.resume();
@@ -133,7 +155,7 @@ function move(by) {
   if (next === current) return;
   const wasPlaying = wanted !== null;
   current = next;
-  loops[next].focus();
+  fill(loops[next]).focus();
   loops[next].scrollIntoView({block: 'nearest'});
   if (wasPlaying) play(next);
 }
@@ -236,8 +258,8 @@ class Renderer:
           self._painters[bars] = Painter(bars)
         image = self._painters[bars](
             title, loop_midi.hits(loop, self._drum_of), kept)
-      with disk.replacing(base + '.png') as path:
-        image.save(path)
+      with disk.replacing(base + '.png') as path, open(path, 'wb') as f:
+        f.write(png_bytes(image))
     if not self._sounds or self.why_silent:
       return False
     try:
@@ -309,20 +331,27 @@ def empty_picture():
 
 
 class Painter:
-  """Draws the pictures of many loops, on one empty grid, pixel by pixel as `picture`.
+  """Draws the pictures of many loops, as `picture` does, in a tenth of the time.
 
-  matplotlib takes ten times as long to draw a grid as what is on it.
+  matplotlib draws an empty grid once, and titles; PIL draws the hits.
   """
 
   def __init__(self, bars):
     from matplotlib.backends import backend_agg
-    self._bars = bars
+    self._bars, self._grids = bars, {}  # Empty grids, by legend.
     figure, self._axis = empty_picture()
     figure.set_dpi(DPI)
     plots.empty_grid(self._axis, bars)
     self._canvas = backend_agg.FigureCanvasAgg(figure)
-    self._canvas.draw()
-    self._empty = self._canvas.copy_from_bbox(figure.bbox)
+
+  def _empty_grid(self, legend):
+    """Returns a canvas's content without title."""
+    if legend not in self._grids:
+      plots.set_title(self._axis, '', fontsize=10, loc='left')
+      self._axis.set_title(legend, fontsize=8, loc='right')
+      self._canvas.draw()
+      self._grids[legend] = self._canvas.copy_from_bbox(self._canvas.figure.bbox)
+    return self._grids[legend]
 
   def __call__(self, title, found, kept=None):
     """Returns a picture, of PIL.
@@ -332,16 +361,51 @@ class Painter:
       found: What `loop_midi.hits` returned.
       kept: Of `plots.drum_grid`.
     """
-    from PIL import Image
-    self._canvas.restore_region(self._empty)
-    hits, titles = plots.fill_grid(self._axis, found, self._bars, title, kept=kept)
-    for artist in hits + titles:
-      self._axis.draw_artist(artist)
-    for artist in hits:  # Titles are set again.
-      artist.remove()
-    return Image.frombuffer('RGBA', self._canvas.get_width_height(),
-                            self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
-                            ).convert('RGB')
+    from PIL import Image, ImageColor, ImageDraw
+    boxes, lines = plots.marks(found, self._bars, kept)
+    self._canvas.restore_region(self._empty_grid(plots.legend(lines, kept)))
+    self._axis.draw_artist(
+        plots.set_title(self._axis, title, fontsize=10, loc='left'))
+    image = Image.frombuffer('RGBA', self._canvas.get_width_height(),
+                             self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
+                             ).convert('RGB')
+    put = ImageDraw.Draw(image, 'RGBA')  # Lets what is below shine through.
+    # As matplotlib, which puts edges where pixels meet.
+    (x0, y0), (x1, y1) = self._axis.transData.transform([(0, 0), (1, 1)]).tolist()
+    def pixels(left, right, low, high):
+      left, right = (math.floor(x0 + (x1 - x0) * x + 0.5) for x in (left, right))
+      low, high = (image.height - math.floor(y0 + (y1 - y0) * y + 0.5)
+                   for y in (low, high))
+      return left, high, max(left, right - 1), low - 1  # In long loops, a pixel.
+    for box, colour, shade in boxes:
+      put.rectangle(pixels(*box), (*ImageColor.getrgb(colour), round(255 * shade)))
+    # A line has edges that cover a part of a pixel.
+    whole, rest = divmod(plots.LINE * DPI / 72 / 2, 1)
+    orange = ImageColor.getrgb(plots.ORANGE)
+    for x, low, high in lines:
+      x, top, _, bottom = pixels(x, x, low, high)
+      for wide, shade in ((whole + 1, rest), (whole, 1)):
+        put.rectangle((x - wide, top, x + wide - 1, bottom),
+                      (*orange, round(255 * shade)))
+    return image
+
+
+def png_bytes(image):
+  """Returns an RGB picture as a PNG file, in a quarter of PIL's time.
+
+  Each row is packed as its difference from the one above, which suits a grid; PIL
+  tries five ways for each.
+  """
+  pixels = np.asarray(image).reshape(image.height, -1)
+  rows = np.empty([image.height, 1 + pixels.shape[1]], np.uint8)
+  rows[:, 0] = 2
+  rows[:, 1:] = np.diff(pixels, axis=0, prepend=np.zeros_like(pixels[:1]))
+  def chunk(kind, data):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack(
+        '>I', zlib.crc32(kind + data))
+  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack(
+      '>IIBBBBB', image.width, image.height, 8, 2, 0, 0, 0)) + chunk(
+          b'IDAT', zlib.compress(rows, 1)) + chunk(b'IEND', b'')
 
 
 def is_entry(entry):
@@ -427,8 +491,8 @@ def flac(path):
   return base64.b64encode(packed.getvalue()).decode()
 
 
-def section(folder, entry, embed):
-  """Returns the HTML of one loop; `embed` says whether its sound is in it."""
+def section(folder, entry, place):
+  """Returns the HTML of one loop, the `place`th of the page."""
   name, text = html.escape(entry['name']), html.escape(describe(entry))
   url = urllib.parse.quote(entry['name'])
   path = os.path.join(folder, entry['name'])
@@ -445,12 +509,15 @@ def section(folder, entry, embed):
     wav = f'./{url}.wav'
     links += f' <a href="{wav}" download>WAV</a>'
     button = f'<button type="button" aria-label="Play or stop {name}">Play</button>'
-    if embed:
+    if place < EMBEDDED:
       sound = ('<script type="text/plain" class="flac">'
                f'{flac(path + ".wav")}</script>')
-  return (f'<article class="loop" tabindex="-1" aria-label="{name}" '
+  content, kind = f'{grid_html}<div class="row">{button}{links}</div>{sound}', ''
+  if place >= SHOWN:
+    content, kind = f'<!--{content}-->', ' far'
+  return (f'<article class="loop{kind}" tabindex="-1" aria-label="{name}" '
           f'data-wav="{wav}" data-steps="{steps}"><h2>{name}</h2><p>{text}</p>'
-          f'{grid_html}<div class="row">{button}{links}</div>{sound}</article>')
+          f'{content}</article>')
 
 
 def crc(facts):
@@ -461,8 +528,7 @@ def crc(facts):
 def page(folder, entries):
   """Returns the HTML of the whole page."""
   facts = json.dumps(entries, indent=0).replace('<', '\\u003c')
-  sections = '\n'.join(section(folder, entry, i < EMBEDDED)
-                       for i, entry in enumerate(entries))
+  sections = '\n'.join(section(folder, entry, i) for i, entry in enumerate(entries))
   top, height = 100 * (1 - TOP), 100 * (TOP - BOTTOM)
   return f'''<!DOCTYPE html>
 <html lang="en">

@@ -4,7 +4,9 @@ GrooVAE (Gillick et al. 2019, arXiv 1905.06118). Slices of performances are floa
 [slices, 64, 27]: hits, velocities from 0 to 1 and offsets of nine drums, as
 GrooveConverter has them (from -1 to 1, in half steps, early is more than 0).
 """
+import concurrent.futures
 import copy
+import os
 
 from drumloops import checkpoint_files, grid
 import numpy as np
@@ -42,7 +44,7 @@ class Performer:
     depth = config.data_converter.output_depth
     self.steps, self.z_size = hparams.max_seq_len, hparams.z_size
     self.pitch_classes = upstream.pitch_classes(config.data_converter)
-    self._spread = None
+    self._spreads = {}  # Of the batches that are being played, by number.
     with tf.Graph().as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
       model.build(hparams, depth, is_training=False)
       self._slices = tf.placeholder(tf.float32, [BATCH_SIZE, self.steps, depth])
@@ -54,6 +56,7 @@ class Performer:
       self._z = tf.placeholder(tf.float32, [BATCH_SIZE, self.z_size])
       self._chance = tf.placeholder(
           tf.float32, [BATCH_SIZE, self.steps, CHANCE])
+      self._batch = tf.placeholder_with_default(0, [])
       hits = self._slices[..., :grid.DRUMS]
 
       def says(outputs):
@@ -72,7 +75,8 @@ class Performer:
         del state
         said, now = says(outputs), tf.gather(hits, time, axis=1)
         values = tf.numpy_function(
-            self._draw, [time, now, said, self._chance[:, time]], tf.float32)
+            self._draw, [self._batch, time, now, said, self._chance[:, time]],
+            tf.float32)
         values.set_shape(said.shape)
         return tf.concat([now, values * tf.tile(now, [1, 2])], axis=1)
 
@@ -91,18 +95,27 @@ class Performer:
       self._sess = tf.Session()
       checkpoint_files.restore(tf.train.Saver(), self._sess, checkpoint)
 
-  def _draw(self, *step):
-    return step[2] if self._spread is None else self._spread(*step)
+  def _draw(self, batch, *step):
+    spread = self._spreads[int(batch)]
+    return step[2] if spread is None else spread(*step)
 
-  def _run(self, fetches, feeds, progress=None):
-    parts, count = [], len(next(iter(feeds.values())))
-    for i in tqdm(range(0, count, BATCH_SIZE), desc=progress, unit='batch',
-                  disable=progress is None or count <= BATCH_SIZE, leave=False):
+  def _run(self, fetches, feeds, progress=None, spread=None):
+    def run(i):
       n = min(BATCH_SIZE, count - i)
-      parts.append([part[:n] for part in self._sess.run(fetches, {
+      self._spreads[i] = copy.copy(spread)  # It remembers what it has played.
+      result = self._sess.run(fetches, {self._batch: i, **{
           key: np.pad(value[i:i + n], [(0, BATCH_SIZE - n)] +
                       [(0, 0)] * (value.ndim - 1))
-          for key, value in feeds.items()})])
+          for key, value in feeds.items()}})
+      del self._spreads[i]
+      return [part[:n] for part in result]
+    count = len(next(iter(feeds.values())))
+    starts = range(0, count, BATCH_SIZE)
+    # A batch, played step by step, keeps hardly more than one core busy.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
+      parts = list(tqdm(
+          executor.map(run, starts), total=len(starts), desc=progress, unit='batch',
+          disable=progress is None or len(starts) < 2, leave=False))
     return [np.concatenate(part) for part in zip(*parts)]
 
   def encode(self, slices, progress=None):
@@ -133,6 +146,6 @@ class Performer:
     """
     if spread is None:
       chance = np.zeros([len(hits), self.steps, CHANCE], np.float32)
-    self._spread = spread
     return self._run([self._played], {
-        self._slices: flat(hits), self._z: z, self._chance: chance}, progress)[0]
+        self._slices: flat(hits), self._z: z, self._chance: chance}, progress,
+                     spread)[0]

@@ -16,6 +16,7 @@ PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
 WIDTH, ROW = 10, 2.3  # Inches.
 MOST_MAPPED = 5000  # Loops in a picture of latents, which takes half a minute then.
 OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
+LINE = 1.6  # Points; how wide what shows a hit off the grid is.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
 KEPT_LEGEND = 'blue: given; green: played to it'
@@ -35,8 +36,48 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True, kept=None):
     labels: Whether to say what rows and bars are.
     kept: Which hits were given, bool [steps, drums]; the others are green then.
   """
+  from matplotlib import collections
   empty_grid(axis, bars, labels)
-  fill_grid(axis, found, bars, title, labels, kept)
+  boxes, lines = marks(found, bars, kept)
+  # Two artists are drawn much faster than one for each hit.
+  for artist in (
+      collections.PolyCollection(
+          [[(x, y) for x, y in ((left, low), (left, high), (right, high),
+                                (right, low))]
+           for (left, right, low, high), *_ in boxes],
+          facecolors=[(colour, shade) for _, colour, shade in boxes], linewidths=0),
+      collections.LineCollection(
+          [[(x, low), (x, high)] for x, low, high in lines], colors=ORANGE,
+          linewidths=LINE, capstyle='butt', zorder=3)):
+    axis.add_collection(artist, autolim=False)
+  set_title(axis, title, fontsize=10, loc='left')
+  if labels:
+    axis.set_title(legend(lines, kept), fontsize=8, loc='right')
+
+
+def marks(found, bars, kept=None):
+  """Returns what `drum_grid` shows hits by, in steps and drums.
+
+  Returns:
+    [((left, right, low, high), colour, opacity)] of boxes, and [(x, low, high)] of
+    lines.
+  """
+  boxes, lines = [], []
+  for drum, start, velocity in found:
+    step = grid.nearest_step(start)
+    if step >= bars * grid.STEPS_PER_BAR:
+      continue
+    boxes.append(((step, step + 0.86, drum - 0.38, drum + 0.38),
+                  BLUE if kept is None or kept[step, drum] else GREEN,
+                  PALEST + (1 - PALEST) * velocity / 127))
+    if abs(start - step) > OFF_GRID:
+      lines.append((start, drum - 0.42, drum + 0.42))
+  return boxes, lines
+
+
+def legend(lines, kept):
+  """Returns what explains a picture that has such lines, and hits that were kept."""
+  return '; '.join([KEPT_LEGEND] * (kept is not None) + [LEGEND] * bool(lines))
 
 
 def empty_grid(axis, bars, labels=True):
@@ -54,38 +95,6 @@ def empty_grid(axis, bars, labels=True):
                   [f'bar {b + 1}' if labels else '' for b in range(bars)],
                   fontsize=8, ha='left')
   axis.tick_params(length=0)
-
-
-def fill_grid(axis, found, bars, title='', labels=True, kept=None):
-  """Draws the rest of `drum_grid`.
-
-  Returns:
-    What shows the hits, and the titles: two lists of matplotlib's artists.
-  """
-  from matplotlib import collections, colors
-  boxes, shades, lines = [], [], []
-  for drum, start, velocity in found:
-    step = grid.nearest_step(start)
-    if step >= bars * grid.STEPS_PER_BAR:
-      continue
-    boxes.append([(step + x, drum + y) for x, y in (
-        (0, -0.38), (0, 0.38), (0.86, 0.38), (0.86, -0.38))])
-    shades.append((*colors.to_rgb(
-        BLUE if kept is None or kept[step, drum] else GREEN),
-                   PALEST + (1 - PALEST) * velocity / 127))
-    if abs(start - step) > OFF_GRID:
-      lines.append([(start, drum - 0.42), (start, drum + 0.42)])
-  # Two artists are drawn much faster than one for each hit.
-  hits = [collections.PolyCollection(boxes, facecolors=shades, linewidths=0),
-          collections.LineCollection(lines, colors=ORANGE, linewidths=1.6,
-                                     capstyle='butt', zorder=3)]
-  for artist in hits:
-    axis.add_collection(artist, autolim=False)
-  titles = [set_title(axis, title, fontsize=10, loc='left')]
-  legend = [KEPT_LEGEND] * (kept is not None) + [LEGEND] * bool(lines)
-  if labels and legend:
-    titles.append(axis.set_title('; '.join(legend), fontsize=8, loc='right'))
-  return hits, titles
 
 
 @functools.cache
