@@ -11,14 +11,17 @@ lstm_models of Magenta as it was released (the backup that magenta_patches keeps
 depend on them.
 """
 import concurrent.futures
+import contextlib
 import importlib.machinery
 import importlib.util
+import json
 import multiprocessing
 import os
 import pathlib
 import platform
 import re
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,6 +55,7 @@ TIMES = (1, 5, 20)  # As many data as GMD has.
 DATA_CONFIGS = ('hierdec-drums_4bar', 'groovae_4bar_hits_control')
 DATA_STEPS = 20
 LOOPS = 1000  # That are written.
+CLUSTER_CONFIG, CLUSTER_BATCH, CLUSTER_STEPS = 'hierdec-drums_4bar_tiny', 512, 200
 PEAK_SIZE = 4096  # Of the square matrices whose product gives the peak.
 
 
@@ -273,6 +277,28 @@ def seconds_of(name, *arguments):
   return time.time() - began
 
 
+def measure_cluster(path, folder, workers):
+  """Trains by a ps, a chief and workers, all here; returns their examples a second."""
+  with contextlib.ExitStack() as stack:
+    sockets = [stack.enter_context(socket.create_server(('localhost', 0)))
+               for _ in range(2 + workers)]
+    addresses = [f'localhost:{s.getsockname()[1]}' for s in sockets]
+  jobs = {'ps': addresses[:1], 'chief': addresses[1:2], 'worker': addresses[2:]}
+  processes = [subprocess.Popen(
+      [sys.executable, ROOT / 'scripts' / 'train.py', f'--config={CLUSTER_CONFIG}',
+       f'--examples_path={path}', f'--run_dir={folder}', f'--num_steps={CLUSTER_STEPS}'],
+      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={
+          **os.environ, 'TF_CONFIG': json.dumps(
+              {'cluster': jobs, 'task': {'type': role, 'index': i}})})
+               for role, of_role in jobs.items() for i in range(len(of_role))]
+  with concurrent.futures.ThreadPoolExecutor(len(processes)) as executor:
+    said = list(executor.map(lambda process: process.communicate()[0], processes))
+  found = re.search(r'(\d+) examples a second', said[1])
+  if not found:
+    raise cli.UserError(f'The training by {workers} workers failed: {said[1][-500:]}.')
+  return int(found[1])
+
+
 def machine():
   """Returns what this machine is, in words."""
   backend.music_vae()
@@ -292,6 +318,7 @@ def machine():
 
 def measure_peak():
   """Returns the operations a second of a large float32 matrix product."""
+  backend.music_vae()
   import tensorflow as tf
   a = tf.random.normal([PEAK_SIZE, PEAK_SIZE])
   times = []
@@ -310,7 +337,7 @@ def in_process(function, *args):
 
 
 def report_training(settings):
-  """Yields lines: what a training step costs, stock's and ours."""
+  """Yields lines: what a training step takes, stock's and ours."""
   peak = in_process(measure_peak)
   yield f'Large matrix product: {peak / 1e9:.0f} GFLOP/s.'
   rows = ['| setting | | build | first step | steps/s | examples/s | '
@@ -334,6 +361,10 @@ def report_training(settings):
           f'**{stock["step"] / ours["step"]:.2f}** | | '
           f'{stock["memory"] / ours["memory"]:.1f} |')
   yield from ['', *rows, '']
+
+
+def report_nodes():
+  """Yields lines: what a training step has to start."""
   for sampling, rate in (('', 0), (' with scheduled sampling', 0.5)):
     stock, cpu, gpu = (in_process(measure_nodes, side, device, rate)
                        for side, device in (('stock', '/CPU:0'), ('ours', '/CPU:0'),
@@ -385,6 +416,20 @@ def report_loops():
          f'{all_of / midi:.1f}.')
 
 
+def report_cluster():
+  """Yields a line: what several workers, which here share the cores, do together."""
+  with tempfile.TemporaryDirectory() as folder:
+    in_process(write_performances, folder)
+    path = os.path.join(folder, '1.tfrecord')
+    _, _, step, _ = in_process(measure_data, CLUSTER_CONFIG, path)
+    one, three = (measure_cluster(path, os.path.join(folder, str(workers)), workers)
+                  for workers in (0, 2))
+  alone = CLUSTER_BATCH / step
+  yield (f'{CLUSTER_CONFIG}, examples a second: {alone:.0f} alone, {one} by a chief and '
+         f'a ps, {three} with two workers more, on the same cores; ratios '
+         f'{one / alone:.2f} and {three / alone:.2f}.')
+
+
 def define_flags():
   flags.DEFINE_bool('quick', False, 'One small setting of training only.')
   flags.DEFINE_string('report', None, 'File to write all of it to, as Markdown.')
@@ -400,8 +445,10 @@ def main():
   say([in_process(machine)])
   say(report_training(QUICK_SETTINGS if FLAGS.quick else SETTINGS))
   if not FLAGS.quick:
+    say(report_nodes())
     say(report_data())
     say(report_loops())
+    say(report_cluster())
   if FLAGS.report:
     pathlib.Path(FLAGS.report).write_text('\n'.join(lines) + '\n')
 
