@@ -60,7 +60,11 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     return new_prefix
   evaluator = autoencoder.Evaluator(config)
   evaluator.load(prefix)
-  slices = data_splits.load_split(config, examples_path, None, 'train')
+  total = data_splits.load_split(config, examples_path, None, 'train')
+  slices = data_splits.evenly_spaced(total, latent.MOST_FITTED)
+  if len(slices) < len(total):
+    print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
+          'spaced.')
   mu, sigma = evaluator.encode(slices, 'Encoding')
   reader = tf.train.load_checkpoint(prefix)
   tensors = latent.whiten(

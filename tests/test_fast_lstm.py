@@ -24,12 +24,15 @@ TEACHER = ',sampling_schedule=constant,sampling_rate=0'
 SIZES = {
     'flat-drums_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8',
     'hierdec-drums_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8',
-    'hier-drums_4bar': 'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8',
+    # Of 4 segments; of 16, as the others, upstream's graph takes long to build.
+    'hier-drums_4bar_small': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8',
+    'hier-drums_4bar_echo': 'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8',
     'groovae_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8,'
                     'dropout_keep_prob=1',
     'groovae_4bar_hits_control':  # Which is told which drums play.
         'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8,dropout_keep_prob=1,'
         'input_dropout=0'}
+QUICK = [name for name in SIZES if name != 'hierdec-drums_4bar']
 RUNS = 150  # Of a graph with random numbers in it.
 STANDARD_ERRORS = 4  # That two means over RUNS may lie apart.
 
@@ -132,7 +135,7 @@ def test_training_with_teacher_forcing(stock, name):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', SIZES)
+@pytest.mark.parametrize('name', QUICK)
 def test_evaluation(stock, name):
   ours, upstream = (run(module, name, is_training=False)
                     for module in (lstm_models, stock))
@@ -148,7 +151,7 @@ def test_evaluation(stock, name):
 @pytest.mark.parametrize('name,lengths', [
     ('flat-drums_4bar', [64, 10, 0, 33, 1, 63]),
     ('groovae_4bar_hits_control', [64, 10, 0, 33, 1, 63]),
-    ('hierdec-drums_4bar', [64, 0, 64, 64, 0, 64])])
+    ('hier-drums_4bar_small', [64, 0, 64, 64, 0, 64])])
 def test_lengths(stock, name, lengths):
   ours, upstream = (run(module, name, lengths=lengths)
                     for module in (lstm_models, stock))
@@ -296,10 +299,10 @@ def check_same_mean(ours, upstream, certain):
   assert 0.7 < spread.min() and spread.max() < 1.4, spread
 
 
-@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hierdec-drums_4bar'])
+@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hier-drums_4bar_small'])
 @pytest.mark.parametrize('hparams', [
     ',sampling_schedule=constant,sampling_rate=0.5',
-    TEACHER + ',dropout_keep_prob=0.6',
+    TEACHER + ',dropout_keep_prob=0.4',
     ',sampling_schedule=constant,sampling_rate=0.5,dropout_keep_prob=0.6'])
 def test_scheduled_sampling_and_dropout(stock, name, hparams):
   ours, upstream = (run(module, name, hparams, runs=RUNS)
@@ -337,7 +340,7 @@ def sample(module, name, temperature, runs=1):
   return np.argmax(drawn, axis=-1), results
 
 
-@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hierdec-drums_4bar'])
+@pytest.mark.parametrize('name', ['flat-drums_4bar', 'hier-drums_4bar_small'])
 def test_sampling(stock, name):
   (ours, our_results), (upstream, results) = (
       sample(module, name, 1e-6) for module in (lstm_models, stock))

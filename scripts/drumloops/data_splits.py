@@ -48,9 +48,9 @@ def load_split(config, examples_path, tfds_name, split):
   return slices
 
 
-def evenly_spaced(slices):
-  """Returns VALIDATION_EXAMPLES of the slices, or all, evenly spaced."""
-  count = min(len(slices), VALIDATION_EXAMPLES)
+def evenly_spaced(slices, most=VALIDATION_EXAMPLES):
+  """Returns so many of the slices, or all, evenly spaced."""
+  count = min(len(slices), most)
   return slices[np.linspace(0, len(slices) - 1, count).astype(int)]
 
 

@@ -1,6 +1,7 @@
 """The latent space: interpolation, and making it fit the prior."""
 import numpy as np
 
+MOST_FITTED = 50_000  # Loops whose latents are made to fit, so that memory is bounded.
 CALIBRATION_LOOPS = 2000  # Sampled to see how dense samples are.
 MAX_SHIFT = 0.5  # In standard deviations of the prior.
 
