@@ -16,7 +16,7 @@ UPSTREAM_TESTS = (('data_test', 75, 8), ('data_hierarchical_test', 5, 1),
                   ('lstm_utils_test', 4, 1))
 
 
-@pytest.fixture(params=['this', 'colab', 'stock'])
+@pytest.fixture(params=['this', 'colab'])
 def python(request):
   return (sys.executable if request.param == 'this' else
           request.getfixturevalue(f'{request.param}_python'))
