@@ -148,7 +148,9 @@ class Training:
     metadata = tf.RunMetadata()
     self._sess.run(self._train_op, options=tf.RunOptions(
         trace_level=tf.RunOptions.FULL_TRACE), run_metadata=metadata)
-    return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
+    # A GPU's streams list what they ran once more.
+    return sum(len(device.node_stats) for device in metadata.step_stats.dev_stats
+               if '/stream:' not in device.device)
 
   def step_seconds(self):
     """Runs a step; returns how long it took."""
@@ -272,8 +274,10 @@ def measure_nodes(side, device, sampling_rate):
 def seconds_of(name, *arguments):
   """Returns how long one of the scripts takes, from its command to its end."""
   began = time.time()
-  subprocess.run([sys.executable, ROOT / 'scripts' / name, *arguments], check=True,
-                 capture_output=True)
+  result = subprocess.run([sys.executable, ROOT / 'scripts' / name, *arguments],
+                          capture_output=True, text=True)
+  if result.returncode:
+    raise cli.UserError(f'{name} failed: {result.stderr.strip()[-500:]}.')
   return time.time() - began
 
 
@@ -287,15 +291,21 @@ def measure_cluster(path, folder, workers):
   processes = [subprocess.Popen(
       [sys.executable, ROOT / 'scripts' / 'train.py', f'--config={CLUSTER_CONFIG}',
        f'--examples_path={path}', f'--run_dir={folder}', f'--num_steps={CLUSTER_STEPS}'],
-      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={
-          **os.environ, 'TF_CONFIG': json.dumps(
+      stdout=subprocess.PIPE if role == 'chief' else subprocess.DEVNULL,
+      stderr=subprocess.STDOUT, text=True, env={
+          # Each would take all of a GPU's memory.
+          **os.environ, 'CUDA_VISIBLE_DEVICES': '-1', 'TF_CONFIG': json.dumps(
               {'cluster': jobs, 'task': {'type': role, 'index': i}})})
                for role, of_role in jobs.items() for i in range(len(of_role))]
-  with concurrent.futures.ThreadPoolExecutor(len(processes)) as executor:
-    said = list(executor.map(lambda process: process.communicate()[0], processes))
-  found = re.search(r'(\d+) examples a second', said[1])
+  try:
+    said = processes[1].communicate()[0]
+  finally:
+    for process in processes:
+      process.kill()
+      process.wait()
+  found = re.search(r'(\d+) examples a second', said)
   if not found:
-    raise cli.UserError(f'The training by {workers} workers failed: {said[1][-500:]}.')
+    raise cli.UserError(f'The training by {workers} workers failed: {said[-500:]}.')
   return int(found[1])
 
 
@@ -442,6 +452,8 @@ def main():
     for line in part:
       print(line, flush=True)
       lines.append(line)
+      if FLAGS.report:  # If a later part fails, the earlier ones are there.
+        pathlib.Path(FLAGS.report).write_text('\n'.join(lines) + '\n')
   say([in_process(machine)])
   say(report_training(QUICK_SETTINGS if FLAGS.quick else SETTINGS))
   if not FLAGS.quick:
@@ -449,8 +461,6 @@ def main():
     say(report_data())
     say(report_loops())
     say(report_cluster())
-  if FLAGS.report:
-    pathlib.Path(FLAGS.report).write_text('\n'.join(lines) + '\n')
 
 
 if __name__ == '__main__':

@@ -38,10 +38,11 @@ def main():
                         'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
   preprocess_tfrecord.main(None)
-  # Some runners leave empty folders.
+  # Beam on Dask leaves these, empty.
   for folder in glob.glob(os.path.join(
-      glob.escape(os.path.dirname(FLAGS.output_tfrecord)), 'beam-temp-*')):
-    with contextlib.suppress(OSError):  # It is somebody's, and not empty.
+      glob.escape(os.path.dirname(FLAGS.output_tfrecord)), 'beam-temp-'
+      f'{glob.escape(os.path.basename(FLAGS.output_tfrecord))}-*')):
+    with contextlib.suppress(OSError):
       os.rmdir(folder)
   print(f'Wrote {FLAGS.output_tfrecord}-*-of-{FLAGS.output_shards:05d}.')
 

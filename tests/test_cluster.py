@@ -49,6 +49,9 @@ def test_one_machine(monkeypatch, text):
     (config({'ps': ['a:1', 'b:1']}, 'ps', 0), 'chief or worker'),
     (config(JOBS, 'worker', 2), 'worker 2'), (config(JOBS, None, 0), 'None 0'),
     (config({**JOBS, 'evaluator': ['e:1']}, 'evaluator', 0), 'the chief validates'),
+    (config({'ps': 'a:1', 'chief': ['b:1']}, 'ps', 0), 'lists of host:port'),
+    (config({'ps': {'0': 'a:1'}, 'chief': ['b:1']}, 'ps', 0), 'lists of host:port'),
+    (config({**JOBS, 'chief': ['a:1', 'b:2']}, 'chief', 1), 'several chiefs'),
     (config({**JOBS, 'head': ['e:1']}, 'worker', 0), 'role head')])
 def test_what_is_refused(monkeypatch, text, word):
   monkeypatch.setenv('TF_CONFIG', text)

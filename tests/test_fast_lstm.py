@@ -232,12 +232,17 @@ def test_a_layer_that_a_gpu_computes_wrong_is_not_used(monkeypatch, capsys):
   """And it is said; here the CPU stands in for the GPU."""
   monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['one'])
   with tf.device('/CPU:0'):
-    def broken(*args):
+    def wrong(*args):
       h, c = fast_lstm._cpu_lstm(*args)
       return 1.1 * h, c
-    monkeypatch.setattr(fast_lstm, '_cudnn_lstm', broken)
-    assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._block_gpu_lstm
-    assert 'cuDNN' in capsys.readouterr().out
+    def without_gradient(x, kernel, *args):  # Right values, and NaN for it.
+      nan = tf.stop_gradient(kernel) - kernel
+      h, c = fast_lstm._cpu_lstm(x, kernel, *args)
+      return h + tf.reduce_sum(tf.sqrt(nan)), c
+    for broken in (wrong, without_gradient):
+      monkeypatch.setattr(fast_lstm, '_cudnn_lstm', broken)
+      assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._block_gpu_lstm
+      assert 'cuDNN' in capsys.readouterr().out
     def failing(*args):
       raise tf.errors.UnknownError(None, None, 'Fail to find the dnn implementation')
     monkeypatch.setattr(fast_lstm, '_block_gpu_lstm', failing)

@@ -53,7 +53,7 @@ def step_of(prefix):
 
 def is_there(prefix):
   """Whether the files of a checkpoint are there, whatever is in them."""
-  data = glob.glob(glob.escape(prefix) + '.data-*-of-*')
+  data = glob.glob(glob.escape(prefix) + '.data-?????-of-?????')
   return len(data) == int(data[0][-5:]) if data else False
 
 
@@ -90,10 +90,10 @@ def newest_complete(directory):
 
 
 def repair(directory):
-  """Makes the `checkpoint` file of `directory` name only what can be restored.
+  """Makes the `checkpoint` file name the newest complete checkpoint, and those before.
 
-  Of those before the newest complete one, which may be gigabytes, only the files'
-  presence is checked; if one is needed it is read whole.
+  Of these, which may be gigabytes, only the files' presence is checked; if one is
+  needed it is read whole.
 
   Returns the prefix of the newest complete checkpoint, or None.
   """

@@ -268,7 +268,8 @@ def _error(layer):
     # What has no kernel for GPUs, as some that only move sizes, runs elsewhere.
     with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as sess:
       right, found = sess.run(results)
-  apart = max(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(right, found))
+  # NumPy's maximum is NaN where anything is.
+  apart = np.max([np.abs(a - b).max() / np.abs(a).max() for a, b in zip(right, found)])
   # TF32, which GPUs since Ampere multiply in, has 10 bits after the point.
   return '' if apart < 0.02 else f'it is {apart:.0%} off'
 

@@ -171,23 +171,23 @@ def _on_cores(cores, function, items):
   Never more than a few items ahead, so that neither these nor what is made of them
   fill the memory.
   """
-  with warnings.catch_warnings():
-    # Python 3.12 warns of locks that a thread may hold; ours only run Python.
-    warnings.simplefilter('ignore', DeprecationWarning)
-    # Ended by messages: multiprocessing.Pool ends its workers by signals, which one
-    # that is just being forked can lose, and then it is waited for without end.
-    pool = futures.ProcessPoolExecutor(
-        cores, multiprocessing.get_context('fork'), _start_worker, (function,))
-    pending = collections.deque()
-    try:
-      for item in items:
+  # Ended by messages: multiprocessing.Pool ends its workers by signals, which one
+  # that is just being forked can lose, and then it is waited for without end.
+  pool = futures.ProcessPoolExecutor(
+      cores, multiprocessing.get_context('fork'), _start_worker, (function,))
+  pending = collections.deque()
+  try:
+    for item in items:
+      with warnings.catch_warnings():
+        # Python 3.12 warns of locks that a thread may hold; ours only run Python.
+        warnings.simplefilter('ignore', DeprecationWarning)
         pending.append(pool.submit(_work_on, item))
-        if len(pending) > AHEAD * cores:
-          yield pending.popleft().result()
-      while pending:
+      if len(pending) > AHEAD * cores:
         yield pending.popleft().result()
-    finally:
-      pool.shutdown(cancel_futures=True)
+    while pending:
+      yield pending.popleft().result()
+  finally:
+    pool.shutdown(cancel_futures=True)
 
 
 def pack_each(records, parse, converter, total):

@@ -3,6 +3,7 @@
 data.py's get_dataset takes them from here (see `install`).
 """
 import functools
+import os
 
 from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae import slice_cache
@@ -139,7 +140,9 @@ def flatten(performances):
 
 def _reader(slices):
   """Returns a function that returns rows of slices, given their indices."""
-  if not isinstance(slices, np.memmap):
+  # A part of a map looks like a map of the file's beginning.
+  if not (isinstance(slices, np.memmap) and
+          slices.nbytes == os.path.getsize(slices.filename)):
     return lambda indices: slices[indices]
   source = open(slices.filename, 'rb')  # It may be removed meanwhile.
   # Mapped anew each time: what is read of a map counts as memory until it goes.

@@ -54,9 +54,34 @@ def music_vae():
     raise cli.UserError('Magenta is not patched; run '
                         '`python -m magenta_patches apply` first.')
   from absl import logging
-  # The garbage collector would look again and again through what is imported, and
-  # later, while a graph is built, through all these modules, which stay.
-  gc.disable()
+  first = 'tensorflow' not in sys.modules and gc.isenabled()
+  if first:
+    # The garbage collector would look again and again through what is imported, and
+    # later, while a graph is built, through all these modules, which stay.
+    gc.disable()
+  try:
+    configs = _import_music_vae()
+  finally:
+    if first:
+      gc.freeze()
+      gc.enable()
+  import tensorflow as tf
+  from tensorflow.python.util import deprecation
+  if not tf.keras.Model.__module__.startswith('tf_keras'):
+    raise cli.UserError(
+        'Magenta needs Keras 2 (tf_keras), but Keras 3 has been used before it in '
+        'this session; restart it, and do not set TF_USE_LEGACY_KERAS=0.')
+  # As Magenta's console commands do by tf.disable_v2_behavior(): each decoder's
+  # loop then has random numbers of its own, and graphs start faster.
+  tf.compat.v1.disable_control_flow_v2()
+  # Upstream's TF1 code logs and is warned about by the page.
+  deprecation._PRINT_DEPRECATION_WARNINGS = False
+  logging.set_verbosity(logging.ERROR)
+  tf.get_logger().setLevel('ERROR')
+  return configs
+
+
+def _import_music_vae():
   if 'tensorflow' not in sys.modules:
     # Sooner than TensorFlow, else it loads its experiments.
     import tensorflow_probability
@@ -70,21 +95,6 @@ def music_vae():
   # Where $CI is set, pyfluidsynth 1.4 says where it found its library.
   with contextlib.redirect_stdout(None):
     from magenta.models.music_vae import configs
-  import tensorflow as tf
-  from tensorflow.python.util import deprecation
-  gc.freeze()
-  gc.enable()
-  if not tf.keras.Model.__module__.startswith('tf_keras'):
-    raise cli.UserError(
-        'Magenta needs Keras 2 (tf_keras), but Keras 3 has been used before it in '
-        'this session; restart it, and do not set TF_USE_LEGACY_KERAS=0.')
-  # As Magenta's console commands do by tf.disable_v2_behavior(): each decoder's
-  # loop then has random numbers of its own, and graphs start faster.
-  tf.compat.v1.disable_control_flow_v2()
-  # Upstream's TF1 code logs and is warned about by the page.
-  deprecation._PRINT_DEPRECATION_WARNINGS = False
-  logging.set_verbosity(logging.ERROR)
-  tf.get_logger().setLevel('ERROR')
   return configs
 
 

@@ -63,6 +63,9 @@ def sentence(error):
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
             f'(--hparams=batch_size=64) or a smaller config ({first_line}).')
+  if isinstance(error, tf.errors.DeadlineExceededError):  # See cluster.py.
+    return ('The other machines that TF_CONFIG names have not answered for minutes; '
+            'see what they say, then start this one again.')
   if isinstance(error, tf.errors.DataLossError):
     return (f'A data file is damaged or truncated ({error.message}); make it '
             'again with scripts/make_tfrecord.py.')

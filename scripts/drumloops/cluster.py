@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -19,6 +20,10 @@ POLL_SECONDS = 1
 PATIENCE_SECONDS = 600  # With a machine that does not answer.
 GONE_SECONDS = 15  # Until all that do not answer count as ended.
 CHECK_SECONDS = 20  # Between two looks whether the chief is still there.
+class Ended(Exception):
+  """All that a worker worked with has gone."""
+
+
 ROLES = ('chief', 'master', 'worker', 'ps')
 
 
@@ -69,10 +74,14 @@ def read():
     return None
   try:
     config = json.loads(text)
-    jobs = {role: [str(a) for a in addresses] for role, addresses in (
+    jobs = {role: addresses for role, addresses in (
         config.get('cluster') or {}).items() if addresses}
     task = config.get('task') or {}
-    role, index = task.get('type'), int(task.get('index', 0))
+    role, index = str(task.get('type')), int(task.get('index', 0))
+    if not all(isinstance(addresses, list) and all(
+        re.fullmatch(r'.+:\d+', str(a)) for a in addresses)
+               for addresses in jobs.values()):
+      raise ValueError('its cluster has no lists of host:port')
   except (ValueError, TypeError, AttributeError) as e:
     raise cli.UserError(
         f'TF_CONFIG was not understood ({e}); it looks like {{"cluster": {{"chief": '
@@ -90,6 +99,9 @@ def read():
   if 'ps' not in jobs or len(jobs) == 1:
     raise cli.UserError('TF_CONFIG needs at least one ps, which holds the weights, and '
                         'a chief or worker, which trains them.')
+  if any(len(jobs.get(role, ())) > 1 for role in ('chief', 'master')):
+    raise cli.UserError('TF_CONFIG names several chiefs; one of them can be it, the '
+                        'others are workers.')
   if not 0 <= index < len(jobs.get(role, ())):
     raise cli.UserError(f'TF_CONFIG says that this is {role} {index}, which its '
                         'cluster has not.')
@@ -132,15 +144,14 @@ def check_not_over(machines):
   """Waits a little for what a worker has lost.
 
   Raises:
-    cli.UserError: if all have gone.
+    Ended: if all have gone.
   """
   others = [*machines.jobs['ps'], machines.jobs[machines.chief][0]]
   for _ in range(GONE_SECONDS // POLL_SECONDS):
     if any(map(answers, others)):
       return
     time.sleep(POLL_SECONDS)
-  raise cli.UserError('The chief and the ps have gone: training has ended, or was '
-                      'stopped; the chief has said which.')
+  raise Ended
 
 
 def start_server(cluster):
@@ -187,19 +198,32 @@ def ended_queue():
 
 
 def serve(cluster, stop):
-  """Is a ps until the chief has ended training, or `stop` is asked."""
+  """Is a ps until the chief has ended training, or `stop` is asked.
+
+  Raises:
+    cli.UserError: if the first ps has not answered for PATIENCE_SECONDS.
+    KeyboardInterrupt: if `stop` was asked.
+  """
   import tensorflow.compat.v1 as tf
+  tf.config.set_visible_devices([], 'GPU')  # It holds weights, and computes nothing.
   target = start_server(cluster)
   address = cluster.jobs['ps'][cluster.index]
   print(f'This ps holds weights at {address}.', flush=True)
   with stop.between_steps(), tf.Graph().as_default():
     size = ended_queue().size()
-    wait_for(cluster.jobs['ps'][:1], stop)
+    wait_for(cluster.jobs['ps'], stop)  # While it waits, a session can't be stopped.
     with tf.Session(target, config=session_config(cluster)) as sess:
+      heard = time.monotonic()
       while not stop.asked:
-        with contextlib.suppress(tf.errors.UnavailableError, tf.errors.AbortedError):
+        try:
           if sess.run(size):
             break
+          heard = time.monotonic()
+        except tf.errors.OpError as e:
+          if time.monotonic() - heard > PATIENCE_SECONDS:
+            raise cli.UserError(
+                f'The first ps, {cluster.jobs["ps"][0]}, has gone; start all machines '
+                'again, the chief goes on from its newest checkpoint.') from e
         time.sleep(POLL_SECONDS)
   if stop.asked:
     raise KeyboardInterrupt
@@ -281,18 +305,7 @@ class Shared:
         Creator(), hooks, stop_grace_period_secs=POLL_SECONDS)
 
   def run(self, fetches):
-    """As a tf.Session's.
-
-    Raises:
-      cli.UserError: if the others have not answered for PATIENCE_SECONDS.
-    """
-    import tensorflow.compat.v1 as tf
-    try:
-      return self._sess.run(fetches)
-    except tf.errors.DeadlineExceededError as e:
-      raise cli.UserError(
-          f'The other machines have not answered for {PATIENCE_SECONDS // 60} minutes; '
-          'see what they say, then start this one again.') from e
+    return self._sess.run(fetches)
 
   def with_raw(self, function):
     self._sess.run_step_fn(lambda step_context: function(step_context.session))
@@ -311,9 +324,11 @@ class Shared:
       with contextlib.suppress(tf.errors.OpError, cli.UserError):
         self.run(self._end)
     # What fills the queue that synchronous workers wait at ends by an exception.
-    threading.excepthook = lambda _: None
-    self._sess.close()
-    threading.excepthook = threading.__excepthook__
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+      self._sess.close()
+    finally:
+      threading.excepthook = hook
 
 
 class Chief:

@@ -12,6 +12,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 SUMMARY_STEPS = 10
+TOO_FEW = ('There are fewer examples than one batch; use more data or a smaller '
+           'batch (--hparams=batch_size=16).')
 WORKERS_SEEDS = 1_000_000  # From one worker's seed to the next one's.
 
 
@@ -339,9 +341,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
       if int(sess.run(step)) > saved:
         saved = save()
     except tf.errors.OutOfRangeError as e:
-      raise cli.UserError(
-          'There are fewer examples than one batch; use more data or a smaller '
-          'batch (--hparams=batch_size=16).') from e
+      raise cli.UserError(TOO_FEW) from e
   writer.close()
   if workers:
     print(f'{workers[0]} took {rate:.1f} steps a second together, of {workers[1]} '
@@ -385,7 +385,11 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
         while i < num_steps and not stop.asked and not sess.has_ended():
           try:
             sess.run(train_op)
-          except tf.errors.OutOfRangeError:  # The chief has closed what it waits at.
+          except tf.errors.OutOfRangeError as e:
+            if not own:
+              raise cli.UserError(TOO_FEW) from e
+            break  # The chief has closed what synchronous workers wait at.
+          except cluster.Ended:
             break
           own += 1
           i = sess.step_after(i)

@@ -70,8 +70,8 @@ def performances(examples_path, converter):
   slices, step_ms, names = [], [], []
   records = list(tf.python_io.tf_record_iterator(examples_path))
   parse = note_seq.NoteSequence.FromString
-  for sequence, found in zip(map(parse, records), packed_slices.pack_each(
-      records, parse, converter, len(records))):
+  for found, sequence in zip(packed_slices.pack_each(
+      records, parse, converter, len(records)), map(parse, records)):
     slices.append(found)
     step_ms += [60_000 / sequence.tempos[0].qpm / 4] * len(found)
     names += [sequence.filename] * len(found)
@@ -513,9 +513,10 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     split: The split with which to compare.
     output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
   """
-  performer = performing.Performer(config, checkpoint)
+  # First, for they are read by forked processes, which can't use a GPU's session.
   splits = {s: performances(data_splits.split_path(examples_path, s),
                             config.data_converter) for s in ('train', split)}
+  performer = performing.Performer(config, checkpoint)
   train, reference = splits['train'], splits[split]
   result = {'checkpoint': checkpoint, 'split': split,
             'slices': len(reference.hits), 'hits': int(reference.hits.sum())}
