@@ -4,9 +4,11 @@ import conftest
 from drumloops import backend
 
 
-def test_quick_prints_both_sides_and_their_ratio():
-  result = conftest.script('benchmark.py', '--quick')
+def test_quick_prints_both_sides_and_their_ratio(tmp_path):
+  result = conftest.script('benchmark.py', '--quick', f'--report={tmp_path}/x.md')
   assert result.returncode == 0, result.stderr
+  assert (tmp_path / 'x.md').read_text() == result.stdout
+  assert 'no GPU' in result.stdout.splitlines()[0]
   rows = [[cell.strip() for cell in line.split('|')[1:-1]]
           for line in result.stdout.splitlines() if line.startswith('|')]
   assert [row[1] for row in rows] == ['', '---', 'stock', 'ours', '**ratio**']

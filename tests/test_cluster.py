@@ -65,6 +65,20 @@ def test_more_synchronous_workers_than_there_are(tmp_path):
       '--num_sync_workers=2'), 'num_sync_workers')
 
 
+def test_a_worker_whose_chief_and_ps_have_gone(dataset, monkeypatch, capsys):
+  """Whenever they go, while it waits for them too."""
+  from drumloops import backend, stages, training
+  name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
+  def gone(*_):
+    raise cluster.Ended
+  monkeypatch.setattr(cluster, 'Shared', gone)
+  training.work(
+      backend.get_config(name, hparams)._replace(
+          train_examples_path=str(dataset / 'drummer-test.tfrecord')),
+      9, 0, cluster.Cluster(JOBS, 'worker', 0), 0, stages.Stop())
+  assert 'has taken 0 steps; the chief has ended training.' in capsys.readouterr().out
+
+
 def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):
   """And the chief is stopped: all end, and one machine alone goes on."""
   with contextlib.ExitStack() as stack:

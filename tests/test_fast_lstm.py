@@ -230,7 +230,7 @@ def test_weights_as_cudnn_has_them():
 
 def test_a_layer_that_a_gpu_computes_wrong_is_not_used(monkeypatch, capsys):
   """And it is said; here the CPU stands in for the GPU."""
-  monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['one'])
+  monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: ['one'])
   with tf.device('/CPU:0'):
     def wrong(*args):
       h, c = fast_lstm._cpu_lstm(*args)
@@ -260,7 +260,7 @@ def test_device_decides(monkeypatch):
     assert [is_on_gpu(d) for d in (
         None, on_worker, '/CPU:0', '/GPU:0', on_worker + '/GPU:0')] == [
             False, False, False, True, True]
-    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['one'])
+    monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: ['one'])
     assert [is_on_gpu(d) for d in (None, on_worker, '/CPU:0')] == [
         True, True, False]
 

@@ -49,15 +49,12 @@ def checkpoints(dataset, trained_tiny, stock_python, tmp_path_factory):
 def scores(checkpoints, slices_path, stock_python, tmp_path_factory):
   """{which: arrays} of what our code makes of them, and of what stock does."""
   found = []
-  # Two are the same weights, of which one side needs one.
-  for python, other in ((conftest.sys.executable, 'slim'),
-                        (stock_python, 'trained here')):
+  for python in (conftest.sys.executable, stock_python):
     folder = tmp_path_factory.mktemp('scores')
-    scored = {which: pair for which, pair in checkpoints.items() if which != other}
     oracle(python, 'score', slices_path, folder,
-           *[part for pair in scored.values() for part in pair])
+           *[part for pair in checkpoints.values() for part in pair])
     found.append({which: np.load(folder / f'{i}.npz')
-                  for i, which in enumerate(scored)})
+                  for i, which in enumerate(checkpoints)})
   return found
 
 
@@ -77,6 +74,7 @@ def check_same(ours, stock, decided=False, atol=1e-5):
 
 def test_trained_here_loads_in_stock(scores):
   ours, stock = scores
+  check_same(ours['trained here'], stock['trained here'])
   check_same(ours['trained here'], stock['slim'])  # Without Adam's slots.
 
 

@@ -224,7 +224,7 @@ def _is_on_gpu(tensor):
   """Whether an op that is built where this tensor was will run on a GPU."""
   kind = tf.DeviceSpec.from_string(tensor.device or '').device_type
   return kind == 'GPU' or (
-      kind is None and bool(tf.config.list_physical_devices('GPU')))
+      kind is None and bool(tf.config.get_visible_devices('GPU')))
 
 
 @functools.cache
@@ -234,10 +234,9 @@ def _gpu_layer():
   Whoever wrote this had no GPU, and cuDNN fails with some drivers, so each is
   compared with the CPU's first; what does not agree is said, and not used.
   """
-  candidates = {'cuDNN': _cudnn_lstm, 'BlockLSTM': _block_gpu_lstm}
-  if not tf.config.list_physical_devices('GPU'):
+  if not tf.config.get_visible_devices('GPU'):
     return _block_gpu_lstm  # The graph is built to be looked at.
-  for name, layer in candidates.items():
+  for name, layer in (('cuDNN', _cudnn_lstm), ('BlockLSTM', _block_gpu_lstm)):
     try:
       error = _error(layer)
     except Exception as e:  # Whatever the driver raises; the last line is its own.

@@ -20,11 +20,11 @@ POLL_SECONDS = 1
 PATIENCE_SECONDS = 600  # With a machine that does not answer.
 GONE_SECONDS = 15  # Until all that do not answer count as ended.
 CHECK_SECONDS = 20  # Between two looks whether the chief is still there.
+ROLES = ('chief', 'master', 'worker', 'ps')
+
+
 class Ended(Exception):
   """All that a worker worked with has gone."""
-
-
-ROLES = ('chief', 'master', 'worker', 'ps')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def check_not_over(machines):
   raise Ended
 
 
-def start_server(cluster):
+def start_server(machines):
   """Starts this machine's server; returns where a session reaches it.
 
   Raises:
@@ -163,19 +163,20 @@ def start_server(cluster):
   import tensorflow.compat.v1 as tf
   try:
     # It lives as long as this process.
-    return tf.train.Server(cluster.jobs, cluster.role, cluster.index,
-                           config=session_config(cluster)).target
+    return tf.train.Server(machines.jobs, machines.role, machines.index,
+                           config=session_config(machines)).target
   except tf.errors.OpError as e:
     raise cli.UserError(
-        f'No server could be started at {cluster.jobs[cluster.role][cluster.index]} '
+        'No server could be started at '
+        f'{machines.jobs[machines.role][machines.index]} '
         '(is the port taken, perhaps by this training, started twice?); free it, or '
         'correct TF_CONFIG.') from e
 
 
-def session_config(cluster):
+def session_config(machines):
   import tensorflow.compat.v1 as tf
   # Workers do not wait for each other, and go on when one dies.
-  return tf.ConfigProto(device_filters=['/job:ps', cluster.device],
+  return tf.ConfigProto(device_filters=['/job:ps', machines.device],
                         operation_timeout_in_ms=PATIENCE_SECONDS * 1000,
                         allow_soft_placement=True)
 
@@ -197,7 +198,17 @@ def ended_queue():
     return tf.FIFOQueue(100, tf.bool, shapes=[[]], shared_name='ended')
 
 
-def serve(cluster, stop):
+def end(machines, stop):
+  """Tells the others, where a chief has no session, that training has ended."""
+  import tensorflow.compat.v1 as tf
+  wait_for(machines.jobs['ps'], stop)
+  with tf.Graph().as_default():
+    enqueue = ended_queue().enqueue(True)
+    with tf.Session(start_server(machines), config=session_config(machines)) as sess:
+      sess.run(enqueue)
+
+
+def serve(machines, stop):
   """Is a ps until the chief has ended training, or `stop` is asked.
 
   Raises:
@@ -206,13 +217,12 @@ def serve(cluster, stop):
   """
   import tensorflow.compat.v1 as tf
   tf.config.set_visible_devices([], 'GPU')  # It holds weights, and computes nothing.
-  target = start_server(cluster)
-  address = cluster.jobs['ps'][cluster.index]
-  print(f'This ps holds weights at {address}.', flush=True)
+  target, all_ps = start_server(machines), machines.jobs['ps']
+  print(f'This ps holds weights at {all_ps[machines.index]}.', flush=True)
   with stop.between_steps(), tf.Graph().as_default():
     size = ended_queue().size()
-    wait_for(cluster.jobs['ps'], stop)  # While it waits, a session can't be stopped.
-    with tf.Session(target, config=session_config(cluster)) as sess:
+    wait_for(all_ps, stop)  # While it waits, a session can't be stopped.
+    with tf.Session(target, config=session_config(machines)) as sess:
       heard = time.monotonic()
       while not stop.asked:
         try:
@@ -222,8 +232,8 @@ def serve(cluster, stop):
         except tf.errors.OpError as e:
           if time.monotonic() - heard > PATIENCE_SECONDS:
             raise cli.UserError(
-                f'The first ps, {cluster.jobs["ps"][0]}, has gone; start all machines '
-                'again, the chief goes on from its newest checkpoint.') from e
+                f'The first ps, {all_ps[0]}, has gone; start all machines again, the '
+                'chief goes on from its newest checkpoint.') from e
         time.sleep(POLL_SECONDS)
   if stop.asked:
     raise KeyboardInterrupt
@@ -271,6 +281,9 @@ class Shared:
       begin: As of Alone; of the chief.
       hooks: tf.train.SessionRunHooks.
       stop: A stages.Stop, by which waiting ends.
+
+    Raises:
+      Ended: as `run`, if a worker's chief and ps have gone.
     """
     import tensorflow.compat.v1 as tf
     self._step, ended = step, ended_queue()

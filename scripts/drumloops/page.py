@@ -17,13 +17,11 @@ import json
 import math
 import os
 import re
-import struct
 import threading
 import urllib.parse
 import zlib
 
 from drumloops import cli, disk, grid, loop_midi, plots, sound
-import numpy as np
 from tqdm.auto import tqdm
 
 PAGE = 'index.html'
@@ -258,8 +256,8 @@ class Renderer:
           self._painters[bars] = Painter(bars)
         image = self._painters[bars](
             title, loop_midi.hits(loop, self._drum_of), kept)
-      with disk.replacing(base + '.png') as path, open(path, 'wb') as f:
-        f.write(png_bytes(image))
+      with disk.replacing(base + '.png') as path:
+        image.save(path, compress_level=1)  # More takes longer, and saves 2 kB.
     if not self._sounds or self.why_silent:
       return False
     try:
@@ -388,24 +386,6 @@ class Painter:
         put.rectangle((x - wide, top, x + wide - 1, bottom),
                       (*orange, round(255 * shade)))
     return image
-
-
-def png_bytes(image):
-  """Returns an RGB picture as a PNG file, in a quarter of PIL's time.
-
-  Each row is packed as its difference from the one above, which suits a grid; PIL
-  tries five ways for each.
-  """
-  pixels = np.asarray(image).reshape(image.height, -1)
-  rows = np.empty([image.height, 1 + pixels.shape[1]], np.uint8)
-  rows[:, 0] = 2
-  rows[:, 1:] = np.diff(pixels, axis=0, prepend=np.zeros_like(pixels[:1]))
-  def chunk(kind, data):
-    return struct.pack('>I', len(data)) + kind + data + struct.pack(
-        '>I', zlib.crc32(kind + data))
-  return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack(
-      '>IIBBBBB', image.width, image.height, 8, 2, 0, 0, 0)) + chunk(
-          b'IDAT', zlib.compress(rows, 1)) + chunk(b'IEND', b'')
 
 
 def is_entry(entry):

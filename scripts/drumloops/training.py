@@ -219,6 +219,8 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
   if start >= num_steps:
     print(cli.words(f'{resumed} has reached step {num_steps}; give a larger '
                     '--num_steps to go on.'))
+    if machines:
+      cluster.end(machines, stop)
     return
   if resumed and init_from:
     print(f'{run_dir} has begun already and goes on from where it is, not from '
@@ -255,16 +257,14 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
                            save_relative_paths=True)
     weights_saver = tf.train.Saver(tf.trainable_variables())
     def begin(sess):
-      # Called once more if a ps has lost what it held.
-      newest = resumed if begin.calls == 0 else checkpoints.repair(train_dir)
-      begin.calls += 1
+      # Called once more if a ps has lost what it held; then some may be saved.
+      newest = next(reversed(saver.last_checkpoints), resumed)
       if newest:
         resume(saver, sess, newest, train_dir)
         print(f'Resumed from {newest}.')
       elif init_from:
         begin_from(weights_saver, sess, init_from)
         print(f'Begins with the weights of {init_from}.')
-    begin.calls = 0
     with contextlib.closing(
         cluster.Shared(machines, step, begin, hooks, stop) if machines else
         cluster.Alone(begin)) as sess:
@@ -359,7 +359,8 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
   Args:
     config: As the chief's, with train_examples_path or tfds_name of this machine.
     num_steps: Step to stop at.
-    seed: For the latents and the order of the examples, which no two workers share.
+    seed: For the latents and the order of the examples, which no two workers share;
+      one that comes back begins with its own again.
     machines: A cluster.Cluster.
     num_sync_workers: Of `build_train_op`; as the chief's.
     stop: A stages.Stop, which can end this after any step.
@@ -378,23 +379,24 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
     step = tf.train.get_or_create_global_step()
     hooks = []
     train_op = build_train_op(config, dataset, machines, num_sync_workers, hooks)
-    with stop.between_steps(), contextlib.closing(
-        cluster.Shared(machines, step, None, hooks, stop)) as sess:
-      i, own, chief = sess.step_after(0), 0, cluster.Chief(machines)
-      with tqdm(initial=i, total=num_steps, desc='Training', unit='step') as bar:
-        while i < num_steps and not stop.asked and not sess.has_ended():
-          try:
+    i = own = 0
+    try:
+      with stop.between_steps(), contextlib.closing(
+          cluster.Shared(machines, step, None, hooks, stop)) as sess:
+        i, chief = sess.step_after(0), cluster.Chief(machines)
+        with tqdm(initial=i, total=num_steps, desc='Training', unit='step') as bar:
+          while i < num_steps and not stop.asked and not sess.has_ended():
             sess.run(train_op)
-          except tf.errors.OutOfRangeError as e:
-            if not own:
-              raise cli.UserError(TOO_FEW) from e
-            break  # The chief has closed what synchronous workers wait at.
-          except cluster.Ended:
-            break
-          own += 1
-          i = sess.step_after(i)
-          bar.update(min(i, num_steps) - bar.n)
-          chief.check()
+            own += 1
+            i = sess.step_after(i)
+            bar.update(min(i, num_steps) - bar.n)
+            chief.check()
+    except cluster.Ended:
+      pass
+    except tf.errors.OutOfRangeError as e:
+      if not own:
+        raise cli.UserError(TOO_FEW) from e
+      # Else the chief has closed what synchronous workers wait at.
   print(f'This worker has taken {own} steps; ' + (
       f'training has come to step {i}, which the chief saves.' if i >= num_steps else
       'it was stopped.' if stop.asked else 'the chief has ended training.'))
