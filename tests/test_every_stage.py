@@ -136,7 +136,7 @@ def test_stages(name, songs, tmp_path, monkeypatch):
       (evaluation, 'POINTS', 3),
       (completion_metrics, 'LOOPS', 4),
       # Four loops are too few to learn from.
-      (telling_apart, 'auc', lambda *_: 0.5), (completing, 'PARTICLES', 4),
+      (telling_apart, '_auc', lambda *_: 0.5), (completing, 'PARTICLES', 4),
       (latent, 'CALIBRATION_LOOPS', 64)):
     monkeypatch.setattr(module, constant, value)
   examples = str(songs / 'songs.tfrecord')

@@ -104,8 +104,10 @@ class Humanizer:
     chance = np.zeros((len(hits), self.shape[0], performing.CHANCE), np.float32)
     for pattern in set(patterns) if kept else ():
       rows = np.equal(patterns, pattern)
-      of_hits = np.random.RandomState(zlib.crc32(np.packbits(hits[rows])))
-      of_take = np.random.RandomState([self._take, pattern])
+      # By the hits too, or all patterns would be played with the same chance.
+      seed = zlib.crc32(np.packbits(hits[rows]))
+      of_hits = np.random.RandomState(seed)
+      of_take = np.random.RandomState([self._take, seed])
       def draw(size):
         return (np.sqrt(SAME_PLAYER) * of_hits.standard_normal(size) +
                 np.sqrt(1 - SAME_PLAYER) * of_take.standard_normal(size))

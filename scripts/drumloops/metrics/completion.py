@@ -19,7 +19,9 @@ COLUMNS = {
                'drummer played there.',
     'f1': "F1 of those hits, against the drummer's.",
     'auc': 'How well boosted trees that have learned from half of the performances '
-           'tell loops of the others from the originals; 0.5 is not at all.',
+           'tell loops of the others from the originals; 0.5 is not at all. The mean '
+           'of six splits.',
+    'auc_deviation': 'The standard deviation of that over the six splits.',
 }
 
 
@@ -35,7 +37,7 @@ def features(loops):
                          grooves.features(loops)], axis=1)
 
 
-def describe(loops, originals, allowed, distance, is_learned):
+def describe(loops, originals, allowed, distance, names):
   """Returns COLUMNS' numbers of completed loops."""
   is_open = hidden(allowed)
   added, played = (grooves.hits(x) & is_open for x in (loops, originals))
@@ -44,7 +46,7 @@ def describe(loops, originals, allowed, distance, is_learned):
       'bar_similarity': float(grooves.bar_similarity(loops).mean()),
       'density': float(added.sum() / max(1, played.sum())),
       'f1': float(2 * (added & played).sum() / max(1, added.sum() + played.sum())),
-      'auc': telling_apart.auc(features(originals), features(loops), is_learned)}
+      **telling_apart.auc(features(originals), features(loops), names)}
 
 
 def fill(originals, others, allowed, rng):
@@ -63,30 +65,33 @@ def fill(originals, others, allowed, rng):
   return filled
 
 
+def kept_again(loops, wish):
+  """Returns loops of which the bars that a wish keeps are repeated."""
+  bars = loops.reshape(len(loops), -1, grid.STEPS_PER_BAR)
+  kept = bars[:, list(wish.bars)]
+  again = np.arange(bars.shape[1]) % kept.shape[1]
+  return kept[:, again].reshape(loops.shape)
+
+
 class Material:
   """Loops of a split to complete, and what else they could be filled with.
 
   originals, same_style, others, independent: [loops, steps] each; the same style's
-  and other loops are training loops.
+  and other loops are training loops. names: The originals' performances.
   """
 
   def __init__(self, split, train, seed=0):
     """Draws from what `styles.performances` returns of a split and of train."""
     rng = np.random.RandomState(seed)
     def parts(performances):
-      lengths = [len(slices) for _, slices in performances]
+      names = np.repeat([name for name, _ in performances],
+                        [len(slices) for _, slices in performances])
       return (np.concatenate([slices for _, slices in performances]).astype(int),
-              np.repeat([styles.style_of(name) or '' for name, _ in performances],
-                        lengths),
-              np.repeat(np.arange(len(lengths)), lengths))
-    self.split, of_style, performance = parts(split)
+              np.array([styles.style_of(name) or '' for name in names]), names)
+    self.split, of_style, names = parts(split)
     self.train, of_train, _ = parts(train)
     rows = rng.choice(len(self.split), min(LOOPS, len(self.split)), False)
-    self.originals = self.split[rows]
-    half = rng.permutation(len(split)) < len(split) / 2
-    self.is_learned = half[performance[rows]]
-    if self.is_learned.all() or not self.is_learned.any():  # There are too few.
-      self.is_learned = np.arange(len(rows)) % 2 == 0
+    self.originals, self.names = self.split[rows], names[rows]
     self.same_style = self.train[[
         rng.choice(np.flatnonzero(of_train == style)
                    if (of_train == style).any() else len(self.train))
@@ -110,14 +115,15 @@ def evaluate(config, completer, material, seed=0):
   for name, wish in TASKS.items():
     allowed = np.array([wish.allowed(loop) for loop in material.originals])
     def numbers(loops):
-      return describe(loops, material.originals, allowed, distance,
-                      material.is_learned)
+      return describe(loops, material.originals, allowed, distance, material.names)
     result[name] = {
         'the originals': numbers(material.originals),
         'completed': numbers(reports.deliver(config, completer.complete(
             allowed, autoencoder.DEFAULT_TEMPERATURE))),
         **{f'baseline: {what}': numbers(fill(
             material.originals, loops, allowed, rng)) for what, loops in (
+                *[('the kept bars again', kept_again(material.originals, wish))] *
+                bool(wish.bars),
                 ('another loop of the style', material.same_style),
                 ('another loop', material.others),
                 ('each hit for itself', material.independent))}}
@@ -175,4 +181,6 @@ def report(result):
     lines += ['', '## Samples made twice as long', '']
     lines += [f'{name}: {value:.3f}' for name, value in result['longer'].items()]
     lines += [''] + [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
+  if 'between_drummers' in result:
+    lines += [telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   return lines

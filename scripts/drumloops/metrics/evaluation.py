@@ -3,9 +3,9 @@ import os
 
 from drumloops import (
     autoencoder, cli, completing, data_splits, grid, grooves, humanizing, latent,
-    plots, sampling, styles, varying)
+    plots, sampling, styles, takes, varying)
 from drumloops.metrics import completion as completion_metrics
-from drumloops.metrics import feel, reports, style_classifier
+from drumloops.metrics import feel, reports, style_classifier, telling_apart
 import numpy as np
 
 SAMPLES = 1000
@@ -245,6 +245,10 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
                                                for s in (split, 'train')))
       result['completion'] = completion_metrics.evaluate(
           config, completer, material)
+      drummers = list(map(takes.drummer_of, material.names))
+      if len(set(drummers)) > 1:
+        result['between_drummers'] = telling_apart.auc_of_drummers(
+            completion_metrics.features(material.originals), material.names, drummers)
       result['longer'] = completion_metrics.evaluate_longer(
           config, completer, samples, material)
   print(report(result))

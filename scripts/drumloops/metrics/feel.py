@@ -33,7 +33,9 @@ COLUMNS = {
     'kick_hi_hat_correlation': 'Correlation of the timing of kick and closed hi-hat '
                                'at the same step.',
     'auc': 'How well boosted trees that have learned from half of the performances '
-           'tell the others from the drummers\'; 0.5 is not at all.',
+           'tell the others from the drummers\'; 0.5 is not at all. The mean of six '
+           'splits.',
+    'auc_deviation': 'The standard deviation of that over the six splits.',
 }
 TAKES = (1, 2)
 REAL = 'the drummers themselves'
@@ -158,25 +160,6 @@ def features(hits, velocities, microtiming):
   return np.concatenate(found, axis=1)
 
 
-def told_apart(reference, real, velocities, microtiming):
-  """Returns the AUC of `telling_apart`, each half of the performances learned once.
-
-  Args:
-    reference: Performances.
-    real: Their velocities and microtiming, as written.
-    velocities: Others.
-    microtiming: Others.
-  """
-  names = sorted(set(reference.names))
-  np.random.RandomState(0).shuffle(names)
-  half = np.isin(reference.names, names[:len(names) // 2])
-  if half.all() or not half.any():  # There is one performance.
-    half = np.arange(len(half)) % 2 == 0
-  both = [features(reference.hits, *how) for how in (
-      real, (velocities, microtiming))]
-  return float(np.mean([telling_apart.auc(*both, rows) for rows in (half, ~half)]))
-
-
 def distances(real, values, hits):
   """Returns the Wasserstein distance of each drum's values: [9].
 
@@ -235,7 +218,8 @@ def describe(reference, real, velocities, microtiming):
           microtiming[hits].std() / reference.microtiming[hits].std()),
       'hi_hat_correlation': hi_hat_correlation(hits, velocities),
       'kick_hi_hat_correlation': kick_hi_hat_correlation(hits, microtiming),
-      'auc': told_apart(reference, real, velocities, microtiming),
+      **telling_apart.auc(*(features(hits, *how) for how in (
+          real, (velocities, microtiming))), reference.names),
       'drums': {name: {'hits': int(n), 'timing_distance_ms': float(t),
                        'velocity_distance': float(v)}
                 for name, n, t, v in zip(
@@ -279,19 +263,26 @@ def deliver(humanizer, reference):
       for hits in reference.hits], humanizer))
 
 
-def compare(played, train, reference):
+def deliver_real(reference):
+  """Returns what `written` does of what drummers played.
+
+  A hit at the edge of its sixteenth stays in it.
+  """
+  return written(reference, [as_sequence(hits, velocities, np.clip(
+      microtiming, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
+                             for hits, velocities, microtiming in zip(*reference[:3])])
+
+
+def compare(played, real, train, reference):
   """Returns {REAL, the baselines and what is played: `describe`'s numbers}.
 
   Args:
     played: {what it is: what `deliver` returned}.
+    real: What `deliver_real` returned.
     train: Performances of the train split.
     reference: Those of the evaluated one.
   """
   average = train.velocities[train.hits].mean(dtype=float)
-  # A hit that a drummer played at the edge of its sixteenth stays in it.
-  real = written(reference, [as_sequence(hits, velocities, np.clip(
-      microtiming, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
-                             for hits, velocities, microtiming in zip(*reference[:3])])
   return {name: describe(reference, real, *how) for name, how in {
       REAL: (reference.velocities, reference.microtiming),
       FLAT: (average, 0.),
@@ -406,6 +397,8 @@ def report(result):
            'and flattened, then given velocity and timing.', '']
   lines += reports.table(result['feel'], tuple(COLUMNS)) + ['']
   lines += [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
+  if 'between_drummers' in result:
+    lines += ['', telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   for column in ('velocity_distance', 'timing_distance_ms'):
     lines += ['', f'{column} of each drum:', '']
     lines += reports.table({
@@ -533,7 +526,12 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     result['drummers'] = by_drummer(performer, kept, reference)
   else:
     rows = played = {HUMANIZED: deliver(humanizing.Humanizer(performer), reference)}
-  result['feel'] = compare(rows, train, reference)
+  real = deliver_real(reference)
+  result['feel'] = compare(rows, real, train, reference)
+  drummers = list(map(takes.drummer_of, reference.names))
+  if len(set(drummers)) > 1:
+    result['between_drummers'] = telling_apart.auc_of_drummers(
+        features(reference.hits, *real), reference.names, drummers)
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {'evaluation.png': plot(

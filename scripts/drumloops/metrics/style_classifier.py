@@ -49,8 +49,9 @@ def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
     seed: For what is drawn.
 
   Returns:
-    {'real', 'styled', 'unstyled': share that is named right, each style
-    counting the same; 'chance'; 'by_style': {style: share of styled}}.
+    {'real', 'styled', 'unstyled': share that is named right, the mean over the
+    styles that both splits have; 'chance'; 'styles': how many those are; 'by_style':
+    {style: {'styled', and 'real' if the reference has it}}}.
   """
   rng = np.random.RandomState(seed)
   names = list(kept['names'])
@@ -60,13 +61,13 @@ def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
     return float(np.mean(classifier(loops) == i))
   def decode(z):
     return evaluator.decode(z, temperature)
-  by_style = {s: right(decode(styles.draw(kept, s, PER_STYLE, rng)), i)
+  by_style = {s: {'styled': right(decode(styles.draw(kept, s, PER_STYLE, rng)), i),
+                  **({'real': right(reference[s], i)} if s in reference else {})}
               for i, s in enumerate(names)}
-  unstyled = decode(rng.standard_normal((PER_STYLE * len(names), z_size)))
+  unstyled = classifier(decode(rng.standard_normal((PER_STYLE * len(names), z_size))))
+  common = [i for i, s in enumerate(names) if s in reference]
   return {
-      'real': float(np.mean([right(reference[s], i) for i, s in enumerate(names)
-                             if s in reference])),
-      'styled': float(np.mean(list(by_style.values()))),
-      'unstyled': float(np.mean(classifier(unstyled) == np.repeat(
-          np.arange(len(names)), PER_STYLE))),
-      'chance': 1 / len(names), 'by_style': by_style}
+      **{column: float(np.mean([by_style[names[i]][column] for i in common]))
+         for column in ('real', 'styled')},
+      'unstyled': float(np.mean([np.mean(unstyled == i) for i in common])),
+      'chance': 1 / len(names), 'styles': len(common), 'by_style': by_style}
