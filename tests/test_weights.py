@@ -232,6 +232,12 @@ def test_humanizer_plays_as_drummers_do(humanized):
                for name, row in humanized['drummers']['anyone'].items())
 
 
+def test_files_are_played_no_more_alike_than_drummers_play_them(humanized):
+  rows = humanized['between_files']
+  for take in ('take 1', 'take 2'):
+    assert rows[take] == pytest.approx(rows[feel.REAL], abs=0.1)
+
+
 @pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
 @pytest.mark.parametrize('row,column,low,high', [
     ('take 1', 'auc', 0, 0.65),

@@ -65,10 +65,10 @@ def fill(originals, others, allowed, rng):
   return filled
 
 
-def kept_again(loops, wish):
-  """Returns loops of which the bars that a wish keeps are repeated."""
+def kept_again(loops, kept_bars):
+  """Returns loops of nothing but some of their bars (from 0), again and again."""
   bars = loops.reshape(len(loops), -1, grid.STEPS_PER_BAR)
-  kept = bars[:, list(wish.bars)]
+  kept = bars[:, list(kept_bars)]
   again = np.arange(bars.shape[1]) % kept.shape[1]
   return kept[:, again].reshape(loops.shape)
 
@@ -122,8 +122,8 @@ def evaluate(config, completer, material, seed=0):
             allowed, autoencoder.DEFAULT_TEMPERATURE))),
         **{f'baseline: {what}': numbers(fill(
             material.originals, loops, allowed, rng)) for what, loops in (
-                *[('the kept bars again', kept_again(material.originals, wish))] *
-                bool(wish.bars),
+                *([('the kept bars again', kept_again(material.originals, wish.bars))]
+                  if wish.bars else []),
                 ('another loop of the style', material.same_style),
                 ('another loop', material.others),
                 ('each hit for itself', material.independent))}}

@@ -45,6 +45,7 @@ MEAN_TAKE = 'the mean take'
 HUMANIZED = 'humanized'
 OF_ONE_BEAT = 'performances of one beat by one drummer'
 MIN_SLICES = 10  # Of a drummer, to compare with.
+MIN_SHARED_HITS = 12  # Of two files, to compare them.
 # Slices of performances. hits: bool, [slices, 64, 9]. velocities: 1 to 127
 # where a drum plays. microtiming: in steps. step_ms: a step's milliseconds,
 # [slices, 1, 1].
@@ -253,6 +254,22 @@ def written(reference, sequences):
   return velocities, microtiming
 
 
+def between_files(reference, velocities, microtiming):
+  """Returns how alike files are played: {'velocity', 'timing': correlation}.
+
+  Of the first slices of any two performances, at the hits that both have, on average.
+  """
+  _, first = np.unique(reference.names, return_index=True)
+  found = {'velocity': [], 'timing': []}
+  for i, j in itertools.combinations(first, 2):
+    both = reference.hits[i] & reference.hits[j]
+    if both.sum() >= MIN_SHARED_HITS:
+      for values, correlations in zip((velocities, microtiming), found.values()):
+        correlations.append(correlation(values[i][both], values[j][both]))
+  return {name: float(np.mean(values)) if values else 0.
+          for name, values in found.items()}
+
+
 def deliver(humanizer, reference):
   """Humanizes slices as sample.py does; returns what `written` does.
 
@@ -409,6 +426,9 @@ def report(result):
     lines += ['', 'How much differs, by drum and step of the bar: velocity of 127, '
               'timing in milliseconds:', '', *reports.table(
                   differences, ('velocity', 'timing_ms', 'pairs'))]
+  lines += ['', 'How alike any two files are played, as the correlation of what both '
+            'have hits of:', '', *reports.table(
+                result['between_files'], ('velocity', 'timing'))]
   drummers = result.get('drummers', {}).get('named')
   for column in ('velocity_distance', 'timing_distance_ms') if drummers else ():
     lines += ['', f'{column} from each drummer, whoever plays or if he is named:', '',
@@ -528,6 +548,8 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     rows = played = {HUMANIZED: deliver(humanizing.Humanizer(performer), reference)}
   real = deliver_real(reference)
   result['feel'] = compare(rows, real, train, reference)
+  result['between_files'] = {name: between_files(reference, *how) for name, how in {
+      REAL: real, **rows}.items()}
   drummers = list(map(takes.drummer_of, reference.names))
   if len(set(drummers)) > 1:
     result['between_drummers'] = telling_apart.auc_of_drummers(
