@@ -17,9 +17,9 @@ that it says: a ps, a worker or the chief.
 """
 import contextlib
 
-from absl import flags
 from drumloops import (
     backend, backup, checkpoint_files, cli, cluster, disk, stages, training)
+from absl import flags
 
 LOCK_SECONDS = 10  # For a training that is just being stopped to save.
 
