@@ -97,7 +97,7 @@ def main():
     training.train(
         config, FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
         copies and copies.notify, init_from, FLAGS.save_seconds, stop, machines,
-        FLAGS.num_sync_workers)
+        FLAGS.num_sync_workers, checkpoint_files.own_scores(FLAGS.config))
 
 
 if __name__ == '__main__':

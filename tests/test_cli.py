@@ -95,5 +95,9 @@ def test_words_of_who_reads(monkeypatch):
                              'cell 1 that it was trained with.')
   assert cli.words('use more data or a smaller batch (--hparams=batch_size=7).'
                    ) == 'use more data or a smaller batch (batch_size = 7 in cell 8).'
+  assert cli.words('--seed=12 gives others') == 'seed = 12 in cell 10 gives others'
+  monkeypatch.delenv(cli.IN_NOTEBOOK)
+  monkeypatch.setattr('IPython.get_ipython', lambda: 'a kernel')
+  assert cli.words('--qpm') == 'tempo'
   assert cli.UserError('give a larger --num_steps')._render_traceback_() == [
       'give a larger num_steps in cell 8']
