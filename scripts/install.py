@@ -26,7 +26,7 @@ except ImportError:
 
 MAGENTA = 'magenta==2.1.4'
 TESTED = 'scripts/constraints.txt'
-LARGE = ('0.7 GB to download, 3.4 GB on the disk; pip says nothing for some minutes '
+LARGE = ('0.7 GB to download, 3.2 GB on the disk; pip says nothing for some minutes '
          '...')
 SMALL = 'some MB, less than a minute ...'
 FLUIDSYNTH_PACKAGES = ('libfluidsynth3', 'libfluidsynth2')
