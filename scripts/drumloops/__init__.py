@@ -36,7 +36,7 @@ def _find_python(script):
   """Lets a command run only by a Python that has what it needs.
 
   Where this one has not, the command goes on in the project's .venv, if there is
-  one. Any Python 3 can read this file, and the commands, which import it first.
+  one. Python 3.7 can read this file, and the commands, which import it first.
 
   Args:
     script: The command's file.
