@@ -27,8 +27,8 @@ import sys
 import tempfile
 import time
 
-from absl import flags
 from drumloops import ROOT, backend, cli, training
+from absl import flags
 import numpy as np
 from tqdm.auto import tqdm
 

@@ -12,8 +12,8 @@ import urllib.error
 import urllib.request
 import zipfile
 
-from absl import flags
 from drumloops import cli
+from absl import flags
 from tqdm.auto import tqdm
 
 URL = ('https://storage.googleapis.com/magentadata/datasets/groove/'
@@ -41,7 +41,7 @@ def download(url, path, size=SIZE):
         with open(part, 'ab' if resumed else 'wb') as f, tqdm(
             total=size, initial=have if resumed else 0, unit='B',
             unit_scale=True, desc='Downloading') as bar:
-          while block := response.read(1 << 16):
+          for block in iter(lambda: response.read(1 << 16), b''):
             f.write(block)
             bar.update(len(block))
     except (urllib.error.URLError, TimeoutError, ConnectionError) as e:

@@ -10,9 +10,9 @@ samples at the default temperature are read from written MIDI files.
 """
 import os
 
-from absl import flags
 from drumloops import backend, checkpoint_files, cli
 from drumloops.metrics import evaluation
+from absl import flags
 
 
 def define_flags():

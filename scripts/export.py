@@ -13,10 +13,10 @@ like any other, for stock Magenta too.
 import os
 import tempfile
 
-from absl import flags
 from drumloops import (
     autoencoder, backend, checkpoint_files, cli, data_splits, grooves,
     humanizing, latent, listening, runs, styles, takes)
+from absl import flags
 import numpy as np
 
 

@@ -11,8 +11,8 @@ far from its sixteenth. All else in the file stays as it is.
 """
 import os
 
-from absl import flags
 from drumloops import cli, humanizing
+from absl import flags
 
 
 def define_flags():

@@ -1,34 +1,42 @@
 """Installs what is missing into the Python that runs this, and patches Magenta.
 
     python3 scripts/install.py
+    python3 scripts/install.py --tested  # As run.sh installs into .venv.
 
 Nothing that is installed already is changed, so that it can be run on Colab's
 image. FluidSynth's library, which makes the sound, comes from apt where this
 runs as root on Debian or Ubuntu (as on Colab).
 """
+from drumloops import ROOT  # Which looks at this Python before it goes on.
 import argparse
 import ctypes.util
 import importlib.metadata
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 
-from pip._vendor.packaging.requirements import Requirement
+try:
+  from pip._vendor.packaging.requirements import Requirement
+  from pip._vendor.packaging.utils import canonicalize_name
+except ImportError:
+  sys.exit(f'install.py: {sys.executable} has no pip; `{sys.executable} -m ensurepip` '
+           'gives it one, on Debian and Ubuntu `sudo apt install python3-pip`.')
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAGENTA = 'magenta==2.1.4'
-OLDEST, NEWEST = (3, 11), (3, 13)
+TESTED = 'scripts/constraints.txt'
+LARGE = ('0.7 GB to download, 3.2 GB on the disk; pip says nothing for some minutes '
+         '...')
+SMALL = 'some MB, less than a minute ...'
 FLUIDSYNTH_PACKAGES = ('libfluidsynth3', 'libfluidsynth2')
 # For the names of users' files in pictures.
 HANGUL_PACKAGE, HANGUL_FONTS = 'fonts-nanum', '/usr/share/fonts/truetype/nanum'
 
 
-def requirements():
-  """Returns what requirements.txt asks of this Python, parsed."""
-  lines = (ROOT / 'requirements.txt').read_text().splitlines()
+def requirements(name='requirements.txt'):
+  """Returns what requirements.txt, or a file like it, asks of this Python, parsed."""
+  lines = (ROOT / name).read_text().splitlines()
   parsed = [Requirement(line)
             for line in lines if line and not line.startswith('#')]
   return [r for r in parsed if r.marker is None or r.marker.evaluate()]
@@ -52,18 +60,25 @@ def warn_of_untested_versions():
             f'as it is, but only {requirement.specifier} was tested.')
 
 
-def pip_install(*args):
+def pip_install(tested, *args):
   """Runs pip; what is installed already keeps its version.
+
+  Args:
+    tested: Whether to take the versions of TESTED for what is not installed.
+    *args: What pip is told.
 
   Raises:
     SystemExit: in one sentence, if pip fails.
   """
+  versions = {canonicalize_name(r.name): r.specifier
+              for r in (requirements(TESTED) if tested else ())}
+  for dist in importlib.metadata.distributions():
+    if dist.metadata['Name']:
+      versions[canonicalize_name(dist.metadata['Name'])] = f'=={dist.version}'
   with tempfile.NamedTemporaryFile('w', suffix='.txt') as constraints:
-    for dist in importlib.metadata.distributions():
-      if dist.metadata['Name']:
-        constraints.write(f'{dist.metadata["Name"]}=={dist.version}\n')
+    constraints.writelines(f'{name}{version}\n' for name, version in versions.items())
     constraints.flush()
-    command = [sys.executable, '-m', 'pip', 'install', '--no-input',
+    command = [sys.executable, '-m', 'pip', 'install', '-q', '--no-input',
                '--disable-pip-version-check', '-c', constraints.name, *args]
     if subprocess.run(command).returncode:
       sys.exit('install.py: pip could not install what is missing (see above); '
@@ -104,17 +119,19 @@ def install_hangul():
 
 
 def main():
-  argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
-  if not OLDEST <= sys.version_info[:2] <= NEWEST:
-    sys.exit(f'install.py: Python {sys.version.split()[0]} was not tested; use '
-             '3.11, 3.12 or 3.13, for example PYTHON=python3.13 bash '
-             'scripts/run.sh.')
-  missing = [str(r) for r in requirements() if not is_installed(r.name)]
+  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser.add_argument(
+      '--tested', action='store_true',
+      help=f'take the versions of {TESTED}, not the newest ones')
+  tested = parser.parse_args().tested
+  missing = [r for r in requirements() if not is_installed(r.name)]
   if missing:
-    print(f'Installing {", ".join(missing)} ...', flush=True)
-    pip_install(*missing)
+    names = [r.name for r in missing]
+    print(f'Installing {", ".join(names)} and what they need: '
+          + (LARGE if 'tensorflow' in names else SMALL), flush=True)
+    pip_install(tested, *map(str, missing))
   if not is_installed('magenta'):
-    pip_install('--no-deps', MAGENTA)
+    pip_install(tested, '--no-deps', MAGENTA)
   elif importlib.metadata.version('magenta') != MAGENTA.split('==')[1]:
     sys.exit(f'install.py: magenta {importlib.metadata.version("magenta")} is '
              f'installed, but the patches are for {MAGENTA}; use a fresh '

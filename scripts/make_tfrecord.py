@@ -6,8 +6,8 @@
 The Groove MIDI Dataset has an official split: drummer.tfrecord then holds the
 train split, drummer-validation.tfrecord and drummer-test.tfrecord the others.
 """
-from absl import flags
 from drumloops import backend, cli, conversion
+from absl import flags
 
 
 def define_flags():

@@ -13,8 +13,8 @@ import contextlib
 import glob
 import os
 
-from absl import flags
 from drumloops import backend, cli
+from absl import flags
 
 
 def define_flags():

@@ -11,8 +11,8 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from absl import flags
 from drumloops import autoencoder, backend, cli, completing, humanizing, sampling
+from absl import flags
 
 
 def define_flags():

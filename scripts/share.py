@@ -7,8 +7,8 @@ Needs a token that may write (https://huggingface.co/settings/tokens) in HF_TOKE
 in Colab as a secret of this name. Everybody then plays them with
 --checkpoint_file=hf://your-name/my-drummer.
 """
-from absl import flags
 from drumloops import backend, cli, sharing
+from absl import flags
 
 
 def define_flags():

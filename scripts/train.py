@@ -17,9 +17,9 @@ that it says: a ps, a worker or the chief.
 """
 import contextlib
 
-from absl import flags
 from drumloops import (
     backend, backup, checkpoint_files, cli, cluster, disk, stages, training)
+from absl import flags
 
 LOCK_SECONDS = 10  # For a training that is just being stopped to save.
 
@@ -97,7 +97,7 @@ def main():
     training.train(
         config, FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
         copies and copies.notify, init_from, FLAGS.save_seconds, stop, machines,
-        FLAGS.num_sync_workers)
+        FLAGS.num_sync_workers, checkpoint_files.own_scores(FLAGS.config))
 
 
 if __name__ == '__main__':

@@ -18,4 +18,4 @@ if ! [ -x .venv/bin/python ]; then
     echo 'No virtual environment could be made; on Debian and Ubuntu' \
          '`sudo apt install python3-venv` helps.' >&2; exit 1; }
 fi
-.venv/bin/python scripts/install.py
+.venv/bin/python scripts/install.py --tested

@@ -9,8 +9,8 @@ The models and the code that runs them are in the file. Without --run_dir or
 """
 import os
 
-from absl import flags
 from drumloops import backend, checkpoint_files, cli, magentajs, web_page
+from absl import flags
 
 
 def define_flags():

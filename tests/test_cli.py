@@ -1,5 +1,7 @@
 """The commands' sentences, and their silence."""
+import ast
 import re
+import shutil
 import sys
 
 import conftest
@@ -15,6 +17,59 @@ def test_scripts_start_without_a_warning(name):
   result = conftest.run(sys.executable, '-W', 'error', conftest.SCRIPTS / name,
                         '--help')
   assert name in result.stdout and result.stderr == ''
+
+
+@pytest.fixture(scope='module')
+def bare_python(tmp_path_factory):
+  """A Python without any packages, pip's too."""
+  folder = tmp_path_factory.mktemp('bare')
+  result = conftest.run(sys.executable, '-m', 'venv', '--without-pip', folder)
+  assert result.returncode == 0, result.stderr
+  return folder / 'bin' / 'python'
+
+
+@pytest.fixture
+def scripts(tmp_path):
+  """A copy of the commands, without a .venv."""
+  for name in ('scripts', 'magenta_patches', 'requirements.txt'):
+    (shutil.copytree if '.' not in name else shutil.copy)(
+        conftest.ROOT / name, tmp_path / name)
+  return tmp_path / 'scripts'
+
+
+def test_without_the_packages(bare_python, scripts):
+  """Whichever command it is, one sentence says what to do."""
+  for name in SCRIPTS:
+    conftest.check_sentence(
+        conftest.run(bare_python, scripts / name),
+        f'{name}: ', 'ensurepip' if name == 'install.py' else 'bash scripts/run.sh')
+
+
+def test_old_python(scripts):
+  """What it reads before the sentence, it can read."""
+  for path in [scripts / name for name in SCRIPTS] + [
+      scripts / 'drumloops' / '__init__.py']:
+    ast.parse(path.read_text(), feature_version=(3, 7))
+  old = conftest.find_python('3.7') or conftest.find_python('3.10')
+  if old is None:
+    pytest.skip('there is no old Python here')
+  for name in SCRIPTS:
+    conftest.check_sentence(
+        conftest.run(old, scripts / name), f'{name}: ', '3.11, 3.12 or 3.13')
+
+
+def test_without_the_packages_goes_on_in_the_projects_environment(
+    bare_python, scripts):
+  """Where that has them; else it says so, once."""
+  venv = scripts.parent / '.venv'
+  venv.symlink_to(sys.prefix)
+  result = conftest.run(bare_python, scripts / 'humanize.py', 'a b.mid')
+  conftest.check_sentence(result, 'in.mid and out.mid')
+  venv.unlink()
+  venv.symlink_to(bare_python.parent.parent)
+  for python in (bare_python, venv / 'bin' / 'python'):
+    conftest.check_sentence(
+        conftest.run(python, scripts / 'humanize.py', timeout=60), 'run.sh')
 
 
 @pytest.mark.parametrize('where', ['desktop', 'colab'])
@@ -40,5 +95,9 @@ def test_words_of_who_reads(monkeypatch):
                              'cell 1 that it was trained with.')
   assert cli.words('use more data or a smaller batch (--hparams=batch_size=7).'
                    ) == 'use more data or a smaller batch (batch_size = 7 in cell 8).'
+  assert cli.words('--seed=12 gives others') == 'seed = 12 in cell 10 gives others'
+  monkeypatch.delenv(cli.IN_NOTEBOOK)
+  monkeypatch.setattr('IPython.get_ipython', lambda: 'a kernel')
+  assert cli.words('--qpm') == 'tempo'
   assert cli.UserError('give a larger --num_steps')._render_traceback_() == [
       'give a larger num_steps in cell 8']

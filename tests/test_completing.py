@@ -147,6 +147,9 @@ def test_vary_from_the_loop_itself_to_others(mine, tmp_path):
     return np.mean([len(cells ^ {(d, round(s)) for d, s, _ in found})
                     for found in hits(amount)])
   assert 0 < changed(0.1) < changed(1.)
+  text = (tmp_path / 'out' / 'index.html').read_text()
+  for amount in ('0', '0.1', '1'):
+    assert f'vary mine.mid · amount {amount} · seed' in text
 
 
 def test_every_mode_goes_on(mine, tmp_path):
@@ -259,7 +262,8 @@ def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   paths = make(path, tmp_path, num_outputs=1,
                wish=completing.read_wish('kick', '1-2', False, 'toms'))[1]
   with open(paths['page'], encoding='utf-8') as f:
-    assert 'kick and bars 1, 2 kept, without low tom, mid tom, high tom' in f.read()
+    assert ('complete mine.mid · kick and bars 1, 2 kept, without low tom, mid tom, '
+            'high tom') in f.read()
   pitches = {hit.on.data[1] for hit in midi.find_hits(
       midi.read(paths['midi'][0]).tracks)}
   assert 35 in pitches and 36 not in pitches

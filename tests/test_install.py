@@ -44,9 +44,26 @@ def test_next_tensorflow(tmp_path):
   assert result.returncode == 0, result.stderr
 
 
-def test_unsupported_python_is_told_so():
-  old = conftest.find_python('3.8') or conftest.find_python('3.10')
-  if old is None:
-    pytest.skip('there is no old Python here')
-  conftest.check_sentence(conftest.script('install.py', python=old),
-                          '3.11, 3.12 or 3.13')
+def test_what_is_missing_gets_the_version_that_was_tested(monkeypatch):
+  """In .venv; what is installed keeps its own, and on Colab all do."""
+  import importlib.metadata
+  import pathlib
+  import install
+  text = (conftest.ROOT / install.TESTED).read_text()
+  tested = pins(re.sub(';.*', '', text))
+  for requirement in install.requirements():
+    name = re.sub('[-.]', '_', requirement.name).lower()
+    assert requirement.specifier.contains(tested[name]), requirement
+  assert '/' not in re.sub('^#.*', '', text, flags=re.M)  # Nor where it comes from.
+  numpy = importlib.metadata.distribution('numpy')
+  monkeypatch.setattr(importlib.metadata, 'distributions', lambda: [numpy])
+  def run(command):
+    given.append(pathlib.Path(command[command.index('-c') + 1]).read_text())
+    return install.subprocess.CompletedProcess(command, 0)
+  given = []
+  monkeypatch.setattr(install.subprocess, 'run', run)
+  install.pip_install(True, 'scipy')
+  install.pip_install(False, 'scipy')
+  own = f'numpy=={numpy.version}'
+  assert own in given[0] and f'scipy=={tested["scipy"]}' in given[0]
+  assert given[0].count('numpy=') == 1 and given[1] == own + '\n'

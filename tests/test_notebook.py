@@ -42,6 +42,8 @@ def test_committed_form_cells_without_outputs():
     assert not cell.outputs and cell.execution_count is None
     assert cell.source.startswith(f'#@title {i + 1}. ')
     assert cell.metadata.cellView == 'form'
+    # What it does, in Korean.
+    assert len(re.findall('^#@markdown .*[가-힣].*[.]$', cell.source, re.M)) == 1
   assert 'colab-badge.svg' in nb.cells[0].source
   assert '| Run |' in nb.cells[0].source
 
@@ -75,6 +77,48 @@ def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
   assert 'my_run has no finished weights' in capsys.readouterr().out
   (tmp_path / 'my_run' / 'weights').mkdir(parents=True)
   assert find('my_run') == str(tmp_path / 'my_run' / 'weights')
+
+
+@pytest.fixture
+def shown(monkeypatch):
+  """The HTML that is shown."""
+  from drumloops import notebook
+  shown = []
+  monkeypatch.setattr(notebook, 'show_html', lambda *parts: shown.extend(parts))
+  return shown
+
+
+def test_reconstruction_beside_the_original(tmp_path, monkeypatch, shown):
+  """Both as picture and sound, at the file's tempo."""
+  from drumloops import backend
+  backend.music_vae()
+  import note_seq
+  from drumloops import loop_midi, notebook, page, sampling
+  path = str(tmp_path / 'mine & yours.mid')
+  sequence = own_loops.beat(93)
+  note_seq.sequence_proto_to_midi_file(sequence, path)
+  def sample(*args, qpm, input_midi_1, soundfont, **kwargs):
+    assert abs(qpm - 93) < 0.01 and input_midi_1 == path
+    return page.write_loops([loop_midi.as_loop(sequence, qpm)], str(tmp_path), 'a', {
+        'config': '', 'checkpoint': '', 'mode': 'reconstruct', 'style': None,
+        'seed': 0, 'temperature': 1, 'qpm': qpm, 'humanized': False})
+  monkeypatch.setattr(sampling, 'sample', sample)
+  notebook.reconstruct(backend.DEFAULT_CONFIG, path, {
+      'checkpoint_file': None, 'qpm': 110, 'soundfont': ''})
+  [text] = shown
+  assert text.count('<img') == text.count('<audio controls loop') == 2
+  assert text.index('<b>mine &amp; yours.mid</b>') < text.index('<b>reconstruction</b>')
+
+
+def test_patches_are_summed_up_and_their_diff_is_folded(shown, capsys):
+  from drumloops import notebook
+  notebook.show_patches()
+  [text] = shown
+  assert text.startswith('<details><summary>') and text.endswith('</details>')
+  more = len(re.findall(r'^\+(?!\+\+ )', text, re.M))
+  assert '+++ b/magenta/models/music_vae/configs.py' in text
+  said = capsys.readouterr().out
+  assert f'changed: {more} lines added' in said and len(said.splitlines()) == 1
 
 
 def copy_project(folder):
@@ -160,7 +204,7 @@ def executed(request, groove_zip, tmp_path_factory):
         assert lab.run_all(page) == []
         players = 'document.querySelectorAll(".jp-Notebook audio")'
         page.wait(f'[...{players}].every(a => a.duration > 4)')
-        assert page.run(f'{players}.length') == 15
+        assert page.run(f'{players}.length') == 16
         page.run(f'{players}[0].play()')
         page.wait(f'{players}[0].currentTime > 0.2')
         lab.screenshot(page, content / 'jupyterlab.png')
@@ -198,9 +242,10 @@ def test_executed_cells(executed):
               if o.output_type == 'stream' and o.name == 'stderr']
   assert ('drive/MyDrive' in results['1'][0]) == (where == 'colab')
   assert ('was not mounted' in results['1'][0]) == (where == 'fallback')
-  assert '--- a/magenta/models/music_vae/configs.py' in results['3'][0]
-  assert '+++ b/magenta/models/music_vae/preprocess_tfrecord.py' in (
-      results['3'][0])
+  assert 'files are new' in results['3'][0]
+  [diff] = [o.data['text/html'] for o in cells[2].outputs if 'data' in o]
+  assert '--- a/magenta/models/music_vae/configs.py' in diff
+  assert '+++ b/magenta/models/music_vae/preprocess_tfrecord.py' in diff
   assert '1150 MIDI files' in results['4'][0]
   assert results['5'][1:] == (2, 1) and '13.6 hours' in results['5'][0]
   assert '897 NoteSequences (train split)' in results['6'][0]
@@ -209,13 +254,14 @@ def test_executed_cells(executed):
           'google.colab.kernel.proxyPort' in board['application/javascript'])
   assert 'Trained to step 8' in results['8'][0] and results['8'][1] == 1
   assert 'Training:' in results['8'][0]  # The bar.
+  assert 'This run, step 8' in results['8'][0]
   assert 'model.ckpt-8' in results['9'][0] and 'rock (3843)' in results['9'][0]
   assert results['10'][1:] == (4, 4)
   assert len(json.dumps(cells[9].outputs)) < 3e6
   if len(cells) == LAST_OF_FALLBACK:
     return
   assert results['11'][1:] == (4, 3)  # With the strip of all three.
-  assert results['12'][1:] == (1, 1)
+  assert results['12'][1:] == (2, 2)  # The file and what was made of it.
   assert results['13'][1:] == (2, 2)
   assert results['14'][1:] == (2, 2)  # Before and after.
   assert results['15'][1:] == (2, 2)  # The newest checkpoint and the best one.

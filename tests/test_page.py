@@ -57,6 +57,28 @@ def test_files_and_what_the_page_remembers(tmp_path):
   assert '173.5 beats a minute · funk · humanized, take 3 · seed 8' in text
 
 
+def test_a_page_says_what_its_loops_were_made_from(tmp_path):
+  """The files, how much was varied and what was kept; older pages do not know."""
+  write(tmp_path, 'a', 1)
+  write(tmp_path, 'b', 1, mode='vary', style=None, inputs=['a <b>.mid'], amount=0,
+        kept=None, velocity=1., timing=0.5, drummer=5)
+  write(tmp_path, 'c', 1, mode='complete', inputs=['c.mid'], kept='kick kept',
+        humanized=False)
+  write(tmp_path, 'd', 1, mode='interpolate', style=None, inputs=['a.mid', 'b.mid'],
+        velocity=1., timing=1.)
+  found = pathlib.Path(tmp_path / 'index.html').read_text()
+  for words in (
+      '<p>173.5 beats a minute · funk · humanized, take 3 · seed 7',
+      ' · vary a &lt;b&gt;.mid · amount 0 · humanized, take 3, like drummer 5, '
+      'timing 0.5 · seed', ' · complete c.mid · kick kept · funk · seed',
+      ' · interpolate a.mid to b.mid · humanized, take 3 · seed'):
+    assert words in found, words
+  entries = page.read_entries(tmp_path / 'index.html')[0]
+  assert len(entries) == 4
+  for damage in ({'inputs': 'a.mid'}, {'inputs': [1]}, {'amount': 'much'}):
+    assert page.is_entry(entries[0]) and not page.is_entry({**entries[0], **damage})
+
+
 def test_a_page_that_is_not_ours_is_replaced(tmp_path):
   (tmp_path / 'index.html').write_bytes(b'\xff<html>')
   write(tmp_path, count=1)

@@ -3,6 +3,7 @@ import glob
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,57 @@ def test_processes_are_forked_before_a_session_opens(dataset, tmp_path, monkeypa
   assert events[:3] == ['fork', 'fork', 'session'] and 'fork' not in events[2:]
 
 
+def test_how_long_and_how_good_without_validation(
+    dataset, tmp_path, monkeypatch, capsys):
+  """Said after the first steps, and of the last batch at the end."""
+  from drumloops import backend, training
+  shutil.copy(dataset / 'drummer.tfrecord', tmp_path)
+  name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
+  config = backend.get_config(name, hparams)._replace(
+      train_examples_path=str(tmp_path / 'drummer.tfrecord'))
+  training.train(config, tmp_path / 'run', 40)
+  said = capsys.readouterr().out
+  assert 'Without a GPU' not in said  # It took a second.
+  assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the latent '
+                   r'\(last batch\)\.', said)
+  monkeypatch.setattr(training, 'LONG_SECONDS', 0)
+  training.train(config, tmp_path / 'run', 80)
+  assert capsys.readouterr().out.count('Without a GPU this takes 0.0 hours more') == 1
+
+
+def test_says_how_long_only_if_that_is_long_and_there_is_no_gpu(monkeypatch):
+  import tensorflow as tf
+  from drumloops import training
+  said = []
+  training.say_how_long(59 * 60, said.append)
+  training.say_how_long(9000, said.append)
+  monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [kind])
+  training.say_how_long(9000, said.append)
+  [sentence] = said
+  assert '2.5 hours' in sentence
+
+
+@pytest.mark.parametrize('config, nats, bits, words', [
+    ('hierdec-drums_4bar', 145.2, 0.003, [
+        'step 300: 145.2 nats a loop, 0.003 bits in the latent (validation split).',
+        "The project's weights, step 8405: 94.3 nats, 32.1 bits (GMD's test split",
+        'loops will hardly depend on it; train on: the same command.']),
+    ('hierdec-drums_4bar', 100, 48, ['100.0 nats', '94.3 nats', 'nearer: the same']),
+    ('hierdec-drums_4bar', 91, 48, ['91.0 nats', '94.3 nats', 'scripts/export.py']),
+    ('flat-drums_4bar', 91, 48, ['91.0 nats']),
+    ('groovae_4bar_hits_control', 91, 7, ['91.0 nats', 'hardly depend'])])
+def test_where_a_run_stands(capsys, config, nats, bits, words):
+  """Beside the project's weights, where they can be compared, and what to do."""
+  from drumloops import checkpoint_files, training
+  training.say_where_it_stands(
+      300, {'reconstruction_loss': nats, 'kl_bits': bits, 'where': 'validation split'},
+      checkpoint_files.own_scores(config), 'the same command')
+  lines = capsys.readouterr().out.splitlines()
+  assert len(lines) == len(words)
+  for line, word in zip(lines, words):
+    assert word in line
+
+
 def test_resume_keeps_a_bounded_number(trained, dataset, tmp_path):
   shutil.copytree(trained, tmp_path / 'run')
   for steps in (13, 14, 15):
@@ -78,6 +130,7 @@ def test_resume_keeps_a_bounded_number(trained, dataset, tmp_path):
                    '--checkpoints_to_keep=2')
     assert result.returncode == 0, result.stderr
     assert f'model.ckpt-{steps - 1}' in result.stdout
+    assert f'This run, step {steps}: ' in result.stdout
   assert checkpoint_steps(tmp_path / 'run') == [14, 15]
   result = train(tmp_path / 'run', dataset, '--num_steps=15')
   assert result.returncode == 0 and 'larger --num_steps' in result.stdout

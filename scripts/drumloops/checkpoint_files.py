@@ -1,6 +1,7 @@
 """The checkpoint a user means: a run's, a file, a folder, a tar file, the Hub's."""
 import contextlib
 import functools
+import json
 import os
 import pathlib
 import tarfile
@@ -11,6 +12,22 @@ from drumloops import ROOT, backend, cli, runs
 
 OWN_WEIGHTS = ROOT / 'weights'  # Of the project, by config.
 HUB = 'hf://'  # As the Hub's own tools write addresses.
+
+
+def own_scores(config_name):
+  """Returns how good the project's weights of a config are, None if there are none.
+
+  That is {'step', 'split', 'reconstruction_loss', 'kl_bits', ...}, as evaluation.json
+  has it.
+  """
+  from magenta.models.music_vae import checkpoints
+  try:
+    with open(OWN_WEIGHTS / config_name / 'evaluation.json') as f:
+      evaluation = json.load(f)
+    return {**evaluation['reconstruction'], 'split': evaluation['split'],
+            'step': checkpoints.step_of(evaluation['checkpoint'])}
+  except (FileNotFoundError, KeyError):  # Those of performances are evaluated else.
+    return None
 
 
 def restore(saver, sess, checkpoint):

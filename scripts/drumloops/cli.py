@@ -19,6 +19,7 @@ FORM = (
     (r'--num_outputs and --temperature', 'number and temperature'),
     (r'--style=list names those', 'those'),
     (r'--qpm\b', 'tempo'),
+    (r'--seed=(\d+)', r'seed = \1 in cell 10'),
     (r'--mode=complete\b', 'this cell'),
     (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
     (r'the same command', 'this cell'),
@@ -39,7 +40,9 @@ def in_cells(text):
 
 def words(text):
   """Returns a sentence in the words of who reads what this process prints."""
-  return in_cells(text) if IN_NOTEBOOK in os.environ else text
+  ipython = sys.modules.get('IPython')
+  return in_cells(text) if IN_NOTEBOOK in os.environ or (
+      ipython and ipython.get_ipython()) else text
 
 
 class UserError(Exception):

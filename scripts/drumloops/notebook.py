@@ -6,14 +6,15 @@ import io
 import itertools
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
 
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, completing, data_splits, given, grid, humanizing,
-    loop_midi, midi, page, plots, runs, sampling, sharing, sound, stages,
-    styles)
+    autoencoder, backend, checkpoint_files, cli, completing, data_splits, disk,
+    given, grid, humanizing, loop_midi, midi, page, plots, runs, sampling, sharing,
+    sound, stages, styles)
 from drumloops.metrics import evaluation
 import numpy as np
 
@@ -74,8 +75,33 @@ def show_loops(paths):
     show_html(loop)
 
 
-def show_first_bars(path, soundfont=None):
-  """Shows the first 4 bars with drums of a MIDI file, at its tempo."""
+def side_by_side(columns):
+  """Returns HTML of pieces beside each other, where there is room.
+
+  Args:
+    columns: {name: its HTML}.
+  """
+  return ('<div style="display:flex;flex-wrap:wrap;gap:1em">' + ''.join(
+      f'<div style="flex:1 1 20em"><b>{html.escape(name)}</b>{column}</div>'
+      for name, column in columns.items()) + '</div>')
+
+
+def show_patches():
+  """Shows how much of Magenta the patches change, and, folded, the diff."""
+  from magenta_patches import __main__ as patcher
+  files, diff = patcher.find_files(), patcher.diff()
+  added = [file.wanted.count(b'\n') for file in files if file.is_added]
+  more, less = (len(re.findall(rf'^{sign}(?!{sign}{sign} )', diff, re.M))
+                for sign in (r'\+', '-'))
+  print(f'{len(files) - len(added)} files of Magenta and note-seq are changed: {more} '
+        f'lines added, {less} removed. {len(added)} files are new: {sum(added)} lines. '
+        'magenta_patches/README.md says why.')
+  show_html('<details><summary>Every change, as a diff</summary><pre>'
+            f'{html.escape(diff)}</pre></details>')
+
+
+def first_bars_html(path, soundfont=None):
+  """Returns `loop_html` of the first 4 bars with drums of a MIDI file."""
   png, audio = io.BytesIO(), None
   loop, hits = first_bars(path), first_hits(path)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
@@ -83,7 +109,12 @@ def show_first_bars(path, soundfont=None):
     audio = sound.synthesize(loop, soundfont)
   except ImportError:
     print(sound.NO_SOUND)
-  show_html(loop_html(png.getvalue(), audio))
+  return loop_html(png.getvalue(), audio)
+
+
+def show_first_bars(path, soundfont=None):
+  """Shows the first 4 bars with drums of a MIDI file, at its tempo."""
+  show_html(first_bars_html(path, soundfont))
 
 
 def show_image(path):
@@ -195,15 +226,19 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
 
 
 def reconstruct(config_name, path, options):
-  """Shows what is left of a MIDI file's first bars in their latent.
+  """Shows a MIDI file's first bars beside what is left of them in their latent.
 
   The project's own weights for it are used in the place of those for sampling.
   """
   if options['checkpoint_file'] == str(
       checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG):
     options = {**options, 'checkpoint_file': None}
-  show_loops(sampling.sample(config_name, mode='reconstruct', num_outputs=1,
-                             input_midi_1=path, **options))
+  [loop] = written_loops_html(sampling.sample(
+      config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
+      **{**options, 'qpm': sampling.tempo_of(path) or options['qpm']}))
+  show_html(side_by_side({
+      disk.printable(os.path.basename(path)): first_bars_html(
+          path, options['soundfont']), 'reconstruction': loop}))
 
 
 def read_first_bars(path):
@@ -347,7 +382,7 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
   evaluator = autoencoder.Evaluator(config)
   slices = data_splits.evenly_spaced(
       data_splits.load_split(config, examples_path, None, 'validation'))
-  columns = []
+  columns = {}
   for i, checkpoint in enumerate(checkpoints):
     evaluator.load(checkpoint)
     scores = evaluator.score(slices, os.path.basename(checkpoint))
@@ -358,12 +393,10 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
                    f'<td>{scores[name]:.3f}</td></tr>'
                    for name in autoencoder.RECONSTRUCTION if name in scores)
     name = '/'.join(checkpoint.split(os.sep)[-2:])
-    columns.append(f'<div style="flex:1 1 20em"><b>{html.escape(name)}</b>{loop}'
-                   f'<table>{rows}</table></div>')
+    columns[name] = f'{loop}<table>{rows}</table>'
   meanings = ''.join(f'<li><b>{name}</b>: {html.escape(meaning)}</li>'
                      for name, meaning in autoencoder.RECONSTRUCTION.items())
-  show_html('<div style="display:flex;flex-wrap:wrap;gap:1em">', *columns,
-            f'</div><ul>{meanings}</ul>')
+  show_html(side_by_side(columns), f'<ul>{meanings}</ul>')
 
 
 def show_latents(config_name, checkpoint_file, examples_path, midi_paths):

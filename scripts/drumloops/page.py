@@ -32,6 +32,9 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 # What a page knows of a loop.
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
+# What it may know, too: some loops have none of it, nor have older pages.
+MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
+              'drummer': int, 'velocity': (int, float), 'timing': (int, float)}
 EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
 SHOWN = 100  # Loops that are whole from the start; others once they are near.
 CSS = '''
@@ -195,7 +198,7 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
-    FluidSynth), 'page': path}.
+    FluidSynth), 'page': path, 'was_there': whether these very loops were}.
   """
   os.makedirs(output_dir, exist_ok=True)
   files = [loop_midi.midi_bytes(loop) for loop in loops]
@@ -204,12 +207,13 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
     name = free_name(output_dir, name, files, facts['soundfont'])
     bases = [os.path.join(output_dir, f'{name}-{i + 1}')
              for i in range(len(files))]
+    was_there = all(os.path.exists(base + '.mid') for base in bases)
     for base, file in zip(bases, files):
       with disk.replacing(base + '.mid') as path, open(path, 'wb') as f:
         f.write(file)
   paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
            'picture': [base + '.png' for base in bases if pictures],
-           'page': os.path.join(output_dir, PAGE)}
+           'page': os.path.join(output_dir, PAGE), 'was_there': was_there}
   renderer, futures = Renderer(soundfont, drum_of, sounds, pictures), []
   executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
   try:
@@ -392,9 +396,10 @@ def is_entry(entry):
   """Whether a page can say this of a loop."""
   return (isinstance(entry, dict) and
           all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
-          all(isinstance(entry.get(key), (str, type(None)))
-              for key in ('style', 'kept')) and
-          isinstance(entry.get('take'), (int, type(None))) and
+          all(entry.get(key) is None or isinstance(entry[key], kind)
+              for key, kind in MORE_FACTS.items()) and
+          isinstance(entry.get('inputs', []), list) and
+          all(isinstance(name, str) for name in entry.get('inputs', [])) and
           isinstance(entry.get('bars', grid.BARS), int) and
           os.path.basename(entry['name']) == entry['name'])
 
@@ -449,14 +454,20 @@ def write_page(folder, entries):
 
 def describe(entry):
   """Returns a loop's facts in words, such as '120 beats a minute · funk'."""
-  kind = (entry['style'] or 'any style' if entry['mode'] == 'sample' else
-          entry['mode'])
+  is_sample = entry['mode'] == 'sample'
   config, checkpoint = entry['config'], entry['checkpoint']
-  take = entry.get('take')
-  humanized = 'humanized' if take is None else f'humanized, take {take}'
+  def said(key, words, usual=None):
+    """Returns words about a fact; none about one that is missing or the usual."""
+    value = entry.get(key)
+    return [] if value in (None, usual) else [words.format(value)]
+  humanized = ', '.join([
+      'humanized', *said('take', 'take {}'), *said('drummer', 'like drummer {}'),
+      *said('velocity', 'velocity {:g}', 1), *said('timing', 'timing {:g}', 1)])
+  source = f'{entry["mode"]} {" to ".join(entry.get("inputs", []))}'.strip()
   return ' · '.join([
-      f'{entry["qpm"]:g} beats a minute', kind,
-      *filter(None, [entry.get('kept')]),
+      f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),
+      *said('amount', 'amount {:g}'), *said('kept', '{}'),
+      *(said('style', '{}') or ['any style'] * is_sample),
       *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])

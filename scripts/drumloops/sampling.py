@@ -331,14 +331,17 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     if not MIN_QPM <= qpm <= MAX_QPM:
       raise cli.UserError(f'{inputs[0]} is at {qpm:g} quarters a minute; choose a '
                           f'tempo from {MIN_QPM} to {MAX_QPM} with --qpm.')
+  varied = DEFAULT_AMOUNT if amount is None else amount
   sequences, kept = make(
       config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
-      DEFAULT_AMOUNT if amount is None else amount, bars)
+      varied, bars)
   humanize = humanize and can_be_humanized(config_name, config)
+  feel = {}
   if humanize:
+    much = humanizing.read_amount(None if mode == 'vary' else amount, velocity, timing)
+    feel = {'take': take, 'drummer': drummer, **much._asdict()}
     sequences = humanizing.humanize_loops(
-        sequences, humanizing.load(take=take, drummer=drummer), humanizing.read_amount(
-            None if mode == 'vary' else amount, velocity, timing))
+        sequences, humanizing.load(take=take, drummer=drummer), much)
   for sequence, own in zip(sequences, kept if kept is not None else ()):
     parts[0].give_back(sequence, own)
   loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
@@ -349,8 +352,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
-       'temperature': temperature, 'qpm': qpm, 'humanized': humanize,
-       'take': take if humanize else None, 'kept': str(wish) or None},
+       'temperature': temperature, 'qpm': qpm, 'humanized': humanize, **feel,
+       'amount': varied if mode == 'vary' else None, 'kept': str(wish) or None},
       soundfont, kept, grid.class_of_pitch if kept is None else
       grid.drum_map(upstream.pitch_classes(config.data_converter)), sounds,
       pictures)
@@ -360,4 +363,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
+  if paths['was_there']:
+    print(cli.words('They were there already: the same seed gives the same loops'
+                    + ('.' if mode == 'reconstruct' else
+                       f', and --seed={seed + 1} gives others.')))
   return paths

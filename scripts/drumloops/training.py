@@ -15,6 +15,9 @@ SUMMARY_STEPS = 10
 TOO_FEW = ('There are fewer examples than one batch; use more data or a smaller '
            'batch (--hparams=batch_size=16).')
 WORKERS_SEEDS = 1_000_000  # From one worker's seed to the next one's.
+FEW_BITS = 8  # In a latent that says no more, one loop is much like another.
+SPEED_STEPS = 30  # After which training says how long it will take.
+LONG_SECONDS = 3600
 
 
 def build_train_op(config, dataset, machines=None, num_sync_workers=0, hooks=None):
@@ -168,9 +171,47 @@ def remove_unusable(train_dir, prefixes):
     print(f'Removed the broken checkpoint {os.path.join(train_dir, prefix)}.')
 
 
+def say_how_long(seconds, write):
+  """Says so if training will take hours, since it has no GPU.
+
+  Args:
+    seconds: What is left, at the speed so far.
+    write: Prints a sentence.
+  """
+  import tensorflow as tf
+  if seconds >= LONG_SECONDS and not tf.config.list_physical_devices('GPU'):
+    write(f'Without a GPU this takes {seconds / 3600:.1f} hours more, at the speed '
+          'so far; stop it whenever you like, it saves and can go on from there.')
+
+
+def say_where_it_stands(step, scores, own, how):
+  """Prints how good a run is, beside the project's own weights, and what to do.
+
+  Args:
+    step: The run's newest.
+    scores: {'reconstruction_loss', 'kl_bits', 'where': of which loops}.
+    own: Of `checkpoint_files.own_scores`.
+    how: How to train on.
+  """
+  nats, bits = scores['reconstruction_loss'], scores['kl_bits']
+  print(f'This run, step {step}: {nats:.1f} nats a loop, {bits:.3g} bits in the '
+        f'latent ({scores["where"]}).')
+  if own:
+    print(f'The project\'s weights, step {own["step"]}: '
+          f'{own["reconstruction_loss"]:.1f} nats, {own["kl_bits"]:.3g} bits (GMD\'s '
+          f'{own["split"]} split, finished, which takes some of the bits).')
+  if bits < FEW_BITS:
+    print(cli.words(f'The latent carries {bits:.3g} bits, so loops will hardly depend '
+                    f'on it; train on: {how}.'))
+  elif own and nats > own['reconstruction_loss']:
+    print(cli.words(f'Training on should bring it nearer: {how}.'))
+  elif own:
+    print(cli.words('It can be finished: scripts/export.py.'))
+
+
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
           on_save=None, init_from=None, save_seconds=300, stop=None, machines=None,
-          num_sync_workers=0):
+          num_sync_workers=0, own=None):
   """Trains until step `num_steps`, from the newest complete checkpoint on.
 
   Args:
@@ -186,6 +227,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     stop: A stages.Stop, which can end this after any step.
     machines: A cluster.Cluster whose chief this is, if there are several.
     num_sync_workers: Of `build_train_op`.
+    own: Of `say_where_it_stands`, which ends this.
 
   Raises:
     cli.UserError: if there are fewer examples than one batch, or a checkpoint
@@ -272,14 +314,14 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
       _loop(sess, step, train_op, summary_op, saver, writer, validation,
             train_dir, start, num_steps, saved, save_seconds, stop, machines and (
                 f'{machines.workers} workers', config.hparams.batch_size * max(
-                    1, num_sync_workers)))
+                    1, num_sync_workers)), own)
   curves = plots.plot_training(run_dir)
   if curves is not None:  # Somebody may have removed the summaries.
     curves.savefig(os.path.join(run_dir, runs.CURVES), dpi=100)
 
 
 def _loop(sess, step, train_op, summary_op, saver, writer, validation,
-          train_dir, start, num_steps, on_save, save_seconds, stop, workers):
+          train_dir, start, num_steps, on_save, save_seconds, stop, workers, own):
   """Runs the steps from `start` to `num_steps`; saves by time and at the end.
 
   Args as of `train`; `workers` says of several machines, which take the steps
@@ -287,6 +329,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
+  newest = {}  # The run's numbers.
 
   def save():
     i = int(sess.run(step))
@@ -297,6 +340,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
     prefix = os.path.join(train_dir, f'model.ckpt-{i}')
     if validation:
       scores, is_best = validation.check(prefix)
+      newest.update(scores, where='validation split')
       writer.add_summary(tf.Summary(value=[
           tf.Summary.Value(tag=f'validation/{k}', simple_value=v)
           for k, v in scores.items()]), i)
@@ -321,9 +365,12 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
         tag='global_step/sec', simple_value=1 / (time.time() - began))]), i + 1)
     bar.set_postfix(loss=f'{values["loss"]:.1f}',
                     kl_bits=f'{values["losses/kl_bits"]:.1f}')
+    newest.update(reconstruction_loss=values['losses/r_loss'],
+                  kl_bits=values['losses/kl_bits'], where='last batch')
 
   began = last_save = time.time()
   i = saved = next_summary = start
+  is_told = False
   with stop.between_steps(), tqdm(initial=start, total=num_steps,
                                   desc='Training', unit='step') as bar:
     try:
@@ -335,6 +382,9 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
           sess.run(train_op)
         i = sess.step_after(i)
         bar.update(min(i, num_steps) - bar.n)
+        if not is_told and i >= start + SPEED_STEPS and bar.format_dict['rate']:
+          is_told = True
+          say_how_long((num_steps - i) / bar.format_dict['rate'], bar.write)
         if time.time() - last_save >= save_seconds:
           saved, last_save = save(), time.time()
       rate = (i - start) / (time.time() - began)
@@ -346,11 +396,14 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
   if workers:
     print(f'{workers[0]} took {rate:.1f} steps a second together, of {workers[1]} '
           f'examples each: {rate * workers[1]:.0f} examples a second.')
-  if saved < num_steps:
-    print(cli.words(f'Stopped at step {saved} and saved; the same command '
-                    'goes on from here.'))
+  is_stopped = saved < num_steps
+  print(cli.words(f'Stopped at step {saved} and saved; the same command goes on from '
+                  'here.') if is_stopped else f'Trained to step {saved}: {train_dir}')
+  if newest:
+    say_where_it_stands(saved, newest, own, 'the same command' + (
+        '' if is_stopped else ' with a larger --num_steps'))
+  if is_stopped:
     raise KeyboardInterrupt
-  print(f'Trained to step {saved}: {train_dir}')
 
 
 def work(config, num_steps, seed, machines, num_sync_workers, stop):
