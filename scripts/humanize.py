@@ -11,7 +11,7 @@ far from its sixteenth. All else in the file stays as it is.
 """
 import os
 
-from drumloops import cli, humanizing
+from drumloops import cli, humanizing, midi
 from absl import flags
 
 
@@ -24,6 +24,7 @@ def define_flags():
   flags.DEFINE_float('amount', 1., 'How much of the take: 0 leaves the file as it is, '
                      'byte for byte.', lower_bound=0, upper_bound=humanizing.MOST)
   flags.DEFINE_string('like', None, 'MIDI file of a performance whose feel is taken.')
+  midi.define_flags()
   humanizing.define_flags()
 
 
@@ -33,8 +34,9 @@ def main(input_midi, output_midi):
       os.path.expanduser(input_midi), os.path.expanduser(output_midi),
       humanizing.load(
           FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.config, FLAGS.hparams,
-          FLAGS.take, FLAGS.like, FLAGS.drummer),
-      humanizing.read_amount(FLAGS.amount, FLAGS.velocity, FLAGS.timing))
+          FLAGS.take, FLAGS.like, FLAGS.drummer, FLAGS.drum_channel),
+      humanizing.read_amount(FLAGS.amount, FLAGS.velocity, FLAGS.timing),
+      FLAGS.drum_channel)
 
 
 if __name__ == '__main__':

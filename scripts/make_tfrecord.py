@@ -6,7 +6,7 @@
 The Groove MIDI Dataset has an official split: drummer.tfrecord then holds the
 train split, drummer-validation.tfrecord and drummer-test.tfrecord the others.
 """
-from drumloops import backend, cli, conversion
+from drumloops import backend, cli, conversion, midi
 from absl import flags
 
 
@@ -15,12 +15,14 @@ def define_flags():
   # Magenta's own flags: --input_dir, --output_file, --recursive, --log.
   from magenta.scripts import convert_dir_to_note_sequences
   flags.adopt_module_key_flags(convert_dir_to_note_sequences)
+  midi.define_flags()
   flags.mark_flags_as_required(['input_dir', 'output_file'])
 
 
 def main():
   FLAGS = flags.FLAGS
-  conversion.make_tfrecord(FLAGS.input_dir, FLAGS.output_file, FLAGS.recursive)
+  conversion.make_tfrecord(FLAGS.input_dir, FLAGS.output_file, FLAGS.recursive,
+                           FLAGS.drum_channel)
 
 
 if __name__ == '__main__':

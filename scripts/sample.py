@@ -11,7 +11,8 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from drumloops import autoencoder, backend, cli, completing, humanizing, sampling
+from drumloops import (
+    autoencoder, backend, cli, completing, humanizing, midi, sampling)
 from absl import flags
 
 
@@ -34,6 +35,9 @@ def define_flags():
                       'MIDI file to interpolate from, to reconstruct, to complete '
                       'or to vary.')
   flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
+  midi.define_flags()
+  flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
+                       'Default: the first in which a drum plays.', lower_bound=0)
   flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
                       'kick,snare.')
   flags.DEFINE_string('keep_bars', '',
@@ -74,7 +78,8 @@ def main():
           FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
       amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
       drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,
-      sounds=FLAGS.sound, pictures=FLAGS.pictures)
+      sounds=FLAGS.sound, pictures=FLAGS.pictures, first_bar=FLAGS.first_bar,
+      drum_channel=FLAGS.drum_channel)
 
 
 if __name__ == '__main__':

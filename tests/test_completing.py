@@ -117,9 +117,73 @@ def test_at_the_files_own_tempo(mine, tmp_path):
 def test_a_short_file_repeats_and_says_so(mine, tmp_path, capsys):
   loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
                   wish=completing.read_wish('kick', '', False, ''))
-  assert 'has hits in 2 bars only, which repeat' in capsys.readouterr().out
+  assert 'gives 2 bars, which repeat: bar 3 is bar 1 again' in capsys.readouterr().out
   kicks = [round(start) for drum, start, _ in loops[0] if drum == 0]
   assert kicks == [16 * bar + at for bar in range(8) for at in (0, 10)]
+
+
+def kicks(loop):
+  return [round(start, 1) for drum, start, _ in loop if drum == 0]
+
+
+def end_at(path, quarters):
+  """Lets a file end so many quarters after its beginning."""
+  file = midi.read(path)
+  for track in file.tracks:
+    track[-1].tick = quarters * file.ticks_per_quarter
+  midi.write(midi.to_bytes(file), path)
+
+
+def test_a_rest_at_the_end_is_kept(mine, tmp_path, capsys):
+  """The file's length is its tracks', not that of what is hit in it."""
+  path = mine(bars=1)
+  end_at(path, 16)
+  [loop], _ = make(path, tmp_path, num_outputs=1, bars=8,
+                   wish=completing.read_wish('kick', '', False, ''))
+  assert kicks(loop) == [0.1, 10.1, 64.1, 74.1]
+  assert 'gives 4 bars, which repeat: bar 5 is bar 1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('own,bars', [(1, 4), (3, 4), (3, 8), (5, 8), (6, 8)])
+def test_a_file_of_any_length_begins_again(weights, mine, capsys, own, bars):
+  """As it is: what is early for its next bar, but not for one after the loop."""
+  path = mine(bars=own, hits=[(36, 0), (38, 15.7)])
+  file = midi.read(path)
+  for i, hit in enumerate(midi.find_hits(file.tracks)):
+    hit.on.data = hit.on.data[:2] + bytes([i + 1])
+  midi.write(midi.to_bytes(file), path)
+  found = given.read(path, weights[0], bars, completing.read_wish(
+      'kick', '', False, ''))
+  every = [(16 * bar + at + 0.1, 2 * (bar % own) + i + 1)
+           for bar in range(bars) for i, at in enumerate((0, 15.7))]
+  assert [(pytest.approx(start, abs=0.01), velocity) for _, start, velocity, _ in
+          found.hits] == every[:2 * bars - bool(bars % own)]
+  assert f'gives {own} bar{"s" * (own > 1)}, which repeat' in capsys.readouterr().out
+  with pytest.raises(cli.UserError, match=f'gives {own} bar.* goes up to {own}'):
+    given.read(path, weights[0], bars, completing.read_wish('', '1-8', False, ''))
+  given.read(path, weights[0], bars)
+  assert 'after that there is silence' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('own,first_bar', [(4, 0), (8, 0), (8, 5)])
+def test_32nds_are_in_the_bars_in_which_they_lie(
+    weights, mine, capsys, own, first_bar):
+  """The last one too, though it is nearer to the sixteenth after it."""
+  path = mine(bars=own, hits=[(36, at / 2 - 0.1) for at in range(32)])
+  found = given.read(path, weights[0], 4, first_bar=first_bar)
+  assert [round(start, 1) for _, start, *_ in found.hits] == [
+      at / 2 for at in range(128)]
+  said = capsys.readouterr().out
+  assert ('the 128 hits before them are not' in said) == (first_bar == 5)
+  assert ('the 128 hits after them are not' in said) == (own == 8 and not first_bar)
+  assert (found.loop == 1).all() and found.encoder_input(
+      weights[0].data_converter).shape == (64, 10)
+
+
+def test_the_last_32nd_is_in_the_loop(mine, tmp_path):
+  [loop], _ = make(mine(hits=[(36, at / 2 - 0.1) for at in range(32)]), tmp_path,
+                       num_outputs=1, wish=completing.read_wish('kick', '', False, ''))
+  assert kicks(loop) == [at / 2 for at in range(128)]
 
 
 def test_bars_after_the_kept_ones(mine, tmp_path):
@@ -238,6 +302,9 @@ def test_mixed_loops_are_of_the_batchs_bars_and_drums():
     (('--mode=complete', '--input_midi_1=MINE', '--keep=cowbell'), "'cowbell'"),
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=0'), "not '0'"),
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=5'), 'goes up to 4'),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=5', '--bars=8'),
+     'mine.mid gives 4 bars, so --keep_bars goes up to 4'),
+    (('--drum_channel=2',), '--first_bar and --drum_channel say how a MIDI file is'),
     (('--mode=complete', '--input_midi_1=MINE', '--rhythm', '--keep=toms',
       '--without=kick,snare,cymbals'), 'no drum is left'),
     (('--mode=complete', '--input_midi_1=MINE', '--keep=hi-hat',

@@ -526,6 +526,25 @@ def test_files_without_loops(tmp_path, capsys, files, words):
     assert last.startswith(f'{without} of ')
 
 
+def test_drums_of_another_channel(tmp_path, capsys):
+  """As on channel 10, where files without notes on it are read from."""
+  def together(channel, **kwargs):  # A kick and a hi-hat.
+    parts = [midi.parse(beat(channel=channel, pitch=pitch, **kwargs))
+             for pitch in (36, 42)]
+    return midi.to_bytes(midi.Midi(1, 480, sum((p.tracks for p in parts), [])))
+  wanted, _ = convert(write(tmp_path / 'ten', a=together(9)), capsys)
+  folder = write(tmp_path / 'one', a=together(0), b=together(9), c=together(0, bars=2))
+  found, said = convert(folder, capsys, drum_channel=1)
+  assert len(hits(wanted['a.mid'])) == 32
+  assert all(note.is_drum for note in found['a.mid'].notes)
+  assert hits(found['a.mid']) == hits(found['b.mid']) == hits(wanted['a.mid'])
+  assert '1 of 3 files have no notes on MIDI channel 1, so their drums were' in said
+  _, said = convert(folder, capsys)
+  assert ('2 with no drums (notes are on MIDI channel 1, drums are read from channel '
+          '10; the notes of channel 1 look like drums, which --drum_channel=1 '
+          'reads)') in said
+
+
 # NoteSequences to slices.
 
 

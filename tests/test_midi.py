@@ -114,6 +114,115 @@ def test_a_bar_of_2_4_is_refused(tmp_path, where):
     assert sorted(steps_of(path)) == groove()
 
 
+def bars_of(path, most=8, **options):
+  return midi.first_bars(path, drum_of, most, **options).bars
+
+
+@pytest.mark.parametrize('end,bars', [
+    (4 * 1920, 4), (4 * 1920 + 12, 4),  # As some programs write it.
+    (4 * 1920 + 480, 4), (4 * 1920 + 481, 5),  # A last note sounds; a bar begins.
+    (3 * 1920, 3), (2 * 1920 + 960, 3), (5 * 1920, 5), (1, 1)])
+def test_a_files_length_is_that_of_its_tracks(tmp_path, end, bars):
+  """Wherever its hits are, on whichever track the end is."""
+  path = write(tmp_path / 'in.mid', notes([(0, KICK), (4, SNARE)]),
+               [(end, meta(1, b''))])
+  assert bars_of(path) == bars and bars_of(path, 2) == min(bars, 2)
+
+
+def test_an_early_end_and_other_instruments(tmp_path):
+  """A file that ends with its last note is as long as the bars that it begins."""
+  path = write(tmp_path / 'in.mid', notes([(0, KICK), (50, SNARE)]))
+  assert bars_of(path) == 4
+  path = write(tmp_path / 'in.mid', notes([(0, KICK), (50, SNARE)]),
+               notes([(100, 60)], channel=1))
+  assert bars_of(path) == 7
+
+
+def test_what_is_early_for_the_next_bar(tmp_path, capsys):
+  """Is not in these, unless the file ends with them."""
+  early = notes([(0, KICK), (63.8, SNARE)], length=10)
+  for end, there in ((4 * 1920, True), (8 * 1920, False)):
+    path = write(tmp_path / 'in.mid', early + [(end, meta(1, b''))])
+    hits = midi.first_bars(path, drum_of, 4).hits
+    assert [round(hit[1], 1) for hit in hits] == [0, 63.8][:1 + there]
+    assert ('the 1 hits after them are not' in capsys.readouterr().out) != there
+
+
+@pytest.mark.parametrize('meter,power,steps', [(1, 2, 4), (3, 3, 6), (3, 2, 12)])
+def test_first_bar(tmp_path, capsys, meter, power, steps):
+  """After a pickup, and by the time signatures."""
+  pickup = [(0, time_signature(meter, power)), (steps * 120, time_signature(4, 2))]
+  path = write(tmp_path / 'in.mid', pickup + notes(
+      [(steps - 2, SNARE)] + [(s + steps, p) for s, p in groove(6)]))
+  with pytest.raises(cli.UserError, match='bars 1 to 4, which .* --first_bar=N'):
+    midi.first_bars(path, drum_of, 4)
+  def read(first_bar):
+    return sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in
+                  midi.first_bars(path, drum_of, 4, first_bar=first_bar).hits)
+  assert read(2) == [hit for hit in groove(6) if hit[0] < 64]
+  said = capsys.readouterr().out
+  assert 'bars 2 to 5 are used, the 1 hits before and the ' in said
+  assert read(4) == [(s - 32, p) for s, p in groove(6) if s >= 32]
+  assert bars_of(path, first_bar=6) == 2
+  with pytest.raises(cli.UserError, match='ends with its bar 7'):
+    read(8)
+  with pytest.raises(cli.UserError, match='from 1'):
+    read(-1)
+
+
+def test_first_bar_without_drums(tmp_path):
+  path = write(tmp_path / 'in.mid', notes([(0, KICK), (100, KICK)]))
+  with pytest.raises(cli.UserError, match='nine drums in its bars 2 to 5'):
+    midi.first_bars(path, drum_of, 4, first_bar=2)
+
+
+# Drums on another channel.
+
+
+def test_drums_of_another_channel(tmp_path, capsys):
+  bass = notes([(s, 40) for s in range(0, 64, 3)], channel=9)
+  path = write(tmp_path / 'in.mid', notes(groove(), channel=2), bass)
+  found = midi.first_bars(path, drum_of, 4, drum_channel=3).hits
+  assert sorted((round(start), pitch) for _, start, _, pitch in found) == groove()
+  assert not capsys.readouterr().out
+  # One flag is for two files, of which one may be a loop of this project.
+  path = write(tmp_path / 'ours.mid', notes(groove()))
+  assert len(midi.first_bars(path, drum_of, 4, drum_channel=3).hits) == len(groove())
+  assert 'ours.mid has no notes on MIDI channel 3' in capsys.readouterr().out
+
+
+def test_humanized_on_their_own_channel(tmp_path):
+  """All else stays, what is on channel 10 too; so do the pedals."""
+  others = [(tick, bytes([0xb9, 4, tick % 128])) for tick in range(0, 7000, 500)]
+  others += notes([(s, HIHAT) for s in range(64)])
+  path = write(tmp_path / 'in.mid', notes(groove(), channel=0), others)
+  reference = write(tmp_path / 'reference.mid', notes(groove()))
+  humanizing.humanize_file(path, path, Pushes(), drum_channel=1)
+  humanizing.humanize_file(reference, reference, Pushes())
+  (drums, rest), (expected,) = (midi.read(p).tracks for p in (path, reference))
+  assert [(e.tick, e.data) for e in drums[:-1]] == [
+      (e.tick, bytes([e.data[0] - 9]) + e.data[1:]) for e in expected[:-1]]
+  assert [(e.tick, e.data) for e in rest[:-1]] == sorted(others, key=lambda e: e[0])
+
+
+BASS = [(s, 36 + (s * 5) % 12) for s in range(0, 64, 2)]  # One note at a time.
+CHORDS = [(s, p) for s in range(0, 64, 2) for p in (48, 52, 55, 64)]
+
+
+@pytest.mark.parametrize('parts,words', [
+    ({0: groove()}, 'on MIDI channel 1, drums are read from channel 10; the notes of '
+     'channel 1 look like drums, which --drum_channel=1 reads'),
+    ({0: BASS, 1: CHORDS, 4: groove()}, 'channel 1, 2, 5, .* of channel 5 look like'),
+    ({0: BASS, 1: CHORDS}, 'from channel 10; --drum_channel names another'),
+    ({0: groove(), 9: [(0, 3)]}, 'only of the pitches 3 on MIDI channel 10; the '
+     'notes of channel 1 look like drums')])
+def test_channels_that_look_like_drums(tmp_path, parts, words):
+  path = write(tmp_path / 'in.mid', *(
+      notes(hits, channel=channel) for channel, hits in parts.items()))
+  with pytest.raises(cli.UserError, match=words):
+    steps_of(path)
+
+
 def test_general_midi_is_known_and_the_rest_is_said(tmp_path, capsys):
   other = {KICK: 35, LOW_TOM: 41, SNARE: 40}
   path = write(tmp_path / 'gm.mid', notes(
@@ -242,6 +351,45 @@ class Pushes:
     self.slices += len(hits)
     return (np.full(hits.shape, 0.9),
             hits * np.where(np.arange(9) % 2, 0.45, -0.45))
+
+
+class Listens(Pushes):
+  """It moves nothing, and keeps what it was told."""
+
+  def __call__(self, hits, patterns):
+    self.told = hits.copy()
+    return np.full(hits.shape, 0.9), 0 * hits
+
+
+@pytest.mark.parametrize('signatures,steps', [
+    ([(1, 2, 4)], 12), ([(3, 3, 6)], 10), ([(1, 2, 4), (1, 2, 4)], 8),  # A pickup.
+    ([(4, 2, 8)], 8),  # The same, as some programs write it.
+    ([(4, 2, 32), (2, 2, 8)], 8),  # A bar of 2/4 after two bars.
+    ([(3, 2, 48)], 0)])  # Four bars of 3/4 are three of 4/4.
+def test_bars_are_humanized_as_the_time_signatures_have_them(
+    tmp_path, capsys, signatures, steps):
+  """As the same hits in 4/4 throughout, with rests for what the bars lack."""
+  head, begin = [], 0
+  for numerator, power, length in signatures:
+    head.append((120 * begin, time_signature(numerator, power)))
+    begin += length
+  head.append((120 * begin, time_signature(4, 2)))
+  is_pickup = begin < 16
+  before = [(s, SNARE) for s in range(begin)]
+  after = [(s + begin - 0.2 * (s == 0), p) for s, p in groove()]
+  path = write(tmp_path / 'in.mid', head + notes(before + after))
+  told = []
+  for path in (path, write(tmp_path / 'reference.mid', notes(
+      [(s + steps * is_pickup, p) for s, p in before] +
+      [(s + steps, p) for s, p in after]))):
+    humanizer = Listens()
+    humanizing.humanize_file(path, path, humanizer)
+    told.append(humanizer.told)
+    if path.endswith('in.mid'):
+      assert ('not in 4/4 throughout' in capsys.readouterr().out) != is_pickup
+      assert [start for start, *_ in played(path)] == pytest.approx(
+          sorted(s for s, _ in before + after), abs=0.01)
+  np.testing.assert_array_equal(*told)
 
 
 def played(path):

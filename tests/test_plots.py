@@ -137,3 +137,9 @@ def test_latent_map_keeps_neighbours_together():
   again = plots.plot_latents(latents, styles, samples)
   np.testing.assert_array_equal(
       again.axes[0].collections[0].get_offsets(), drawn['funk (40)'])
+
+
+def test_the_last_32nd_is_drawn():
+  """In the last column, with a line where it is; what is after the loop is not."""
+  boxes, lines = plots.marks([(0, 63.5, 100), (0, 64.0, 100)], 4)
+  assert [box[0][0] for box in boxes] == [63] and [x for x, *_ in lines] == [63.5]

@@ -22,6 +22,7 @@ FORM = (
     (r'--seed=(\d+)', r'seed = \1 in cell 10'),
     (r'--mode=complete\b', 'this cell'),
     (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
+    (r'--(first_bar|drum_channel)\b', r'\1'),
     (r'the same command', 'this cell'),
     (r'scripts/download_groove\.py', 'cell 4'),
     (r'scripts/make_tfrecord\.py', 'cells 4 and 6'),

@@ -27,15 +27,15 @@ CHANGED = {
 NO_LOOP = {
     'empty': 'without notes',
     'channel': 'with no drums (notes are on MIDI channel {channels}, drums are '
-               'read from channel 10)',
-    'drums': 'with none of the nine drums on MIDI channel 10',
+               'read from channel {drums}{likely})',
+    'drums': 'with none of the nine drums on MIDI channel {drums}',
     'meter': 'not in 4/4',
     'bars': 'without 4 bars of drums in a row',
 }
 
 
-def read(path):
-  """Returns a file's bytes, and its Midi.
+def read(path, drum_channel):
+  """Returns a file's bytes, and its Midi, both with drums on channel 10.
 
   Raises:
     midi.DamagedError: if it is none, or would take gigabytes.
@@ -48,7 +48,8 @@ def read(path):
   bar = parsed.last_tick // (4 * parsed.ticks_per_quarter) + 1
   if bar > MOST_BARS or parsed.last_tick > MOST_TICKS:
     raise midi.DamagedError(f'is damaged: its last event is in bar {bar}')
-  return data, parsed
+  exchanged = midi.with_drums_of(parsed, drum_channel)
+  return data if exchanged is parsed else midi.to_bytes(exchanged), exchanged
 
 
 def to_sequence(data):
@@ -115,12 +116,6 @@ def convert(data, parsed, hits):
   return sequence, why, 0
 
 
-def note_channels(parsed):
-  """Returns the channels of a file's notes, counted from 1."""
-  return {event.data[0] % 16 + 1 for track in parsed.tracks for event in track
-          if event.data[0] & 0xf0 == midi.NOTE_ON}
-
-
 def why_no_loop(parsed, hits, drum_of):
   """Returns why a file gives no 4-bar loop, None if it gives one.
 
@@ -135,7 +130,7 @@ def why_no_loop(parsed, hits, drum_of):
     None or a key of NO_LOOP.
   """
   if not any(hits):
-    return 'channel' if note_channels(parsed) else 'empty'
+    return 'channel' if midi.note_channels(parsed) else 'empty'
   known = [[hit.tick for hit in some if drum_of(hit.data[1]) is not None]
            for some in hits]
   if not any(known):
@@ -162,6 +157,7 @@ def why_no_loop(parsed, hits, drum_of):
 @dataclasses.dataclass
 class Tally:
   """What the files had that is worth a sentence once all are converted."""
+  drum_channel: int
   files: int = 0
   hits: int = 0
   left_out: int = 0
@@ -170,6 +166,8 @@ class Tally:
   no_loops: collections.Counter = dataclasses.field(
       default_factory=collections.Counter)
   channels: set = dataclasses.field(default_factory=set)  # Counted from 1.
+  likely: set = dataclasses.field(default_factory=set)
+  elsewhere: int = 0  # Files whose drums are on channel 10 after all.
 
   def add(self, parsed, hits, left_out, change, no_loop):
     """Counts a file: its Midi, its `drum_hits`, and what was found of it."""
@@ -178,8 +176,10 @@ class Tally:
     self.left_out += left_out
     self.changed.update([change] if change else [])
     self.no_loops.update([no_loop] if no_loop else [])
+    self.elsewhere += parsed.drum_channel != self.drum_channel
     if no_loop == 'channel':
-      self.channels |= note_channels(parsed)
+      self.channels.update(midi.note_channels(parsed))
+      self.likely.update(midi.likely_channels(parsed))
 
   def sentences(self):
     if self.left_out:
@@ -187,15 +187,20 @@ class Tally:
              'does: they last no time, or nothing ends them.')
     for change, count in sorted(self.changed.items()):
       yield f'In {count} file{"s" * (count > 1)} {CHANGED[change]}'
+    if self.elsewhere:
+      yield (f'{self.elsewhere} of {self.files} files have no notes on MIDI channel '
+             f'{self.drum_channel}, so their drums were read from channel 10.')
     if self.no_loops:
-      channels = ', '.join(map(str, sorted(self.channels)))
-      reasons = ', '.join(f'{count} {NO_LOOP[reason].format(channels=channels)}'
+      words = {'channels': midi.numbers(self.channels), 'drums': self.drum_channel,
+               'likely': midi.hint(self.likely)}
+      reasons = ', '.join(f'{count} {NO_LOOP[reason].format(**words)}'
                           for reason, count in self.no_loops.most_common())
       yield (f'{self.no_loops.total()} of {self.files} files give no 4-bar '
              f'loops: {reasons}.')
 
 
-def make_tfrecord(input_dir, output_file, recursive=False):
+def make_tfrecord(input_dir, output_file, recursive=False,
+                  drum_channel=midi.DRUM_CHANNEL + 1):
   """Converts all MIDI files; returns {split: number of NoteSequences}.
 
   The NoteSequences are those of Magenta's convert_dir_to_note_sequences, byte
@@ -229,12 +234,13 @@ def make_tfrecord(input_dir, output_file, recursive=False):
              for split in data_splits.SPLITS}
   unfinished = {split: f'{path}.{os.getpid()}.tmp'
                 for split, path in targets.items()}
-  writers, counts, skipped, tally = {}, collections.Counter(), [], Tally()
+  writers, counts, skipped, tally = {}, collections.Counter(), [], Tally(
+      drum_channel)
   try:
     for path in tqdm(paths, desc='Converting MIDI', unit='file'):
       name = disk.printable(path)
       try:
-        data, parsed = read(os.path.join(input_dir, path))
+        data, parsed = read(os.path.join(input_dir, path), drum_channel)
         hits = drum_hits(parsed)
         sequence, change, left_out = convert(data, parsed, sum(hits, []))
       except midi.DamagedError as e:

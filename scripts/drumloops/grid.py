@@ -13,6 +13,11 @@ def nearest_step(start):
   return int(np.floor(start + 0.5))
 
 
+def step_of(start, steps):
+  """Returns the step, of so many, that a hit counts for: what is later for the last."""
+  return min(nearest_step(start), steps - 1)
+
+
 def drum_map(pitch_classes):
   """Returns a function from a pitch to its drum class (from 0), None if it is none.
 

@@ -176,7 +176,8 @@ def play(humanizer, patterns, amount=WHOLE):
 
 
 def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
-         take=DEFAULT_TAKE, like=None, drummer=None):
+         take=DEFAULT_TAKE, like=None, drummer=None,
+         drum_channel=midi.DRUM_CHANNEL + 1):
   """Returns the Humanizer of a checkpoint; by default the one in weights/.
 
   Args:
@@ -187,6 +188,7 @@ def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
     take: A seed, or MEAN_TAKE.
     like: A MIDI file whose feel is taken, or ...
     drummer: ... the number of a drummer of GMD.
+    drum_channel: Of the performance: see `midi.read`.
 
   Raises:
     cli.UserError: if there is no such config, checkpoint or drummer, or the config
@@ -209,11 +211,12 @@ def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
   feel = None if drummer is None else takes.gaussian(kept, f'drummer{drummer}')
   performer = performing.Performer(config, checkpoint)
   if like:
-    feel = takes.feel_of(performer, kept, played_slices(like, performer)), 0.
+    feel = takes.feel_of(
+        performer, kept, played_slices(like, performer, drum_channel)), 0.
   return Humanizer(performer, kept, take, feel)
 
 
-def played_slices(path, performer):
+def played_slices(path, performer, drum_channel=midi.DRUM_CHANNEL + 1):
   """Returns the hits of a MIDI file as slices of a performance.
 
   4 bars at a time, those in which a drum plays; of several hits of a drum at a step
@@ -222,11 +225,13 @@ def played_slices(path, performer):
   Raises:
     cli.UserError: if it is not MIDI, or has no drums.
   """
-  file = midi.read(path)
+  file = midi.read(path, drum_channel)
   drum_of, slices = grid.drum_map(performer.pitch_classes), {}
   for i, tracks in enumerate(file.patterns):
+    shift = midi.bar_shifts(tracks, file.ticks_per_step)
     for hit in midi.find_hits(tracks):
-      start, velocity = hit.on.tick / file.ticks_per_step, hit.on.data[2] / 127
+      start = hit.on.tick / file.ticks_per_step + shift(hit.on.tick)
+      velocity = hit.on.data[2] / 127
       step, drum = grid.nearest_step(start), drum_of(hit.on.data[1])
       part = slices.setdefault((i, step // performer.steps), np.zeros(
           [performer.steps, 3, grid.DRUMS], np.float32))
@@ -275,9 +280,10 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
   """
   hits = midi.find_hits(tracks)
   drum_of = grid.drum_map(humanizer.pitch_classes)
+  shift = midi.bar_shifts(tracks, step)
   [played] = play(humanizer, [[
-      (drum_of(hit.on.data[1]), hit.on.tick / step, hit.on.data[2])
-      for hit in hits]], amount)
+      (drum_of(hit.on.data[1]), hit.on.tick / step + shift(hit.on.tick),
+       hit.on.data[2]) for hit in hits]], amount)
   before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
             for i, event in enumerate(track)}
   marks = _marks(tracks)
@@ -285,16 +291,16 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
   for hit, how in sorted(zip(hits, played), key=lambda p: before[id(p[0].on)]):
     if not how:
       continue
-    on, pitch = hit.on, hit.on.data[1]
-    sixteenth = grid.nearest_step(on.tick / step)
-    first, end = (math.ceil((sixteenth + x) * step) for x in (-0.5, 0.5))
+    on, pitch, late = hit.on, hit.on.data[1], shift(hit.on.tick)
+    sixteenth = grid.nearest_step(on.tick / step + late)
+    first, end = (math.ceil((sixteenth + x - late) * step) for x in (-0.5, 0.5))
     for stream in ('hi-hat',) * (pitch in midi.HI_HATS) + (pitch,):
       ticks = [event.tick for event in marks.get(stream, ())]
       i, j = bisect.bisect_left(ticks, on.tick), bisect.bisect(ticks, on.tick)
       first = max([first] + ticks[:i][-1:])
       end = min([end] + [tick + 1 for tick in ticks[j:][:1]])
     part = 'hi-hat' if pitch in midi.HI_HATS else pitch
-    tick = min(max(round(how[1] * step), first), end - 1)
+    tick = min(max(round((how[1] - late) * step), first), end - 1)
     tick = last[part] = max(0, tick, last.get(part, 0))
     if hit.off is not None:
       hit.off.tick = max(tick, hit.off.tick + tick - on.tick)
@@ -353,16 +359,18 @@ def _move_marks(marks, hits, before):
         event.tick = min(event.tick, related[i].on.tick)
 
 
-def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE):
+def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE,
+                  drum_channel=midi.DRUM_CHANNEL + 1):
   """Humanizes the drums of a MIDI file; all else in it stays.
 
-  With an amount of nothing, every byte of it.
+  With an amount of nothing, every byte of it. The drums stay on their channel: see
+  `midi.read`.
 
   Raises:
     cli.UserError: if it is not MIDI or has no drums, or if the output can't
       be written.
   """
-  file = midi.read(input_midi)
+  file = midi.read(input_midi, drum_channel)
   if amount.timing:
     file.refine(FINE_TICKS)
   counts = [humanize_tracks(tracks, file.ticks_per_step, humanizer, amount)
@@ -370,10 +378,11 @@ def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE):
   humanized, hits = (sum(part) for part in zip(*counts))
   if not hits:
     raise cli.UserError(midi.no_drums(input_midi, file))
-  midi.write(midi.to_bytes(file) if any(amount) else
-             pathlib.Path(input_midi).read_bytes(), output_midi)
+  midi.write(midi.to_bytes(midi.exchange(file, file.drum_channel)) if any(amount)
+             else pathlib.Path(input_midi).read_bytes(), output_midi)
   print(f'{disk.printable(output_midi)}: {humanized} of {hits} drum hits '
         'humanized.')
-  if not all(midi.is_four_four(file, tracks, 0, file.last_tick + 1)
-             for tracks in file.patterns):
-    print('It is not in 4/4 throughout, and was read four quarters a bar.')
+  if not all(midi.is_four_four(file, tracks, midi.pickup(tracks, file.ticks_per_step),
+                               file.last_tick + 1) for tracks in file.patterns):
+    print('It is not in 4/4 throughout; where it is not, it was read four quarters a '
+          'bar.')

@@ -7,6 +7,7 @@ the time before a meta event that it does not know (1.3.3), and refuses files th
 every DAW opens (a key signature or a controller out of range, a chunk of another
 program's).
 """
+import bisect
 import collections
 import dataclasses
 import os
@@ -26,6 +27,16 @@ SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
          0xf1: 1, 0xf2: 2, 0xf3: 1}
 # In quarters, and as a time signature has it: a 128th. What is beyond is damage.
 LONGEST_BAR, SHORTEST_NOTE = 64, 7
+# Pitches by which drums are known from others: kicks and snares; a whole kit.
+LOWEST, KIT = range(35, 39), (*range(35, 60), 22, 26)
+
+
+def define_flags():
+  """Defines the flag of all commands that read MIDI."""
+  from absl import flags
+  flags.DEFINE_integer('drum_channel', DRUM_CHANNEL + 1, 'MIDI channel of the drums. '
+                       'A file without notes on it is read from channel '
+                       f'{DRUM_CHANNEL + 1}.', lower_bound=1, upper_bound=16)
 
 
 @dataclasses.dataclass(eq=False)
@@ -37,6 +48,11 @@ class Event:
   def is_drum(self, *kinds):
     """Whether it is of one of these kinds, on the channel of drums."""
     return self.data[0] & 0x0f == DRUM_CHANNEL and self.data[0] & 0xf0 in kinds
+
+  @property
+  def is_note(self):
+    """Whether a note begins, on any channel."""
+    return self.data[0] & 0xf0 == NOTE_ON and self.data[2] > 0
 
   @property
   def is_hit(self):
@@ -55,11 +71,13 @@ class Event:
 class Midi:
   """A MIDI file: its type, ticks of a quarter, and each track's Events in order.
 
-  The end of a track is the last of its events.
+  The end of a track is the last of its events. Drums are on channel 10; those of
+  another one, `drum_channel` (from 1), have changed places with what is there.
   """
   kind: int
   ticks_per_quarter: int
   tracks: list
+  drum_channel: int = DRUM_CHANNEL + 1
 
   @property
   def patterns(self):
@@ -87,8 +105,8 @@ class Midi:
 Hit = collections.namedtuple('Hit', 'on off')
 # The first bars of a file in which there are drums. hits: [(drum class or None,
 # start in steps, velocity from 1 to 127, pitch)], by start, what is early less than
-# its step. qpm: the tempo there, in quarters a minute.
-FirstBars = collections.namedtuple('FirstBars', 'hits qpm')
+# its step. qpm: the tempo there, in quarters a minute. bars: how many there are.
+FirstBars = collections.namedtuple('FirstBars', 'hits qpm bars')
 
 
 class DamagedError(ValueError):
@@ -194,8 +212,43 @@ def parse(data):
   return Midi(kind, division, tracks)
 
 
-def read(path):
-  """Returns the Midi of a file.
+def exchange(midi, channel):
+  """Returns a Midi whose drums have changed places with a channel, from 1."""
+  if channel == DRUM_CHANNEL + 1:
+    return midi
+  others = {DRUM_CHANNEL: channel - 1, channel - 1: DRUM_CHANNEL}
+  def exchanged(data):
+    number = data[0] & 0x0f
+    return (bytes([data[0] & 0xf0 | others[number]]) + data[1:]
+            if data[0] < 0xf0 and number in others else data)
+  return dataclasses.replace(
+      midi, drum_channel=channel if midi.drum_channel != channel else DRUM_CHANNEL + 1,
+      tracks=[[Event(event.tick, exchanged(event.data)) for event in track]
+              for track in midi.tracks])
+
+
+def with_drums_of(midi, channel):
+  """Returns a Midi whose drums are those of a channel, from 1.
+
+  Where that has no notes and channel 10 has, they stay those of channel 10.
+  """
+  used = note_channels(midi)
+  return midi if channel not in used and DRUM_CHANNEL + 1 in used else (
+      exchange(midi, channel))
+
+
+def note_channels(midi):
+  """Returns the channels, from 1, on which there are notes: a sorted list."""
+  return sorted({event.data[0] % 16 + 1 for track in midi.tracks for event in track
+                 if event.is_note})
+
+
+def read(path, drum_channel=DRUM_CHANNEL + 1):
+  """Returns the Midi of a file; says so where its drums are on channel 10 after all.
+
+  Args:
+    path: The file.
+    drum_channel: Where its drums are, from 1; see `with_drums_of`.
 
   Raises:
     cli.UserError: if there is none, or if it can't be read.
@@ -206,9 +259,13 @@ def read(path):
   with open(path, 'rb') as f:
     data = f.read()
   try:
-    return parse(data)
+    midi = with_drums_of(parse(data), drum_channel)
   except DamagedError as e:
     raise cli.UserError(f'{path} {e}.') from e
+  if midi.drum_channel != drum_channel:
+    print(f'{disk.printable(os.path.basename(path))} has no notes on MIDI channel '
+          f'{drum_channel}, so its drums are read from channel 10.')
+  return midi
 
 
 def to_bytes(midi):
@@ -310,6 +367,57 @@ def bar_of(midi, tracks, tick):
   raise AssertionError('the last time signature ends after the tick')
 
 
+def tick_of_bar(midi, tracks, number):
+  """Returns the tick at which a bar begins, counted as `bar_of` does."""
+  found, left = meters(tracks), number - 1
+  for (begin, quarters), (end, _) in zip(found, found[1:] + [(float('inf'), 0)]):
+    length = quarters * midi.ticks_per_quarter
+    if begin + left * length < end:
+      return begin + left * length
+    left -= -int((begin - end) // length)
+
+
+def last_counted(midi, tracks):
+  """Returns the last tick whose bar counts for the tracks' length.
+
+  That of the last note, or a quarter before the tracks end: after a bar's end the
+  last note may still sound, or a program be late by some ticks.
+  """
+  return max([track[-1].tick - midi.ticks_per_quarter - 1 for track in tracks] +
+             [event.tick for track in tracks for event in track if event.is_note])
+
+
+def pickup(tracks, step):
+  """Returns the ticks of what is before the first bar, if the meters say so, or 0.
+
+  It is shorter than a bar, and a time signature of 4/4 ends it.
+  """
+  first = next((tick for tick, quarters in meters(tracks)
+                if tick and quarters == 4), 0)
+  return first if first < grid.STEPS_PER_BAR * step else 0
+
+
+def bar_shifts(tracks, step):
+  """Returns a function from a tick to steps: by so much its bar is late.
+
+  With that many steps more, each time signature of 4/4 begins at a multiple of a
+  bar's steps. Other meters are counted four quarters a bar; a pickup ends one.
+
+  Args:
+    tracks: That are played together.
+    step: Ticks of a sixteenth.
+  """
+  bar = grid.STEPS_PER_BAR * step
+  shifts = [(0, -pickup(tracks, step) % bar)]
+  for tick, quarters in meters(tracks)[1:]:
+    if tick and quarters == 4:
+      shift = shifts[-1][1]
+      shifts.append((tick, shift + -(tick + shift) % bar))
+  # What is early for a bar's first beat belongs to that bar.
+  return lambda tick: shifts[max(0, bisect.bisect(
+      shifts, tick + step / 2, key=lambda pair: pair[0]) - 1)][1] / step
+
+
 def is_four_four(midi, tracks, begin, end):
   """Whether all bars between two ticks have four quarters."""
   found = meters(tracks)
@@ -318,7 +426,8 @@ def is_four_four(midi, tracks, begin, end):
              if tick < end and until > begin and until > tick)
 
 
-def first_bars(path, drum_of, bars, known_only=True):
+def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
+               drum_channel=DRUM_CHANNEL + 1):
   """Returns the FirstBars of a file: from the first bar in which a drum plays.
 
   Says in a sentence what of the file is left out.
@@ -326,14 +435,18 @@ def first_bars(path, drum_of, bars, known_only=True):
   Args:
     path: A MIDI file, in 4/4 there.
     drum_of: Returns the drum (from 0) of a pitch, or None.
-    bars: How many.
+    bars: How many at most; the file's end is that of its tracks.
     known_only: Whether hits that are none of those drums are left out. Without,
       it says nothing.
+    first_bar: The bar to begin with instead, counted as `bar_of` does, if any.
+    drum_channel: Of `read`.
 
   Raises:
     cli.UserError: if it can't be read, is not in 4/4 or has no such drums.
   """
-  midi = read(path)
+  if first_bar < 0:
+    raise cli.UserError('--first_bar is the number of a bar, from 1.')
+  midi = read(path, drum_channel)
   tracks = next((p for p in midi.patterns if find_hits(p)), midi.tracks)
   hits = find_hits(tracks)
   if not hits:
@@ -343,49 +456,101 @@ def first_bars(path, drum_of, bars, known_only=True):
   if not known:
     raise cli.UserError(
         f'{path} has no hit of the nine drums, only of the pitches '
-        f'{pitches(hits)} on MIDI channel 10.')
+        f'{pitches(hits)} on MIDI channel {midi.drum_channel}'
+        f'{hint(likely_channels(midi))}.')
   # What is early for a bar's first beat belongs to that bar.
   begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
-  length = bars * grid.STEPS_PER_BAR
+  earliest = known[0].on.tick
+  if first_bar:
+    begin, number = tick_of_bar(midi, tracks, first_bar), first_bar
+    earliest = begin
+  last = last_counted(midi, tracks)
+  own_bars = int((last - begin) // (grid.STEPS_PER_BAR * step)) + 1
+  if first_bar and own_bars < 1:
+    raise cli.UserError(
+        f'{path} ends with its bar {bar_of(midi, tracks, last)[1]}; --first_bar goes '
+        'no further.')
+  used = max(1, min(bars, own_bars))
+  length = used * grid.STEPS_PER_BAR
+  where = f'bar {number}' if used == 1 else f'bars {number} to {number + used - 1}'
   if not is_four_four(midi, tracks, begin, begin + length * step):
     raise cli.UserError(
-        f'{path} is not in 4/4 throughout its bars {number} to '
-        f'{number + bars - 1}, which are the ones that would be used.')
-  inside, unknown, after = [], [], 0
+        f'{path} is not in 4/4 throughout its {where}, which would be used; '
+        '--first_bar=N begins with another bar.')
+  # In the middle of the file what is early for the next bar is not in these.
+  end = length - 0.5 if own_bars > used else length
+  inside, unknown, before, after = [], [], 0, 0
   for hit in hits:
     pitch = hit.on.data[1]
     start = (hit.on.tick - begin) / step
-    if not 0 <= grid.nearest_step(start) < length:
-      after += grid.nearest_step(start) >= length
+    if start <= -0.5 and hit.on.tick < earliest:
+      before += drum_of(pitch) is not None
+    elif start > end:
+      after += 1
     elif drum_of(pitch) is None and known_only:
       unknown.append(hit)
     else:
       inside.append((drum_of(pitch), start, min(127, hit.on.data[2]), pitch))
+  if all(drum is None for drum, *_ in inside):
+    raise cli.UserError(f'{path} has no hit of the nine drums in its {where}.')
   name = disk.printable(os.path.basename(path))
   if unknown:
     print(f'{name}: {len(unknown)} of {len(unknown) + len(inside)} hits are left '
           f'out, because the pitches {pitches(unknown)} are none of the nine '
           'drums.')
-  if after and known_only:
-    print(f'{name}: bars {number} to {number + bars - 1} are used, the {after} '
-          'hits after them are not.')
-  return FirstBars(inside, tempo_at(tracks, begin))
+  left_out = ' and '.join([f'the {before} hits before'] * bool(before) +
+                          [f'the {after} hits after'] * bool(after))
+  if left_out and known_only:
+    print(f'{name}: {where} {"is" if used == 1 else "are"} used, {left_out} them '
+          'are not.')
+  return FirstBars(inside, tempo_at(tracks, begin), used)
+
+
+def numbers(found):
+  return ', '.join(map(str, sorted(found)))
 
 
 def pitches(hits):
-  return ', '.join(map(str, sorted({hit.on.data[1] for hit in hits})))
+  return numbers({hit.on.data[1] for hit in hits})
+
+
+def looks_like_drums(midi):
+  """Whether the notes of channel 10 could be a drummer's.
+
+  Nine in ten have pitches of a kit, at least one a kick's or a snare's; half last an
+  eighth at most; and at a sixteenth that has any there are 1.1 on average, or more.
+  """
+  hits = [hit for tracks in midi.patterns for hit in find_hits(tracks)]
+  of_kit = sum(hit.on.data[1] in KIT for hit in hits)
+  short = sum(hit.off is None or hit.off.tick - hit.on.tick <= 2 * midi.ticks_per_step
+              for hit in hits)
+  cells = {(grid.nearest_step(hit.on.tick / midi.ticks_per_step), hit.on.data[1])
+           for hit in hits}
+  return (any(pitch in LOWEST for _, pitch in cells) and of_kit >= 0.9 * len(hits) and
+          short >= len(hits) / 2 and len(cells) >= 1.1 * len({s for s, _ in cells}))
+
+
+def likely_channels(midi):
+  """Returns on which other channels, from 1, there may be drums."""
+  own, midi = midi.drum_channel, exchange(midi, midi.drum_channel)
+  return [channel for channel in note_channels(midi)
+          if channel != own and looks_like_drums(exchange(midi, channel))]
+
+
+def hint(likely):
+  """Returns the end of a sentence about `likely_channels`."""
+  return (f'; the notes of channel {numbers(likely)} look like drums, which '
+          f'--drum_channel={min(likely)} reads' if likely else '')
 
 
 def no_drums(path, midi):
-  """Returns the sentence that says why no drums were found."""
-  channels = sorted({event.data[0] % 16 + 1 for track in midi.tracks
-                     for event in track if event.data[0] & 0xf0 == NOTE_ON
-                     and event.data[2]})
+  """Returns the sentence that says why no drums were found, and where they may be."""
+  channels = note_channels(midi)
   if not channels:
     return f'{path} has no notes.'
   return (f'{path} has no drums: its notes are on MIDI channel '
-          f'{", ".join(map(str, channels))}, drums are read from channel 10; '
-          'move them there in your DAW.')
+          f'{numbers(channels)}, drums are read from channel {midi.drum_channel}' + (
+              hint(likely_channels(midi)) or '; --drum_channel names another') + '.')
 
 
 def flatten(midi):

@@ -100,10 +100,16 @@ def show_patches():
             f'{html.escape(diff)}</pre></details>')
 
 
-def first_bars_html(path, soundfont=None):
-  """Returns `loop_html` of the first 4 bars with drums of a MIDI file."""
+def first_bars_html(path, soundfont=None, **options):
+  """Returns `loop_html` of a MIDI file's first 4 bars with drums, at its tempo.
+
+  Args:
+    path: The file.
+    soundfont: Of `sound.find_soundfont`.
+    **options: Of `midi.first_bars`.
+  """
   png, audio = io.BytesIO(), None
-  loop, hits = first_bars(path), first_hits(path)
+  loop, hits = first_bars(path, **options), first_hits(path, **options)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
     audio = sound.synthesize(loop, soundfont)
@@ -112,9 +118,9 @@ def first_bars_html(path, soundfont=None):
   return loop_html(png.getvalue(), audio)
 
 
-def show_first_bars(path, soundfont=None):
-  """Shows the first 4 bars with drums of a MIDI file, at its tempo."""
-  show_html(first_bars_html(path, soundfont))
+def show_first_bars(path, soundfont=None, **options):
+  """Shows what `first_bars_html` returns."""
+  show_html(first_bars_html(path, soundfont, **options))
 
 
 def show_image(path):
@@ -237,21 +243,22 @@ def reconstruct(config_name, path, options):
       config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
       **{**options, 'qpm': sampling.tempo_of(path) or options['qpm']}))
   show_html(side_by_side({
-      disk.printable(os.path.basename(path)): first_bars_html(
-          path, options['soundfont']), 'reconstruction': loop}))
+      disk.printable(os.path.basename(path)): first_bars_html(path, **{
+          key: options[key] for key in ('soundfont', 'first_bar', 'drum_channel')
+          if key in options}), 'reconstruction': loop}))
 
 
-def read_first_bars(path):
+def read_first_bars(path, **options):
   """Returns the midi.FirstBars to show of a file; what is no drum is heard too."""
   from magenta.models.music_vae import data
   return midi.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
-                         grid.BARS, known_only=False)
+                         grid.BARS, known_only=False, **options)
 
 
-def first_bars(path):
+def first_bars(path, **options):
   """Returns the first 4 bars with drums of a MIDI file, as a loop at its tempo."""
   import note_seq
-  found = read_first_bars(path)
+  found = read_first_bars(path, **options)
   sequence = note_seq.NoteSequence()
   sequence.tempos.add(qpm=found.qpm)
   step = 60 / found.qpm / grid.STEPS_PER_QUARTER
@@ -262,15 +269,16 @@ def first_bars(path):
   return loop_midi.as_loop(sequence, found.qpm)
 
 
-def first_hits(path):
+def first_hits(path, **options):
   """Returns what a grid draws of `first_bars`, as `loop_midi.hits` of loops."""
   return [(drum, start, velocity)
-          for drum, start, velocity, _ in read_first_bars(path).hits
+          for drum, start, velocity, _ in read_first_bars(path, **options).hits
           if drum is not None]
 
 
 def show_humanized(input_midi, output_dir, soundfont=None,
-                   take=humanizing.DEFAULT_TAKE, amount=1., like=None):
+                   take=humanizing.DEFAULT_TAKE, amount=1., like=None, first_bar=0,
+                   drum_channel=midi.DRUM_CHANNEL + 1):
   """Shows a MIDI file's first bars, and how a take plays them.
 
   A button below plays the next take. The new files are called after the old one,
@@ -283,6 +291,8 @@ def show_humanized(input_midi, output_dir, soundfont=None,
     take: Of `humanizing.load`.
     amount: Of the feel, from 0 to humanizing.MOST.
     like: A MIDI file whose feel is taken.
+    first_bar: The first that is shown: see `midi.first_bars`.
+    drum_channel: Of both files: see `midi.read`.
   """
   import ipywidgets
   from IPython import display
@@ -291,15 +301,18 @@ def show_humanized(input_midi, output_dir, soundfont=None,
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   os.makedirs(output_dir, exist_ok=True)
   numbers = itertools.count(take)
+  def show(path):
+    show_first_bars(path, soundfont, first_bar=first_bar, drum_channel=drum_channel)
   def play():
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
     humanizing.humanize_file(
         input_midi, output_midi, humanizing.load(
-            take=number, like=like and os.path.expanduser(like)),
-        humanizing.read_amount(amount, None, None))
-    show_first_bars(output_midi, soundfont)
-  show_first_bars(input_midi, soundfont)
+            take=number, like=like and os.path.expanduser(like),
+            drum_channel=drum_channel),
+        humanizing.read_amount(amount, None, None), drum_channel)
+    show(output_midi)
+  show(input_midi)
   play()
   button = ipywidgets.Button(description='New take')
   others = ipywidgets.Output()

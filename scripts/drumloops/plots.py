@@ -64,9 +64,9 @@ def marks(found, bars, kept=None):
   """
   boxes, lines = [], []
   for drum, start, velocity in found:
-    step = grid.nearest_step(start)
-    if step >= bars * grid.STEPS_PER_BAR:
+    if start >= bars * grid.STEPS_PER_BAR:
       continue
+    step = grid.step_of(start, bars * grid.STEPS_PER_BAR)
     boxes.append(((step, step + 0.86, drum - 0.38, drum + 0.38),
                   BLUE if kept is None or kept[step, drum] else GREEN,
                   PALEST + (1 - PALEST) * velocity / 127))

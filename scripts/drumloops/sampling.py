@@ -123,7 +123,8 @@ def tempo_of(path):
 
 
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
-                  bars, own_bars, humanize, velocity, timing):
+                  bars, own_bars, humanize, velocity, timing, first_bar,
+                  drum_channel):
   """Raises cli.UserError unless `sample` could do what it is asked."""
   if num_outputs < 1 or not temperature > 0:
     raise cli.UserError(
@@ -139,6 +140,9 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
   if mode == 'complete' and not (wish.drums or wish.bars or wish.rhythm):
     raise cli.UserError('--mode=complete needs what to keep: --keep=kick,snare, '
                         '--keep_bars=1,2 or --rhythm.')
+  if (first_bar or drum_channel != midi.DRUM_CHANNEL + 1) and not inputs:
+    raise cli.UserError('--first_bar and --drum_channel say how a MIDI file is read, '
+                        'so they need one; loops are written on channel 10.')
   if mode != 'complete' and wish != completing.Wish():
     raise cli.UserError('--keep, --keep_bars, --rhythm and --without go with '
                         '--mode=complete.')
@@ -267,7 +271,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            output_dir='outputs', name=None, style=None,
            qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
            amount=None, bars=None, take=humanizing.DEFAULT_TAKE, drummer=None,
-           velocity=None, timing=None, sounds=True, pictures=True):
+           velocity=None, timing=None, sounds=True, pictures=True, first_bar=0,
+           drum_channel=midi.DRUM_CHANNEL + 1):
   """Makes loops and writes them; returns what `page.write_loops` returns.
 
   Args:
@@ -300,6 +305,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     timing: The same of its timing.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
+    first_bar: Of the MIDI files, from 1; 0 for the first in which a drum plays.
+    drum_channel: Of the MIDI files: see `midi.read`.
 
   Raises:
     cli.UserError: if the input is wrong.
@@ -318,14 +325,14 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
           why_not_completed(config_name, config)):
     raise cli.UserError(why)
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
-                bars, own_bars, humanize, velocity, timing)
+                bars, own_bars, humanize, velocity, timing, first_bar, drum_channel)
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
   backend.warn_of_new_gpu()
   parts = [given.read(
-      path, config, bars if mode == 'complete' else own_bars,
-      repeat=bool(wish.drums or wish.rhythm)) for path in inputs]
+      path, config, bars if mode == 'complete' else own_bars, wish,
+      first_bar=first_bar, drum_channel=drum_channel) for path in inputs]
   if qpm is None:
     qpm = parts[0].qpm if parts else midi.DEFAULT_QPM
     if not MIN_QPM <= qpm <= MAX_QPM:
