@@ -180,8 +180,7 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
   found = node(shipped, '''
       const engine = await web.Engine.open(spec, bytes);
       const played = await engine.humanize(
-        given.patterns.map(x => Uint16Array.from(x)),
-        {take: 1, seeds: given.patterns.map((_, i) => i)});
+        given.patterns.map(x => Uint16Array.from(x)), {take: 1});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
       patterns=(hits << np.arange(9)).sum(axis=-1).tolist())
   ours = np.moveaxis(np.reshape(found, (len(hits), 2) + hits.shape[1:]), 1, 0)
@@ -190,6 +189,28 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
     away, floor = (weights @ feel.distances(theirs, x, hits) for x in (mine, others))
     assert away < 2 * floor + 0.005 * unit
     assert mine[hits].std() == pytest.approx(theirs[hits].std(), rel=0.05)
+
+
+def test_chance_goes_by_the_hits(shipped, node):
+  """The same hits are played the same, others otherwise, each file for itself."""
+  rng = np.random.RandomState(0)
+  hats = np.tile([4, 0], 32)  # They are in every file.
+  files = [hats + (rng.random_sample(STEPS) < 0.2) for _ in range(20)]
+  played = np.array(node(shipped, '''
+      const engine = await web.Engine.open(spec, bytes), found = [];
+      for (const file of given.files) {
+        const pattern = Uint16Array.from(file), [now, mean] = await Promise.all(
+          [1, 0].map(take => engine.humanize([pattern], {take})));
+        found.push([now, mean].map(([{velocity, offset}]) => [
+          [...velocity], [...offset]]));
+      }
+      return found;''', files=[file.tolist() for file in files + files[:1]]))
+  assert (played[0] == played[-1]).all()
+  played = played.reshape(len(files) + 1, 2, 2, STEPS, 9)[:-1, ..., ::2, 2]
+  for strayed in np.moveaxis(played[:, 0] - played[:, 1], 1, 0):
+    strayed -= strayed.mean(axis=1, keepdims=True)
+    correlations = np.corrcoef(strayed)[np.triu_indices(len(files), 1)]
+    assert correlations.mean() < 0.3  # Drummers have 0.29 and 0.01.
 
 
 REQUEST = '''

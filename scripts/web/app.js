@@ -204,8 +204,8 @@ async function perform(loops) {
     const stale = loops.filter(loop => loop.felt !== felt(loop));
     for (let i = 0; i < stale.length; i += COUNT) {
       const some = stale.slice(i, i + COUNT), are = some.map(felt);
-      const feels = await engine.humanize(some.map(loop => loop.pattern), {
-        take, drummer, seeds: some.map(loop => loop.seed)});
+      const feels = await engine.humanize(
+        some.map(loop => loop.pattern), {take, drummer});
       some.forEach((loop, k) => {
         Object.assign(loop, {feel: feels[k], felt: are[k]});
         show(loop);
