@@ -270,6 +270,31 @@ def test_what_is_locked_is_kept(node, tmp_path):
       return [wrong, changed > 10000];''') == [0, True]
 
 
+def test_links_are_read_as_they_were_written(node):
+  """With any number of loops, and of what was done to them."""
+  assert node(({}, b''), f'''
+      const {{readLink, writeLink}} = await import('{web_page.WEB.as_uri()}/link.js');
+      const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
+      for (const count of [0, 64, 65, 1000]) {{
+        for (const times of [0, 1e9, most, most + 1]) {{
+          const text = writeLink({{
+            title: '', muted: no, solo: no, made: times, share: 0.5, a: null, b: null,
+            current: null, settings: {{
+              style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
+              take: 1, drummer: 0, change: 0.5}},
+            loops: Array.from({{length: count}}, (_, i) => ({{
+              name: String(i), pattern: new Uint16Array(64).fill(i % 512), seed: times,
+              origin: null, tries: times, likes: times, keptDrums: no,
+              keptBars: no.slice(0, 4), isOwn: true}}))}});
+          const {{made, loops}} = readLink(text);
+          const isRight = made === times && loops.length === count && loops.every(
+            (loop, i) => loop.likes === times && loop.pattern[63] === i % 512);
+          if (!isRight) wrong.push([count, times]);
+        }}
+      }}
+      return wrong;''') == []
+
+
 def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   """By the distance to the training loops: 1,000 of the page's, and of Python's."""
   from magenta.models.music_vae import slice_cache

@@ -2,6 +2,7 @@
 import base64
 import io
 import json
+import re
 
 import browser
 import conftest
@@ -11,6 +12,7 @@ import numpy as np
 from own_loops import beat
 import pytest
 import soundfile
+import test_midi
 
 MAX_MB = 12
 DONE = 'document.getElementById("loops").getAttribute("aria-busy") === "false"'
@@ -239,13 +241,30 @@ def test_temperature_changes_loops_gradually(window):
   assert counts[0] < counts[1] and counts[0] < 60
 
 
-def drop(window, name, data):
-  return do(window, f'''{{
-      const bytes = Uint8Array.from(atob({json.dumps(base64.b64encode(data).decode())}),
-                                    c => c.charCodeAt(0));
+def drop(window, *files):
+  """Drops files, (name, bytes) each; returns what is said of them."""
+  given = [(name, base64.b64encode(data).decode()) for name, data in files]
+  do(window, f'''{{
       const transfer = new DataTransfer();
-      transfer.items.add(new File([bytes], {json.dumps(name)}));
+      for (const [name, data] of {json.dumps(given)}) {{
+        transfer.items.add(new File(
+          [Uint8Array.from(atob(data), c => c.charCodeAt(0))], name));
+      }}
       document.dispatchEvent(new DragEvent('drop', {{dataTransfer: transfer}})); }}''')
+  return wait_for(window, files[0][0])
+
+
+def wait_for(window, words):
+  """Waits until these words are said; returns all that is."""
+  said = 'document.getElementById("status").textContent'
+  return window.wait(f'{said}.includes({json.dumps(words)}) && {said}')
+
+
+def midi_files(tmp_path, count):
+  """Returns (name, bytes) of files that have a hit each, all at other steps."""
+  path = tmp_path / 'in.mid'
+  return [(f'{i}.mid', test_midi.write(path, test_midi.notes([(i, 36)])) and
+           path.read_bytes()) for i in range(count)]
 
 
 def test_a_midi_file_is_taken_in(window, tmp_path):
@@ -253,7 +272,7 @@ def test_a_midi_file_is_taken_in(window, tmp_path):
   import note_seq
   path = tmp_path / 'mine.mid'
   note_seq.sequence_proto_to_midi_file(beat(), str(path))
-  said = drop(window, 'mine.mid', path.read_bytes())
+  said = drop(window, ('mine.mid', path.read_bytes()))
   assert 'mine.mid' in said
   file = midi.read(str(path))
   want = midi.first_bars(str(path), grid.class_of_pitch, grid.BARS)
@@ -261,7 +280,7 @@ def test_a_midi_file_is_taken_in(window, tmp_path):
   for drum, start, *_ in want.hits:
     found[grid.nearest_step(start)] |= 1 << drum
   assert window.run('pattern(0)') == found.tolist() and file.tracks
-  assert 'MIDI' in drop(window, 'notes.txt', b'no music')
+  assert 'MIDI' in drop(window, ('notes.txt', b'no music'))
   assert window.run('document.querySelectorAll(".loop").length') == 5
 
 
@@ -274,7 +293,8 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
     window.run('card(0).querySelector(\'[data-row="9"][data-column="0"]\').click()')
     set_slider(window, 'tempo', 141)
     do(window, 'document.getElementById("new-take").click()')
-    do(window, 'document.getElementById("copy").click()')
+    said = do(window, 'document.getElementById("copy").click()')
+    assert 'this computer only' in said
     link = window.run('location.hash')
     want = [save(window, i, kind) for i in range(4) for kind in ('midi', 'wav')]
   for kind in (browser.Browser, browser.Firefox):
@@ -287,12 +307,67 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
       assert [save(other, i, file) for i in range(4) for file in ('midi', 'wav')] == want
 
 
+def reload(window):
+  """Saves and loads the page again."""
+  do(window, 'document.getElementById("copy").click()')
+  window.send('Page.reload')
+  window.wait('!window.act')
+  set_up(window)
+
+
+def all_patterns(window):
+  return window.run('Array.from(document.querySelectorAll(".loop"), (_, i) => pattern(i))')
+
+
+def test_a_page_of_many_loops_is_there_again(window, tmp_path):
+  drop(window, *midi_files(tmp_path, 63), *midi_files(tmp_path, 2))
+  many = all_patterns(window)
+  assert len(many) == 69
+  reload(window)
+  assert all_patterns(window) == many
+  do(window, 'act(3, "remove")')
+  assert len(all_patterns(window)) == 68
+  window.run('window.before = [...document.querySelectorAll(".loop")]')
+  do(window, 'document.getElementById("undo").click()')
+  assert all_patterns(window) == many
+  # The others are left alone.
+  assert window.run('before.every(element => element.isConnected)')
+
+
+def test_a_full_page_takes_no_more(page, tmp_path):
+  full = tmp_path / 'full.html'
+  full.write_text(re.sub("'sha256-[^']*' 'wasm", "'unsafe-inline' 'wasm", page.read_text(
+      )).replace('MOST_PAGE_BARS = 1600', 'MOST_PAGE_BARS = 20'))
+  with browser.Browser() as window:
+    window.open(full)
+    set_up(window)
+    assert '2 of 3 files are not taken in' in drop(window, *midi_files(tmp_path, 3))
+    for action in ('like', 'longer'):
+      assert '20 bars at most' in do(window, f'act(0, {json.dumps(action)})')
+    assert [len(pattern) for pattern in all_patterns(window)] == 5 * [64]
+
+
+def test_any_seed_and_take_or_a_sentence(window):
+  window.run('''window.enter = (id, value) => {
+      const field = document.getElementById(id);
+      field.value = value;
+      field.dispatchEvent(new Event('change')); }''')
+  assert 'from 0 to 999999999' in do(window, 'enter("seed", -1)')
+  do(window, 'enter("seed", 999999999); enter("take", 999999999)')
+  for button in ('new', 'new', 'new-take', 'new-take'):
+    do(window, f'document.getElementById({json.dumps(button)}).click()')
+  before = all_patterns(window)
+  reload(window)
+  assert all_patterns(window) == before
+
+
 def test_a_damaged_link_is_a_sentence(page):
   with browser.Browser() as window:
     window.open(page)
     set_up(window)
-    said = do(window, 'location.hash = "nonsense"')
-    assert 'link' in said and window.run('document.querySelectorAll(".loop").length')
+    window.run('location.hash = "nonsense"')
+    wait_for(window, 'link is damaged')
+    assert window.run('document.querySelectorAll(".loop").length')
     assert not window.console_errors()
 
 
