@@ -316,7 +316,8 @@ def reload(window):
 
 
 def all_patterns(window):
-  return window.run('Array.from(document.querySelectorAll(".loop"), (_, i) => pattern(i))')
+  return window.run(
+      'Array.from(document.querySelectorAll(".loop"), (_, i) => pattern(i))')
 
 
 def test_a_page_of_many_loops_is_there_again(window, tmp_path):
@@ -336,8 +337,8 @@ def test_a_page_of_many_loops_is_there_again(window, tmp_path):
 
 def test_a_full_page_takes_no_more(page, tmp_path):
   full = tmp_path / 'full.html'
-  full.write_text(re.sub("'sha256-[^']*' 'wasm", "'unsafe-inline' 'wasm", page.read_text(
-      )).replace('MOST_PAGE_BARS = 1600', 'MOST_PAGE_BARS = 20'))
+  text = page.read_text().replace('MOST_PAGE_BARS = 1600', 'MOST_PAGE_BARS = 20')
+  full.write_text(re.sub("'sha256-[^']*' 'wasm", "'unsafe-inline' 'wasm", text))
   with browser.Browser() as window:
     window.open(full)
     set_up(window)
