@@ -4,16 +4,18 @@ import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 
 import browser
 import conftest
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, grooves, humanizing, performing, takes,
-    varying, web_page)
+    autoencoder, backend, checkpoint_files, cli, grid, grooves, humanizing, midi,
+    performing, takes, varying, web_page)
 import numpy as np
 import pytest
 import soundfile
+import test_midi
 
 STEPS = 64
 LOOPS = 4
@@ -180,8 +182,7 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
   found = node(shipped, '''
       const engine = await web.Engine.open(spec, bytes);
       const played = await engine.humanize(
-        given.patterns.map(x => Uint16Array.from(x)),
-        {take: 1, seeds: given.patterns.map((_, i) => i)});
+        given.patterns.map(x => Uint16Array.from(x)), {take: 1});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
       patterns=(hits << np.arange(9)).sum(axis=-1).tolist())
   ours = np.moveaxis(np.reshape(found, (len(hits), 2) + hits.shape[1:]), 1, 0)
@@ -190,6 +191,28 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
     away, floor = (weights @ feel.distances(theirs, x, hits) for x in (mine, others))
     assert away < 2 * floor + 0.005 * unit
     assert mine[hits].std() == pytest.approx(theirs[hits].std(), rel=0.05)
+
+
+def test_chance_goes_by_the_hits(shipped, node):
+  """The same hits are played the same, others otherwise, each file for itself."""
+  rng = np.random.RandomState(0)
+  hats = np.tile([4, 0], 32)  # They are in every file.
+  files = [hats + (rng.random_sample(STEPS) < 0.2) for _ in range(20)]
+  played = np.array(node(shipped, '''
+      const engine = await web.Engine.open(spec, bytes), found = [];
+      for (const file of given.files) {
+        const pattern = Uint16Array.from(file), [now, mean] = await Promise.all(
+          [1, 0].map(take => engine.humanize([pattern], {take})));
+        found.push([now, mean].map(([{velocity, offset}]) => [
+          [...velocity], [...offset]]));
+      }
+      return found;''', files=[file.tolist() for file in files + files[:1]]))
+  assert (played[0] == played[-1]).all()
+  played = played.reshape(len(files) + 1, 2, 2, STEPS, 9)[:-1, ..., ::2, 2]
+  for strayed in np.moveaxis(played[:, 0] - played[:, 1], 1, 0):
+    strayed -= strayed.mean(axis=1, keepdims=True)
+    correlations = np.corrcoef(strayed)[np.triu_indices(len(files), 1)]
+    assert correlations.mean() < 0.3  # Drummers have 0.29 and 0.01.
 
 
 REQUEST = '''
@@ -247,6 +270,169 @@ def test_what_is_locked_is_kept(node, tmp_path):
         wrong += found.length !== given.length;
       }
       return [wrong, changed > 10000];''') == [0, True]
+
+
+def test_links_are_read_as_they_were_written(node):
+  """With any number of loops, and of what was done to them."""
+  assert node(({}, b''), f'''
+      const {{readLink, writeLink}} = await import('{web_page.WEB.as_uri()}/link.js');
+      const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
+      for (const count of [0, 64, 65, 1000]) {{
+        for (const times of [0, 1e9, most, most + 1]) {{
+          const text = writeLink({{
+            title: '', muted: no, solo: no, made: times, share: 0.5, a: null, b: null,
+            current: null, settings: {{
+              style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
+              take: 1, drummer: 0, change: 0.5}},
+            loops: Array.from({{length: count}}, (_, i) => ({{
+              name: String(i), pattern: new Uint16Array(64).fill(i % 512), seed: times,
+              origin: null, tries: times, likes: times, keptDrums: no,
+              keptBars: no.slice(0, 4), isOwn: true}}))}});
+          const {{made, loops}} = readLink(text);
+          const isRight = made === times && loops.length === count && loops.every(
+            (loop, i) => loop.likes === times && loop.pattern[63] === i % 512);
+          if (!isRight) wrong.push([count, times]);
+        }}
+      }}
+      return wrong;''') == []
+
+
+def written(path, *tracks, **kwargs):
+  """Returns the bytes of a file of tracks of [(tick, message)]."""
+  test_midi.write(path, *tracks, **kwargs)
+  return path.read_bytes()
+
+
+def with_length(data, more):
+  """Returns a file whose last track says that it has so many bytes more."""
+  at = data.rindex(b'MTrk') + 4
+  size, = struct.unpack('>I', data[at:at + 4])
+  return data[:at] + struct.pack('>I', size + more) + data[at + 4:]
+
+
+def odd_files(tmp_path):
+  """Returns files that players open, all of them with one groove: {name: bytes}."""
+  path, hits = tmp_path / 'in.mid', test_midi.notes(test_midi.groove())
+  signature, meta = midi.TIME_SIGNATURE, test_midi.meta
+  plain = written(path, [(0, test_midi.tempo(72))], hits)
+  second = plain.index(b'MTrk', 20)
+  riff = b'RIFF' + struct.pack('<I', 12 + len(plain)) + b'RMIDdata' + struct.pack(
+      '<I', len(plain)) + plain
+  info = b'LIST' + struct.pack('<I', 16) + b'INFOINAM' + struct.pack('<I', 4) + b'beat'
+  running, before = b'\0\x99\0\0', 0
+  for step, pitch in test_midi.groove():
+    running += midi.write_number(120 * step - before) + bytes([pitch, 100])
+    running, before = running + b'\0\xff\x01\x01x\0\xf0\x01\xf7', 120 * step
+  one = written(path, [])
+  return {
+      'plain': plain, 'type 0': written(path, hits, kind=0),
+      'type 2': written(path, hits, kind=2),
+      'riff': riff, 'an INFO after it': riff + info, 'padded': riff + b'\0' + info,
+      'a text after it': plain + b'made by a trial version\r\n',
+      'two bytes after it': plain + b'\0\0', 'bytes after it': plain + b'\xff' * 36,
+      'length too long': with_length(plain, 4),
+      'length much too long': with_length(plain, 1 << 31),
+      'length too long, bytes after it': with_length(plain, 4) + bytes(4),
+      'vendor chunk': plain[:second] + b'XFIH\0\0\0\3abc' + plain[second:],
+      'vendor chunk that breaks off': plain + b'XFIH\0\0\0\7abc',
+      'long header': plain[:7] + b'\x08' + plain[8:14] + b'ab' + plain[14:],
+      'other number of tracks': plain[:10] + b'\0\7' + plain[12:],
+      'running status': with_length(
+          one[:-4] + running + one[-4:], len(running)),
+      'no end of track': with_length(plain[:-4], -4),
+      'events after the end': with_length(plain + b'\0\x99\x24\x64', 4),
+      'tempo of two bytes': written(path, [(0, meta(midi.TEMPO, b'\xea\x60'))], hits),
+      'time signatures that are none': written(path, [
+          (0, meta(signature, content)) for content in (
+              b'\3', b'\0\2\x18\x08', b'\3\xc8\x18\x08', b'\xff\0\x18\x08')] + hits),
+      'messages of no file': written(
+          path, [(0, b'\xf2\1\2'), (3, b'\xf8'), (3, b'\xf4')] + hits),
+      **{name: written(path, events + hits)
+         for name, events in test_midi.odd_files().items()}}
+
+
+READ = f'''
+    const {{parseMidi, readMidi}} = await import('{web_page.WEB.as_uri()}/midi.js');
+    const pitches = [36, 38, 42, 46, 43, 47, 50, 49, 51], how = {{
+      least: 4, most: 4, pitches, ...given.how}};
+    return given.files.map(file => {{
+      try {{
+        const bytes = web.fromBase64(file);
+        if (!given.isParsed) return readMidi(bytes, how);
+        return parseMidi(bytes).tracks.map(({{events, end}}) => [...events.filter(
+          ({{status, kind}}) => status < 0xf0 || kind !== null).map(
+          ({{tick, status, kind, data}}) => [
+            tick, status, ...kind === null ? [] : [kind], ...data]), end]);
+      }} catch (error) {{
+        return error.message;
+      }}
+    }});'''
+
+
+def read_in_page(node, files, **given):
+  return node(({}, b''), READ, files=[
+      base64.b64encode(data).decode() for data in files], **given)
+
+
+def test_the_page_reads_what_the_commands_read(node, tmp_path):
+  files = odd_files(tmp_path)
+  for (name, data), found in zip(files.items(), read_in_page(node, files.values())):
+    path = tmp_path / 'in.mid'
+    path.write_bytes(data)
+    hits, qpm, *_ = midi.first_bars(str(path), test_midi.drum_of, 4)
+    assert sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in hits
+                  ) == test_midi.groove(), name
+    loop = np.zeros(STEPS, int)
+    for drum, start, *_ in hits:
+      loop[grid.nearest_step(start)] |= 1 << drum
+    assert list(found['pattern'].values()) == loop.tolist(), name
+    assert found['tempo'] == pytest.approx(qpm) and not found['notes'], name
+
+
+def test_the_page_parses_as_the_commands(node, tmp_path):
+  """What is damaged too, and what is said of that."""
+  def parsed(data):
+    try:
+      return [[[event.tick, *event.data[:1], *(
+          [event.meta[0], *event.meta[1]] if event.meta else event.data[1:])]
+               for event in track[:-1]
+               if event.data[0] < 0xf0 or event.meta] + [track[-1].tick]
+              for track in midi.parse(data).tracks]
+    except midi.DamagedError as e:
+      return f'{e}.'
+  rng, odd = np.random.RandomState(0), list(odd_files(tmp_path).values())
+  plain, files = odd[0], [b'', b'not MIDI at all, but long enough', *odd]
+  files += [plain[:size] for size in range(0, len(plain), 5)]
+  files += [plain[:12] + division + plain[14:] for division in (b'\xe2\x50', b'\0\0')]
+  for i in range(1000):
+    data, at = bytearray(odd[i % len(odd)]), rng.randint(200)
+    data[at:at + rng.randint(4)] = rng.bytes(rng.randint(4))
+    files.append(bytes(data))
+  found = read_in_page(node, files, isParsed=True)
+  wrong = [(i, data) for i, data in enumerate(files) if found[i] != parsed(data)]
+  assert not wrong
+  assert 200 < sum(isinstance(one, str) for one in found) < 1000
+
+
+def test_a_file_is_as_long_as_its_tracks(node, tmp_path):
+  """In the page: a rest at the end, 1 to 64 bars, a hit after the last sixteenth."""
+  def file(bars, *steps, ring=0):
+    return written(tmp_path / 'in.mid', test_midi.notes([(s, 36) for s in steps]) + [
+        (1920 * bars + ring, test_midi.meta(1, b'end'))])
+  def bars_with_hits(found):
+    loop = np.array(list(found['pattern'].values()))
+    assert len(loop) % 16 == 0
+    return ''.join('x' if bar.any() else '.' for bar in loop.reshape(-1, 16))
+  cases = [  # A file, in which of its bars in the page there are hits, what is said.
+      (file(4, 0), 'x...', ''), (file(5, 0, 64), 'x...x', ''),
+      (file(1, 0), 'xxxx', 'fill 4 bars'), (file(2, 0, 16), 'xxxx', 'fill 4 bars'),
+      (file(3, 0, 32), 'x.xx.x', 'fill 6 bars'), (file(4, 0, 63.75), 'x..x', ''),
+      (file(4, 0, ring=300), 'x...', ''), (file(6, 32), 'x...', ''),
+      (file(64, 0, 16, 1000), 'xx' + 14 * '.', 'the 1 hits after')]
+  found = read_in_page(node, [data for data, *_ in cases], how={'most': 16})
+  for one, (_, bars, words) in zip(found, cases):
+    assert bars_with_hits(one) == bars
+    assert len(one['notes']) == bool(words) and words in ''.join(one['notes'])
 
 
 def test_loops_are_distributed_as_pythons(shipped, dataset, node):

@@ -194,15 +194,12 @@ def spec_and_weights(config_name, config, checkpoint, humanize=True):
   for name in kept['names']:
     packer.add_gaussian(f'style/{name}', *styles.gaussian(kept, name))
   groove, drummers = add_humanizer(packer) if humanize else (None, [])
-  pitch_classes = upstream.pitch_classes(config.data_converter)
-  drum_of = grid.drum_map(pitch_classes)
   return {
       'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
       'styles': [str(name) for name in kept['names']],
-      'pitches': [pitches[0] for pitches in pitch_classes],
-      'drumOf': {pitch: drum for pitch in range(128)
-                 if (drum := drum_of(pitch)) is not None},
+      'pitches': [pitches[0] for pitches in upstream.pitch_classes(
+          config.data_converter)],
       'tensors': packer.places, 'wasm': base64.b64encode(
           (WEB / 'kernel.wasm').read_bytes()).decode()}, packer.bytes()
 

@@ -10,6 +10,7 @@ import {writeWav} from './wav.js';
 
 const COUNT = 4;  // New loops at a time.
 const [MOST_TAKEN_BARS, MOST_LONG_BARS] = [16, 32];
+const MOST_PAGE_BARS = 1600;  // Of all loops: so long a link every browser takes.
 const [LEAST_TEMPO, MOST_TEMPO] = [20, 400];
 const MOST_FILE = 8e6;  // Bytes.
 const UNDO_STEPS = 100;
@@ -108,6 +109,9 @@ function newLoop(given) {
       Array.from({length: given.pattern.length / BAR}, () => false)};
 }
 
+/** Returns the next seed or take, of as many digits as its field has. */
+const numberAfter = number => (number + 1) % 1e9;
+
 /** Returns a seed that no other loop of this page has. */
 function nextSeed() {
   return page.settings.seed * 1000 + 100 + page.made++;
@@ -118,11 +122,24 @@ const isWorkedOn = loop => (
   loop.isOwn || hasKept(loop) || loop === page.a || loop === page.b);
 const allLoops = () => page.morph ? [...page.loops, page.morph] : page.loops;
 
+/** Whether there is room for nothing beside these loops; if so, says it. */
+function isFull(loops = page.loops) {
+  const steps = loops.reduce((sum, {pattern}) => sum + pattern.length, 0);
+  if (steps < MOST_PAGE_BARS * BAR) return false;
+  say(`The page holds ${MOST_PAGE_BARS} bars at most; remove some loops first.`);
+  return true;
+}
+
 /** Returns a pattern that is no shorter than the model's. */
 function fit(pattern) {
   return Uint16Array.from({length: Math.max(pattern.length, engine.steps)},
                           (_, t) => pattern[t % pattern.length]);
 }
+
+/** Returns what links hold of a loop. */
+const stored = ({
+  name, pattern, seed, origin, tries, likes, keptDrums, keptBars, isOwn}) => ({
+  name, pattern, seed, origin, tries, likes, keptDrums, keptBars, isOwn});
 
 function snapshot() {
   const index = loop => page.loops.includes(loop) ? page.loops.indexOf(loop) : null;
@@ -130,9 +147,7 @@ function snapshot() {
     title: engine.title.slice(0, 100), settings: page.settings, muted: page.muted,
     solo: page.solo, made: page.made, share: page.share, a: index(page.a),
     b: index(page.b), current: index(page.current),
-    loops: page.loops.map(({
-      name, pattern, seed, origin, tries, likes, keptDrums, keptBars, isOwn}) => ({
-      name, pattern, seed, origin, tries, likes, keptDrums, keptBars, isOwn}))});
+    loops: page.loops.map(stored)});
 }
 
 const saveSoon = afterwards(500, () => {
@@ -146,13 +161,16 @@ function remember() {
   byId('undo').disabled = false;
 }
 
-/** Brings the loops of a state onto the page. */
+/** Brings the loops of a state onto the page; those that are there already stay. */
 function restore(state) {
   const {made, share, a, b, current} = state;
   const playing = page.loops.indexOf(page.playing);
+  const key = loop => JSON.stringify(stored(loop));
+  const there = new Map(page.loops.map(loop => [key(loop), loop]));
   const loops = state.loops.map(loop => {
-    const pattern = fit(loop.pattern);
-    return newLoop({...loop, pattern, keptBars: Array.from(
+    const pattern = fit(loop.pattern), same = there.get(key(loop));
+    there.delete(key(loop));
+    return same ?? newLoop({...loop, pattern, keptBars: Array.from(
       {length: pattern.length / BAR}, (_, bar) => loop.keptBars[bar] ?? false)});
   });
   Object.assign(page, {made, share, a: loops[a] ?? null, b: loops[b] ?? null});
@@ -204,8 +222,8 @@ async function perform(loops) {
     const stale = loops.filter(loop => loop.felt !== felt(loop));
     for (let i = 0; i < stale.length; i += COUNT) {
       const some = stale.slice(i, i + COUNT), are = some.map(felt);
-      const feels = await engine.humanize(some.map(loop => loop.pattern), {
-        take, drummer, seeds: some.map(loop => loop.seed)});
+      const feels = await engine.humanize(
+        some.map(loop => loop.pattern), {take, drummer});
       some.forEach((loop, k) => {
         Object.assign(loop, {feel: feels[k], felt: are[k]});
         show(loop);
@@ -226,11 +244,12 @@ const performSoon = afterwards(250, performAll);
 function makeLoops() {
   const doing = 'Making new loops.';
   return work(doing, async () => {
+    if (isFull(page.loops.filter(isWorkedOn))) return;
     const {settings} = page;
     const isThere = page.loops.some(({origin, pattern}) => (
       origin && origin.seed === settings.seed && origin.style === settings.style &&
       pattern.length === settings.bars * BAR));
-    if (isThere) settings.seed++;
+    if (isThere) settings.seed = numberAfter(settings.seed);
     const {seed, style, temperature, bars} = settings;
     showSettings();
     // Longer loops take longer, so they come one by one.
@@ -319,6 +338,7 @@ function goOn(loop) {
     say(`Loops have ${MOST_LONG_BARS} bars at most.`);
     return;
   }
+  if (isFull()) return;
   rework(loop, 'Going on.', pattern => engine.goOn(pattern, bars, {
     seed: loop.seed * 1000 + 500 + ++loop.tries,
     temperature: page.settings.temperature, style: ''}));
@@ -326,6 +346,7 @@ function goOn(loop) {
 
 function makeLike(loop) {
   work('Making more like this.', async () => {
+    if (isFull()) return;
     const {change, temperature} = page.settings;
     const patterns = await engine.like(loop.pattern, {
       seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
@@ -419,6 +440,7 @@ function keep(loop, list, index) {
 }
 
 function keepMorph() {
+  if (isFull()) return;
   remember();
   const {pattern, name, seed} = page.morph;
   const loop = newLoop({pattern, name: shortened(name), seed, isOwn: true});
@@ -460,7 +482,12 @@ function saveWav({name, hits, pattern: {length}}) {
 /** Takes MIDI files in as loops. */
 async function takeIn(files) {
   const said = [], loops = [];
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
+    if (isFull([...page.loops, ...loops])) {
+      said.unshift(`${files.length - i} of ${files.length} files are not taken in: ` +
+        `the page holds ${MOST_PAGE_BARS} bars at most.`);
+      break;
+    }
     try {
       if (file.size > MOST_FILE) throw new MidiError('is too large for a MIDI file.');
       const {pattern, tempo, notes} = readMidi(
@@ -504,7 +531,8 @@ async function copyLink() {
     byId('copy').focus();
   }
   say('The link is copied: it holds the settings, the loops and all that is done to ' +
-      'them.');
+      `them.${location.protocol !== 'file:' ? '' : ' It works on this computer only, ' +
+      'where the page is a file; links to a page on a web space work anywhere.'}`);
 }
 
 // Playing.
@@ -736,6 +764,8 @@ function listen() {
     byId(name).addEventListener('change', ({target}) => {
       if (target.checkValidity()) {
         page.settings[name] = name === 'style' ? target.value : Number(target.value);
+      } else {
+        say(`Seeds and takes are whole numbers from ${target.min} to ${target.max}.`);
       }
       applySetting(name);
     });
@@ -747,7 +777,7 @@ function listen() {
     });
   }
   byId('new-take').addEventListener('click', () => {
-    page.settings.take++;
+    page.settings.take = numberAfter(page.settings.take);
     applySetting('take');
   });
   byId('share').addEventListener('input', ({target}) => {

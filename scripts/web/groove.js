@@ -8,7 +8,7 @@ const CHANNELS = 2 * DRUMS;  // Velocities, then offsets.
 const PERIODS = [16, 4];  // In which drummers repeat: a bar, a beat.
 const LEAST = channel => channel < DRUMS ? 1 / 127 : -0.98;
 const MOST = channel => channel < DRUMS ? 1 : 0.98;
-const SAME_PLAYER = 0.3;  // Of a feel's variance, what goes by the loop.
+const SAME_PLAYER = 0.3;  // Of a feel's variance, what goes by the hits.
 const MAX_OFFSET = 0.49;  // Steps.
 const PLAYED = 4;  // Slices at a time.
 
@@ -184,15 +184,15 @@ export class Humanizer {
    * Returns how patterns are played: {velocity: 0 to 1, offset: steps late}, [steps,
    * DRUMS] each, 0 where nothing is hit.
    * @param {Uint16Array[]} patterns
-   * @param {Object} how {take: 0 for the mean, drummer: 0 for anyone, seeds: of each}
+   * @param {Object} how {take: 0 for the mean, drummer: 0 for anyone}
    */
-  humanize(patterns, {take, drummer = 0, seeds = []}) {
+  humanize(patterns, {take, drummer = 0}) {
     const {steps} = this.groove;
     const found = patterns.map(({length}) => ({
       velocity: new Float32Array(length * DRUMS),
       offset: new Float32Array(length * DRUMS)}));
     const slices = patterns.flatMap((pattern, i) => this._slices(
-      pattern, take, drummer, seeds[i] ?? 0).map(
+      pattern, take, drummer).map(
       (slice, s) => ({...slice, ...found[i], first: s * steps})));
     for (let i = 0; i < slices.length; i += PLAYED) {
       const part = slices.slice(i, i + PLAYED);
@@ -211,15 +211,16 @@ export class Humanizer {
   }
 
   /** Returns what `decode` takes of a pattern. */
-  _slices(pattern, take, drummer, seed) {
+  _slices(pattern, take, drummer) {
     const {steps, zSize} = this.groove, {kept} = this;
     const hits = Array.from({length: Math.ceil(pattern.length / steps)}, (_, s) => (
       Array.from({length: steps}, (_, t) => Array.from({length: DRUMS}, (_, d) => (
         (pattern[s * steps + t] ?? 0) >> d & 1)))));
     const {mu, sigma} = this.hear(hits);
-    const ofLoop = new Random(1, seed), ofTake = new Random(2, seed, take);
+    // The same hits are always played the same, others by another chance.
+    const ofHits = new Random(1, ...pattern), ofTake = new Random(2, take, ...pattern);
     const draw = size => {
-      const [own, other] = [ofLoop.normals(size), ofTake.normals(size)];
+      const [own, other] = [ofHits.normals(size), ofTake.normals(size)];
       return own.map((x, i) => Math.sqrt(SAME_PLAYER) * x +
         Math.sqrt(1 - SAME_PLAYER) * other[i]);
     };

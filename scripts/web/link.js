@@ -3,7 +3,7 @@ import {fromBase64} from './engine.js';
 import {BAR, DRUMS} from './sampling.js';
 
 const VERSION = 1;
-const MOST_LOOPS = 64, MOST_BARS = 64, MOST_LETTERS = 100;
+const MOST_BARS = 64, MOST_LETTERS = 100, MOST_INDEX = 64;
 // Of base64 in addresses. A step's class is two of them, as a number of base 64.
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const MOST_SEED = 1e9;
@@ -24,6 +24,9 @@ function checkNumber(value, least, most, isWhole = true) {
         (!isWhole || Number.isInteger(value)));
   return value;
 }
+
+/** Of these there may be one more at any time. */
+const checkCount = value => checkNumber(value, 0, Infinity);
 
 function checkText(value) {
   check(typeof value === 'string' && value.length <= MOST_LETTERS);
@@ -77,7 +80,7 @@ export function readLink(text) {
     check(false);
   }
   check(found?.version === VERSION && typeof found.settings === 'object' &&
-        Array.isArray(found.loops) && found.loops.length <= MOST_LOOPS);
+        Array.isArray(found.loops));
   const settings = {style: checkText(found.settings?.style)};
   for (const [name, [least, most]] of Object.entries(NUMBERS)) {
     settings[name] = checkNumber(
@@ -87,7 +90,7 @@ export function readLink(text) {
     value, 0, found.loops.length - 1);
   return {
     settings, title: checkText(found.title), muted: readBits(found.muted, DRUMS),
-    solo: readBits(found.solo, DRUMS), made: checkNumber(found.made, 0, MOST_SEED),
+    solo: readBits(found.solo, DRUMS), made: checkCount(found.made),
     a: index(found.a), b: index(found.b), current: index(found.current),
     share: checkNumber(found.share, 0, 1, false),
     loops: found.loops.map(loop => {
@@ -96,11 +99,11 @@ export function readLink(text) {
       check(typeof origin === 'object' && typeof loop.isOwn === 'boolean');
       return {
         pattern, name: checkText(loop.name), isOwn: loop.isOwn,
-        seed: checkNumber(loop.seed, 0, 1e15), tries: checkNumber(loop.tries, 0, 1e9),
-        likes: checkNumber(loop.likes, 0, 1e9),
+        seed: checkCount(loop.seed), tries: checkCount(loop.tries),
+        likes: checkCount(loop.likes),
         origin: origin && {
           seed: checkNumber(origin.seed, 0, MOST_SEED),
-          index: checkNumber(origin.index, 0, MOST_LOOPS),
+          index: checkNumber(origin.index, 0, MOST_INDEX),
           style: checkText(origin.style)},
         keptDrums: readBits(loop.keptDrums, DRUMS),
         keptBars: readBits(loop.keptBars, pattern.length / BAR)};

@@ -19,9 +19,13 @@ const [META, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [0xff, 0x2f, 0x51, 0x58];
 // Data bytes after a status.
 const SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
   0xf1: 1, 0xf2: 2, 0xf3: 1};
+// In quarters, and as a time signature has it: a 128th. What is beyond is damage.
+const [LONGEST_BAR, SHORTEST_NOTE] = [64, 7];
 
 /** Says in a sentence why a file can't be taken in; begins after its name. */
 export class MidiError extends Error {}
+
+const damaged = why => new MidiError(`is not a valid MIDI file: ${why}.`);
 
 /** A number of 7 bits a byte, the first ones marked. */
 function variableLength(number) {
@@ -77,8 +81,8 @@ export function writeMidi(hits, steps, tempo, pitches = GENERAL_MIDI) {
     ...trackOf(events, end)]);
 }
 
-/** Returns a track's events: {tick, status, data, kind: of a meta event}. */
-function readTrack(bytes) {
+/** Returns {events: [{tick, status, data, kind: of a meta event}], end} of a track. */
+function readTrack(bytes, breaksOff) {
   const events = [];
   let tick = 0, status = 0, i = 0;
   const readNumber = () => {
@@ -86,10 +90,11 @@ function readTrack(bytes) {
       number = number * 128 + (bytes[i] & 0x7f);
       if (bytes[i++] < 0x80) return number;
     }
-    throw new MidiError('is not a valid MIDI file: it breaks off.');
+    throw breaksOff;
   };
   while (i < bytes.length) {
     tick += readNumber();
+    if (i === bytes.length) throw breaksOff;
     const first = bytes[i];
     if (first === META || first === 0xf0 || first === 0xf7) {
       const kind = first === META ? bytes[i + 1] : null;
@@ -107,20 +112,22 @@ function readTrack(bytes) {
         }
         status = first;
       } else if (!status) {
-        throw new MidiError(
-          'is not a valid MIDI file: a track begins in the middle of an event.');
+        throw damaged('a track begins in the middle of an event');
       }
       const size = SIZES[status & 0xf0];
       events.push({tick, status, kind: null, data: bytes.subarray(i, i + size)});
       i += size;
     }
   }
-  if (i > bytes.length) throw new MidiError('is not a valid MIDI file: it breaks off.');
+  if (i > bytes.length) throw breaksOff;
   return {events, end: tick};
 }
 
-/** Returns {kind, ticksPerQuarter, tracks} of a file's bytes. */
-function parseMidi(bytes) {
+/**
+ * Returns {kind, ticksPerQuarter, tracks} of a file's bytes. Chunks that are no tracks
+ * are passed over, a RIFF around the file is too.
+ */
+export function parseMidi(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const name = at => String.fromCharCode(...bytes.subarray(at, at + 4));
   let at = 0;
@@ -128,22 +135,36 @@ function parseMidi(bytes) {
     while (at < bytes.length && name(at) !== 'MThd') at++;
   }
   if (name(at) !== 'MThd' || bytes.length < at + 14) {
-    throw new MidiError('is not a MIDI file.');
+    throw new MidiError('is not a valid MIDI file.');
   }
-  const [kind, division] = [view.getUint16(at + 8), view.getUint16(at + 12)];
+  const [kind, count, division] = [8, 10, 12].map(place => view.getUint16(at + place));
   if (division >= 0x8000) throw new MidiError('counts in seconds instead of beats.');
-  if (!division) throw new MidiError('is not a valid MIDI file.');
+  if (!division) throw damaged('a beat has no ticks in it');
   const tracks = [];
-  for (at += 8 + view.getUint32(at + 4); at + 8 <= bytes.length;) {
-    const begin = at + 8, end = begin + view.getUint32(at + 4);
-    if (end > bytes.length) {
-      throw new MidiError('is not a valid MIDI file: it breaks off.');
+  for (at += 8 + view.getUint32(at + 4); at < bytes.length;) {
+    if (bytes.length - at < 8 || !/^[ -~]{4}$/.test(name(at))) {
+      if (tracks.length && tracks.length < count) {  // Else a program left it there.
+        throw damaged(`it breaks off after track ${tracks.length}`);
+      }
+      break;
     }
-    if (name(at) === 'MTrk') tracks.push(readTrack(bytes.subarray(begin, end)));
+    const begin = at + 8, end = begin + view.getUint32(at + 4);
+    if (name(at) === 'MTrk') {
+      const breaksOff = damaged(`it breaks off in track ${tracks.length + 1}`);
+      tracks.push(readTrack(bytes.subarray(begin, end), breaksOff));
+      if (end > bytes.length && [META, END_OF_TRACK, 0].some(
+        (byte, i) => bytes.at(i - 3) !== byte)) throw breaksOff;
+    }
     at = end;
   }
-  if (!tracks.length) throw new MidiError('is not a valid MIDI file: it has no track.');
+  if (!tracks.length) throw damaged('it has no track');
   return {kind, ticksPerQuarter: division, tracks};
+}
+
+/** Returns the beginnings of notes, on any channel. */
+function notesOf(tracks) {
+  return tracks.flatMap(({events}) => events.filter(
+    ({status, data}) => (status & 0xf0) === 0x90 && data[1] > 0));
 }
 
 /** Returns the meta events of a kind, by tick. */
@@ -155,7 +176,8 @@ function metasOf(tracks, kind) {
 /** Returns the tempo at a tick; before the first one, that. */
 function tempoAt(tracks, tick) {
   const found = metasOf(tracks, TEMPO).map(({tick: at, data}) => [
-    at, data[0] << 16 | data[1] << 8 | data[2]]).filter(([, beat]) => beat);
+    at, data.subarray(0, 3).reduce((beat, byte) => 256 * beat + byte, 0)]).filter(
+    ([, beat]) => beat);
   if (!found.length) return DEFAULT_TEMPO;
   return 60e6 / (found.filter(([at]) => at <= tick).at(-1) ?? found[0])[1];
 }
@@ -163,8 +185,9 @@ function tempoAt(tracks, tick) {
 /** Returns the time signatures: [tick, quarters of a bar]; at first 4/4. */
 function metersOf(tracks) {
   return [[0, 4], ...metasOf(tracks, TIME_SIGNATURE)
+    .filter(({data}) => data[1] <= SHORTEST_NOTE)
     .map(({tick, data}) => [tick, 4 * data[0] / 2 ** data[1]])
-    .filter(([, quarters]) => quarters > 0 && quarters <= 64)];
+    .filter(([, quarters]) => quarters > 0 && quarters <= LONGEST_BAR)];
 }
 
 /** Returns where the bar of a tick begins, and its number, from 1. */
@@ -194,18 +217,22 @@ function drumMap(pitches) {
   return pitch => drums.get(pitch);
 }
 
+/** Returns the last tick whose bar counts for the tracks' length: see midi.py. */
+function lastCounted(tracks, ticksPerQuarter) {
+  return [...tracks.map(({end}) => end - ticksPerQuarter - 1),
+          ...notesOf(tracks).map(({tick}) => tick)].reduce((a, b) => Math.max(a, b));
+}
+
 /**
  * Returns the first bars of a file in which drums play, as a loop: {pattern, tempo,
  * notes: sentences that say what was left out or added}.
- * @param {number} least Bars of a loop; fewer are repeated.
+ * @param {number} least Bars of a loop; a file that has fewer is repeated.
  * @param {number} most Bars that are taken in.
  * @param {number[]} pitches Of the drums.
  * @throws {MidiError}
  */
 export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
   const {kind, ticksPerQuarter, tracks: all} = parseMidi(bytes);
-  const notesOf = tracks => tracks.flatMap(({events}) => events.filter(
-    ({status, data}) => (status & 0xf0) === 0x90 && data[1] > 0));
   const isDrum = ({status}) => (status & 0x0f) === DRUM_CHANNEL;
   // Tracks of type 2 are not played together.
   const tracks = (kind === 2 ? all.map(track => [track]) : [all]).find(
@@ -215,7 +242,8 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
     const channels = [...new Set(notesOf(all).map(
       ({status}) => (status & 0x0f) + 1))].sort((a, b) => a - b);
     throw new MidiError(channels.length ? 'has no drums: its notes are on MIDI ' +
-      `channel ${channels.join(', ')}, drums are read from channel 10.` :
+      `channel ${channels.join(', ')}, drums are read from channel 10; move them ` +
+      'there in your DAW.' :
       'has no notes.');
   }
   const drumOf = drumMap(pitches), step = ticksPerQuarter / 4;
@@ -223,46 +251,51 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
     (a, b) => a - b).join(', ');
   const first = hits.find(({data}) => drumOf(data[0]) !== undefined);
   if (!first) {
-    throw new MidiError('has no hit of the nine drums, only of pitch ' +
+    throw new MidiError('has no hit of the nine drums, only of the pitches ' +
       `${pitchList(hits)} on MIDI channel 10.`);
   }
   const meters = metersOf(tracks);
   // What is early for a bar's first beat belongs to that bar.
   const [begin, number] = barOf(
     meters, ticksPerQuarter, Math.floor(first.tick + step / 2));
-  const places = hits.map(({tick, data}) => ({
-    at: Math.floor((tick - begin) / step + 0.5), drum: drumOf(data[0]), data}));
-  const known = places.filter(({at, drum}) => at >= 0 && drum !== undefined);
-  const used = Math.min(most, 1 + Math.floor(known.reduce(
-    (last, {at}) => Math.max(last, at), 0) / BAR));
-  const end = begin + used * BAR * step;
+  const own = 1 + Math.floor(
+    (lastCounted(tracks, ticksPerQuarter) - begin) / (BAR * step));
+  const used = Math.max(1, Math.min(most, own)), steps = used * BAR;
+  const where = used === 1 ? `bar ${number}` : `bars ${number} to ${number + used - 1}`;
+  const end = begin + steps * step;
   meters.forEach(([tick, quarters], i) => {
     const until = meters[i + 1]?.[0] ?? Infinity;
     if (quarters !== 4 && tick < end && until > begin && until > tick) {
-      throw new MidiError('is not in 4/4 throughout the bars that would be used, ' +
-        `from bar ${number} to ${number + used - 1}.`);
+      throw new MidiError(
+        `is not in 4/4 throughout its ${where}, which would be used.`);
     }
   });
-  const pattern = new Uint16Array(used * BAR);
-  let after = 0;
-  for (const {at, drum} of known) {
-    if (at < pattern.length) pattern[at] |= 1 << drum; else after++;
+  // In the middle of the file what is early for the next bar is not in these.
+  const last = own > used ? steps - 0.5 : steps;
+  const pattern = new Uint16Array(steps), unknown = [];
+  let known = 0, after = 0;
+  for (const hit of hits) {
+    const at = (hit.tick - begin) / step, drum = drumOf(hit.data[0]);
+    if (at > last) {
+      after++;
+    } else if (drum !== undefined) {
+      pattern[Math.min(Math.floor(at + 0.5), steps - 1)] |= 1 << drum;
+      known++;
+    } else if (at > -0.5) {
+      unknown.push(hit);
+    }
   }
-  const unknown = places.filter(({at, drum}) => (
-    at >= 0 && at < pattern.length && drum === undefined));
   const notes = [];
   if (unknown.length) {
-    notes.push(`Left out, as none of the nine drums: pitch ${pitchList(unknown)}, ` +
-      `${unknown.length} of ${places.length} hits.`);
+    notes.push(`${unknown.length} of ${unknown.length + known} hits are left out, ` +
+      `because the pitches ${pitchList(unknown)} are none of the nine drums.`);
   }
   if (after) {
-    notes.push(`Left out, as after bars ${number} to ${number + used - 1}: ` +
-      `${after} of ${places.length} hits.`);
+    notes.push(`Of the file ${where} ${used === 1 ? 'is' : 'are'} used, the ${
+      after} hits after that are not.`);
   }
-  let period = 1;
-  while (period < used) period *= 2;
-  if (period < least) notes.push(`It is repeated to fill ${least} bars.`);
-  const length = BAR * Math.max(least, used);
+  const times = Math.ceil(least / used);
+  if (times > 1) notes.push(`It is repeated to fill ${times * used} bars.`);
   return {notes, tempo: tempoAt(tracks, begin), pattern: Uint16Array.from(
-    {length}, (_, t) => pattern[used < least ? t % (BAR * period) : t] ?? 0)};
+    {length: times * steps}, (_, t) => pattern[t % steps])};
 }

@@ -3,13 +3,14 @@
 import {HEADROOM, loopLength, PANS, partOf, RATE, renderPart} from './drums.js';
 import {BAR, DRUMS} from './sampling.js';
 
-const LEAD = 0.03;  // Seconds until what is asked for is heard.
+const LEAD = 0.05;  // Seconds until what is asked for is heard.
 const FADE = 0.01;
 
 export class Player {
   /** @param {Kit} kit */
   constructor(kit) {
-    Object.assign(this, {kit, context: null, isPlaying: false, length: 0, steps: 0});
+    Object.assign(this, {
+      kit, context: null, isPlaying: false, length: 0, steps: 0, asked: 0});
     this.voices = Array.from({length: DRUMS}, () => null);
     this.audible = Array.from({length: DRUMS}, () => true);
   }
@@ -32,8 +33,9 @@ export class Player {
   /** @param {boolean[]} audible Whether each drum is heard. */
   setAudible(audible) {
     this.audible = audible;
+    const now = this.context?.currentTime;
     this.channels?.forEach(({gain}, drum) => gain.setTargetAtTime(
-      Number(audible[drum]), this.context.currentTime, FADE / 2));
+      Number(audible[drum]), now, FADE / 2));
   }
 
   /** Plays one hit at once. */
@@ -54,45 +56,58 @@ export class Player {
 
   /**
    * Plays hits from the beginning or, if there is a loop that plays, from where it is.
+   * Rendering takes its time, and Firefox's clock stands still meanwhile, so the clock
+   * is read after it, in a task of its own: then all drums change at one time.
    * @param {Object[]} hits Of `hitsOf`.
    */
   play(hits, steps, tempo) {
     this.wake();
-    const now = this.soon(), length = loopLength(steps / BAR, tempo);
+    const length = loopLength(steps / BAR, tempo), asked = ++this.asked;
     const isOther = length !== this.length || steps !== this.steps;
+    const voices = this.voices.map((before, drum) => {
+      const part = partOf(drum, hits, steps), key = JSON.stringify(part);
+      if (before?.key === key && !isOther) return before;
+      return part.length ?
+        this.voice(drum, key, renderPart(this.kit, drum, part, steps, length)) : null;
+    });
+    setTimeout(() => {
+      if (asked === this.asked) this.change(voices, steps, length);
+    });
+  }
+
+  /** Lets voices be heard instead of those that are. */
+  change(voices, steps, length) {
+    const now = this.soon();
     if (!this.isPlaying) {
       this.origin = now;
-    } else if (isOther) {
+    } else if (length !== this.length || steps !== this.steps) {
       const step = (now - this.origin) % this.length / this.length * this.steps;
       this.origin = now - Math.round(step % steps / steps * length);
     }
-    for (let drum = 0; drum < DRUMS; drum++) {
-      const part = partOf(drum, hits, steps), key = JSON.stringify(part);
-      const before = this.voices[drum];
-      if (before?.key === key && !isOther) continue;
-      this.voices[drum] = null;
-      if (before) this.end(before, now);
-      if (part.length) {
-        this.voices[drum] = this.begin(
-          drum, key, renderPart(this.kit, drum, part, steps, length), now);
-      }
-    }
     Object.assign(this, {length, steps, isPlaying: true});
+    const others = (some, than) => some.filter(one => one && !than.includes(one));
+    others(voices, this.voices).forEach(voice => this.begin(voice, now));
+    others(this.voices, voices).forEach(voice => this.end(voice, now));
+    this.voices = voices;
   }
 
-  begin(drum, key, wave, now) {
+  voice(drum, key, wave) {
     const {context} = this;
     const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
     buffer.copyToChannel(wave, 0);
     const source = new AudioBufferSourceNode(context, {buffer, loop: true});
-    const fader = new GainNode(context), at = now / RATE;
+    const fader = new GainNode(context);
+    source.connect(fader).connect(this.channels[drum]);
+    return {key, source, fader};
+  }
+
+  begin({source, fader}, now) {
+    const at = now / RATE;
     if (now > this.origin) {
       fader.gain.setValueAtTime(0, at);
       fader.gain.linearRampToValueAtTime(1, at + FADE);
     }
-    source.connect(fader).connect(this.channels[drum]);
-    source.start(at, (now - this.origin) % wave.length / RATE);
-    return {key, source, fader};
+    source.start(at, (now - this.origin) % this.length / RATE);
   }
 
   end({source, fader}, now) {
@@ -103,6 +118,7 @@ export class Player {
   }
 
   stop() {
+    this.asked++;  // What is not heard yet will not be.
     if (!this.isPlaying) return;
     const now = this.soon();
     this.voices.forEach(voice => voice && this.end(voice, now));
@@ -112,6 +128,7 @@ export class Player {
 
   /** Returns the share of the loop that has been heard. */
   position() {
+    if (!this.isPlaying) return 0;
     const {currentTime, outputLatency = 0} = this.context;
     const samples = (currentTime - outputLatency) * RATE - this.origin;
     return Math.max(0, samples) % this.length / this.length;
