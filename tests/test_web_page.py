@@ -238,6 +238,21 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
       assert [save(other, i, file) for i in range(4) for file in ('midi', 'wav')] == want
 
 
+@pytest.mark.parametrize('field', ['seed', 'take'])
+def test_a_number_that_there_is_not_is_a_sentence(window, field):
+  """It stays to be corrected, and no loops are made of another one meanwhile."""
+  loops = window.run('pattern(0)')
+  for value in ('-1', '1732752000000'):
+    said = do(window, f'''{{
+        const field = document.getElementById('{field}');
+        field.value = '{value}';
+        field.dispatchEvent(new Event('change', {{bubbles: true}}));
+        document.getElementById('{field}').form?.requestSubmit(); }}''')
+    assert 'Value must be' in said
+    assert window.run(f'document.getElementById("{field}").value') == value
+    assert window.run('pattern(0)') == loops
+
+
 def test_a_damaged_link_is_a_sentence(page):
   with browser.Browser() as window:
     window.open(page)

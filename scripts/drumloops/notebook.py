@@ -80,7 +80,9 @@ def show_first_bars(path, soundfont=None):
   loop, hits = first_bars(path), first_hits(path)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
-    audio = sound.synthesize(loop, soundfont)
+    player = sound.Player(soundfont)
+    player.say_what_is_missing({note.pitch for note in loop.notes})
+    audio = player(loop)
   except ImportError:
     print(sound.NO_SOUND)
   show_html(loop_html(png.getvalue(), audio))

@@ -734,9 +734,8 @@ function listen() {
   });
   for (const name of ['style', 'seed', 'bars', 'take', 'drummer']) {
     byId(name).addEventListener('change', ({target}) => {
-      if (target.checkValidity()) {
-        page.settings[name] = name === 'style' ? target.value : Number(target.value);
-      }
+      if (!target.reportValidity()) return say(target.validationMessage);
+      page.settings[name] = name === 'style' ? target.value : Number(target.value);
       applySetting(name);
     });
   }
