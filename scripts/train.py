@@ -56,6 +56,7 @@ def main():
   FLAGS = flags.FLAGS
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise cli.UserError('Give either --examples_path or --tfds_name.')
+  cli.check_seeds(seed=FLAGS.seed)
   config = backend.get_config(FLAGS.config, FLAGS.hparams)
   machines = cluster.read() if FLAGS.mode == 'train' else None
   if machines and machines.role == 'ps':

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import conftest
 from drumloops import cli, cluster
@@ -65,44 +66,92 @@ def test_more_synchronous_workers_than_there_are(tmp_path):
       '--num_sync_workers=2'), 'num_sync_workers')
 
 
-def test_a_worker_whose_chief_and_ps_have_gone(dataset, monkeypatch, capsys):
-  """Whenever they go, while it waits for them too."""
-  from drumloops import backend, stages, training
-  name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
-  def gone(*_):
-    raise cluster.Ended
-  monkeypatch.setattr(cluster, 'Shared', gone)
-  training.work(
-      backend.get_config(name, hparams)._replace(
-          train_examples_path=str(dataset / 'drummer-test.tfrecord')),
-      9, 0, cluster.Cluster(JOBS, 'worker', 0), 0, stages.Stop())
-  assert 'has taken 0 steps; the chief has ended training.' in capsys.readouterr().out
-
-
-def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):
-  """And the chief is stopped: all end, and one machine alone goes on."""
+@contextlib.contextmanager
+def cluster_of(command, workers):
+  """Yields what starts the machines of a cluster on loopback, and its addresses."""
   with contextlib.ExitStack() as stack:
     ports = [stack.enter_context(socket.create_server(('localhost', 0)))
-             for _ in range(4)]
+             for _ in range(2 + workers)]
     addresses = [f'localhost:{port.getsockname()[1]}' for port in ports]
     for port in ports:
       port.close()
     jobs = {'ps': addresses[:1], 'chief': addresses[1:2], 'worker': addresses[2:]}
     def start(role, index):
       process = stack.enter_context(subprocess.Popen(
-          conftest.endless(dataset, tmp_path / 'run'), text=True,
-          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+          command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
           env={**os.environ, 'TF_CONFIG': config(jobs, role, index)}))
       stack.callback(process.kill)
       return process
-    def wait_for(process, pattern):
-      """Reads what it prints, up to this; or its progress would fill the pipe."""
-      seen = ''
-      while not re.search(pattern, seen):
-        part = os.read(process.stdout.fileno(), 1 << 16).decode(errors='replace')
-        assert part, seen
-        seen += part
-      return seen
+    yield start, addresses
+
+
+def wait_for(process, pattern):
+  """Reads what it prints, up to this; or its progress would fill the pipe."""
+  seen = ''
+  while not re.search(pattern, seen):
+    part = os.read(process.stdout.fileno(), 1 << 16).decode(errors='replace')
+    assert part, seen
+    seen += part
+  return seen
+
+
+# A chief or worker without a model, whose waiting takes seconds.
+COUNTING = '''
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import tensorflow.compat.v1 as tf
+from drumloops import cluster, stages
+cluster.CHECK_SECONDS, cluster.SILENCE_SECONDS, cluster.PS_SECONDS = 0.5, 1, 15
+stages.PRESS_SECONDS = 0.5
+machines = cluster.read()
+with stages.Stop() as stop:
+  if machines.role == 'ps':
+    cluster.serve(machines, stop)
+  with (stop.between_steps(), tf.Graph().as_default(),
+        cluster.variables_on_ps(machines)):
+    step = tf.train.get_or_create_global_step()
+    count = tf.assign_add(step, 1)
+    sess = cluster.Shared(machines, step, lambda _: None, (), stop)
+    while not stop.asked:
+      sess.run(count)
+      print('counted', flush=True)
+      time.sleep(0.1)
+'''
+
+
+def test_machines_are_killed():
+  """A worker, the chief, the ps: the others say so, and none waits without end."""
+  command = [sys.executable, '-c', COUNTING, str(conftest.SCRIPTS)]
+  with cluster_of(command, 3) as (start, (ps_at, chief_at, *_, third_at)):
+    ps, chief, first, second, third = machines = [start(*task) for task in (
+        ('ps', 0), ('chief', 0), ('worker', 0), ('worker', 1), ('worker', 2))]
+    for process in machines:
+      said = wait_for(process, 'holds weights' if process is ps else 'counted')
+      assert 'on all interfaces, also where TF_CONFIG says localhost' in said
+    port = int(ps_at.rpartition(':')[2])
+    with socket.create_connection(('127.0.0.2', port), 5):
+      pass  # It is true.
+    third.kill()
+    wait_for(chief, f'The worker at {third_at} does not answer')
+    chief.kill()
+    for process in (ps, first, second):
+      wait_for(process, f'The chief at {chief_at} does not answer')
+    ps.kill()
+    for process in (first, second):
+      wait_for(process, f'The ps at {ps_at} does not answer')
+    second.send_signal(signal.SIGINT)
+    wait_for(second, 'a second Ctrl-C ends this')
+    time.sleep(1)
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=8)
+    assert second.returncode == 130
+    assert 'start all machines again' in first.communicate(timeout=30)[0]
+    assert first.returncode == 1
+
+
+def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):
+  """And the chief is stopped: all end, and one machine alone goes on."""
+  with cluster_of(conftest.endless(dataset, tmp_path / 'run'), 2) as (start, _):
     ps, chief, first, second = [start(*task) for task in (
         ('ps', 0), ('chief', 0), ('worker', 0), ('worker', 1))]
     wait_for(chief, 'loss=')

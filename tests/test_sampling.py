@@ -3,9 +3,11 @@ import os
 
 import conftest
 from drumloops import (
-    backend, cli, given, grid, latent, loop_midi, midi, page, sampling, sound)
+    backend, cli, given, grid, humanizing, latent, loop_midi, midi, page, sampling,
+    sound)
 import numpy as np
 import pytest
+import test_sound
 
 
 def make(output_dir, run_dir, *flags, **kwargs):
@@ -154,6 +156,26 @@ def test_wrong_midi(trained, tmp_path):
 def test_wrong_flags(tmp_path, flags, word):
   conftest.check_sentence(conftest.script(
       'sample.py', f'--output_dir={tmp_path}', *flags), word)
+
+
+@pytest.mark.parametrize('seed', [-1, 2 ** 32, 1732752000000, 2 ** 80])
+def test_seeds_and_takes_that_there_are_not(seed):
+  for words, call, kwargs in (
+      ('seed', sampling.sample, {'config_name': conftest.TINY, 'seed': seed}),
+      ('take', sampling.sample, {'config_name': conftest.TINY, 'take': seed}),
+      ('take', humanizing.load, {'take': seed})):
+    with pytest.raises(cli.UserError, match=f'{words} must be from 0 to 4294967295'):
+      call(**kwargs)
+
+
+def test_the_last_seed_and_take(trained, tmp_path):
+  """By a SoundFont without a hi-hat, which is said."""
+  font = test_sound.without_closed_hihat(tmp_path / 'a.sf2')
+  result = make(tmp_path, trained, '--num_outputs=1', '--humanize', '--nopictures',
+                f'--seed={2 ** 32 - 1}', f'--take={2 ** 32 - 1}', f'--soundfont={font}')
+  assert result.returncode == 0, result.stderr
+  assert 'a.sf2 has no sound of these drums, so they are silent: ' \
+         'closed hi-hat, note 42.\n' in result.stdout
 
 
 def test_without_fluidsynth(trained, tmp_path):

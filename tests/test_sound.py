@@ -1,7 +1,8 @@
 """Loops as sound: their length, their joint, their loudness."""
 import concurrent.futures
+import struct
 
-from drumloops import cli, loop_midi, sound
+from drumloops import cli, loop_midi, sound, web_page
 import note_seq
 import numpy as np
 from own_loops import CRASH, KICK, beat
@@ -83,6 +84,57 @@ def test_dense_and_loud_loops_do_not_clip():
   audio = sound.synthesize(loop_midi.as_loop(sequence, 300))
   at_peak = np.abs(audio) > 0.9999 * np.abs(audio).max()
   assert at_peak.sum() < 4  # What is clipped is flat for longer.
+
+
+def altered(path, chunk, record, change):
+  """Writes the usual SoundFont with other records of a chunk; returns the path.
+
+  Args:
+    path: Of the new file.
+    chunk: b'phdr' (presets), b'igen' (what notes play) or the like.
+    record: The size of its records, in bytes.
+    change: Takes the bytes of one, returns those that are instead.
+  """
+  content = bytearray(open(sound.find_soundfont(), 'rb').read())
+  at = content.rindex(chunk) + 8
+  end = at + int.from_bytes(content[at - 4:at], 'little')
+  for i in range(at, end, record):
+    content[i:i + record] = change(bytes(content[i:i + record]))
+  path.write_bytes(content)
+  return str(path)
+
+
+@pytest.mark.parametrize('bank,program', [(128, 25), (0, 0), (3, 7)])
+def test_a_kit_elsewhere(bank, program, tmp_path, capsys):
+  """It plays as it would in its usual place; where it is from is said."""
+  def move(record):
+    name, place = record[:20], record[20:24]
+    kit = place == struct.pack('<HH', 0, 128)
+    return name + struct.pack('<HH', *(
+        (program, bank) if kit else (99, 120))) + record[24:]
+  path = altered(tmp_path / 'a.sf2', b'phdr', 38, move)
+  player, loop = sound.Player(path), loop_midi.as_loop(beat())
+  np.testing.assert_array_equal(player(loop), sound.synthesize(loop))
+  player.say_what_is_missing([KICK])
+  assert f'(bank {bank}, program {program}) plays' in capsys.readouterr().out
+
+
+def without_closed_hihat(path):
+  """Writes such a SoundFont; returns the path."""
+  hat = struct.pack('<HBB', 43, 42, 42)  # A generator: the notes from 42 to 42.
+  return altered(path, b'igen', 4, lambda record: (
+      struct.pack('<HBB', 43, 127, 127) if record == hat else record))
+
+
+def test_drums_of_which_there_is_no_sound(tmp_path, capsys):
+  path = without_closed_hihat(tmp_path / 'a.sf2')
+  web_page.sample_drums([KICK, 42, CRASH], path)
+  assert 'closed hi-hat, note 42.\n' in capsys.readouterr().out
+  sound.Player(path).say_what_is_missing([KICK, 42, CRASH])
+  assert 'a.sf2 has no sound of these drums, so they are silent: ' \
+         'closed hi-hat, note 42.\n' in capsys.readouterr().out
+  sound.Player().say_what_is_missing([KICK, 42, CRASH])
+  assert not capsys.readouterr().out
 
 
 def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):

@@ -363,6 +363,7 @@ def test_fewer_examples_than_a_batch(dataset, tmp_path, script):
     (['--tfds_name=groove/nonsense'], ['groove/full-midionly']),
     (['--examples_path=x', '--hparams=batch_size=0'], ['batch_size']),
     (['--examples_path=x', '--tfds_name=y'], ['either']),
+    (['--examples_path=x', '--seed=-1'], ['seed must be from 0']),
     ([], ['either']),
 ])
 def test_missing_data(tmp_path, flags, words):

@@ -6,6 +6,7 @@ import pathlib
 import re
 import sys
 
+MOST_SEED = 2 ** 32 - 1
 # Set by the notebook, whose reader sees cells and their forms, not flags.
 IN_NOTEBOOK = 'MUSICVAE_DRUMS_IN_NOTEBOOK'
 FORM = (
@@ -52,6 +53,13 @@ class UserError(Exception):
   def _render_traceback_(self):
     """What IPython shows in a notebook instead of a traceback."""
     return [in_cells(str(self))]
+
+
+def check_seeds(**seeds):
+  """Raises UserError unless all, such as seed=0, are seeds that NumPy takes."""
+  for name, value in seeds.items():
+    if not 0 <= value <= MOST_SEED:
+      raise UserError(f'The {name} must be from 0 to {MOST_SEED}, not {value}.')
 
 
 def sentence(error):

@@ -10,21 +10,20 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import socket
+import sys
 import threading
 import time
 
-from drumloops import cli
+from drumloops import cli, stages
 
 POLL_SECONDS = 1
 PATIENCE_SECONDS = 600  # With a machine that does not answer.
-GONE_SECONDS = 15  # Until all that do not answer count as ended.
-CHECK_SECONDS = 20  # Between two looks whether the chief is still there.
+CHECK_SECONDS = 5  # Between two looks who is still there, and for a session to close.
+SILENCE_SECONDS = 15  # Until it is said that a machine does not answer.
+PS_SECONDS = 40  # Until a ps that does not answer counts as gone.
 ROLES = ('chief', 'master', 'worker', 'ps')
-
-
-class Ended(Exception):
-  """All that a worker worked with has gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +52,10 @@ class Cluster:
     """How many compute steps."""
     return sum(len(addresses) for role, addresses in self.jobs.items()
                if role != 'ps')
+
+  @property
+  def address(self):
+    return self.jobs[self.role][self.index]
 
   @property
   def device(self):
@@ -140,22 +143,85 @@ def wait_for(addresses, stop):
       time.sleep(POLL_SECONDS)
 
 
-def check_not_over(machines):
-  """Waits a little for what a worker has lost.
+def end_now(status, text):
+  """Ends this process, whose main thread may wait in TensorFlow without end."""
+  try:
+    sys.stdout.flush()
+    print(f'\n{text}', file=sys.stderr, flush=True)
+  finally:
+    os._exit(status)
 
-  Raises:
-    Ended: if all have gone.
+
+def end_at_second_signal():
+  """Ends this process at a second Ctrl-C.
+
+  Python does not hear it while a session waits, so a thread does.
   """
-  others = [*machines.jobs['ps'], machines.jobs[machines.chief][0]]
-  for _ in range(GONE_SECONDS // POLL_SECONDS):
-    if any(map(answers, others)):
-      return
-    time.sleep(POLL_SECONDS)
-  raise Ended
+  heard, signalled = os.pipe()
+  os.set_blocking(signalled, False)
+  signal.set_wakeup_fd(signalled)
+  def listen():
+    os.read(heard, 1)
+    first = time.monotonic()
+    print('\nStopping; a second Ctrl-C ends this at once, and saves nothing.',
+          flush=True)
+    while time.monotonic() - first < stages.PRESS_SECONDS:
+      os.read(heard, 1)
+    time.sleep(POLL_SECONDS)  # Where Python hears it too, it may end better.
+    end_now(130, 'Stopped.')
+  threading.Thread(target=listen, daemon=True).start()
+
+
+def watch(machines):
+  """Says from now on who does not answer, and ends this process where a ps has gone.
+
+  A session whose ps has gone waits for it without end; if it is back in time, all go
+  on. The chief watches all machines, others the ps and the chief.
+
+  Returns:
+    A threading.Event; once it is set, nobody is watched.
+  """
+  over = threading.Event()
+  roles = {address: role for role, addresses in machines.jobs.items()
+           for address in addresses if role == 'ps' or machines.is_chief}
+  roles[machines.jobs[machines.chief][0]] = 'chief'
+  roles.pop(machines.address, None)
+  lost = {'ps': f'this ends if it is not back in {PS_SECONDS - SILENCE_SECONDS} seconds',
+          'chief': 'what is trained until it is back is lost',
+          'worker': 'those that need not wait for it go on'}
+  def look():
+    heard, known, said = dict.fromkeys(roles, time.monotonic()), set(), set()
+    while not over.wait(CHECK_SECONDS):
+      for address, role in roles.items():
+        name, is_there = f'The {role} at {address}', answers(address)
+        silent = time.monotonic() - heard[address]
+        if over.is_set():
+          break
+        if is_there:
+          if address in said:
+            print(f'\n{name} answers.', flush=True)
+          heard[address] = time.monotonic()
+          known.add(address)
+          said.discard(address)
+        elif role == 'ps' and address in known and silent > PS_SECONDS:
+          end_now(1, f'{name} has gone, and with it what was trained since the '
+                  "chief's newest checkpoint; start all machines again, training "
+                  'goes on from there.')
+        elif (role == 'chief' and address in known and machines.role != 'ps' and
+              silent > PATIENCE_SECONDS):
+          end_now(1, f'{name} has not answered for {PATIENCE_SECONDS // 60} minutes, '
+                  'so nothing is saved any more; start it again, and then this '
+                  'worker.')
+        elif silent > SILENCE_SECONDS and address not in said:
+          said.add(address)
+          print(f'\n{name} does not answer; {lost[role]}.' if address in known else
+                f'\n{name} has not come yet.', flush=True)
+  threading.Thread(target=look, daemon=True).start()
+  return over
 
 
 def start_server(machines):
-  """Starts this machine's server; returns where a session reaches it.
+  """Starts this machine's server; returns where a session reaches it, and `watch`'s.
 
   Raises:
     cli.UserError: if its address is taken, or not this machine's.
@@ -163,14 +229,19 @@ def start_server(machines):
   import tensorflow.compat.v1 as tf
   try:
     # It lives as long as this process.
-    return tf.train.Server(machines.jobs, machines.role, machines.index,
-                           config=session_config(machines)).target
+    target = tf.train.Server(machines.jobs, machines.role, machines.index,
+                             config=session_config(machines)).target
   except tf.errors.OpError as e:
     raise cli.UserError(
-        'No server could be started at '
-        f'{machines.jobs[machines.role][machines.index]} '
+        f'No server could be started at {machines.address} '
         '(is the port taken, perhaps by this training, started twice?); free it, or '
         'correct TF_CONFIG.') from e
+  print(f'This {machines.role} listens at port {machines.address.rpartition(":")[2]} '
+        'on all interfaces, also where TF_CONFIG says localhost. Who reaches the port '
+        'can read and write files as this user: only in a network of your own.',
+        flush=True)
+  end_at_second_signal()
+  return target, watch(machines)
 
 
 def session_config(machines):
@@ -203,9 +274,10 @@ def end(machines, stop):
   import tensorflow.compat.v1 as tf
   wait_for(machines.jobs['ps'], stop)
   with tf.Graph().as_default():
-    enqueue = ended_queue().enqueue(True)
-    with tf.Session(start_server(machines), config=session_config(machines)) as sess:
+    enqueue, (target, over) = ended_queue().enqueue(True), start_server(machines)
+    with tf.Session(target, config=session_config(machines)) as sess:
       sess.run(enqueue)
+      over.set()
 
 
 def serve(machines, stop):
@@ -217,8 +289,8 @@ def serve(machines, stop):
   """
   import tensorflow.compat.v1 as tf
   tf.config.set_visible_devices([], 'GPU')  # It holds weights, and computes nothing.
-  target, all_ps = start_server(machines), machines.jobs['ps']
-  print(f'This ps holds weights at {all_ps[machines.index]}.', flush=True)
+  (target, over), all_ps = start_server(machines), machines.jobs['ps']
+  print(f'This ps holds weights at {machines.address}.', flush=True)
   with stop.between_steps(), tf.Graph().as_default():
     size = ended_queue().size()
     wait_for(all_ps, stop)  # While it waits, a session can't be stopped.
@@ -237,7 +309,12 @@ def serve(machines, stop):
         time.sleep(POLL_SECONDS)
   if stop.asked:
     raise KeyboardInterrupt
-  time.sleep(5 * POLL_SECONDS)  # The workers learn it from this ps.
+  over.set()
+  # The others learn it from this ps, each after its step.
+  for _ in range(PATIENCE_SECONDS // CHECK_SECONDS):
+    time.sleep(CHECK_SECONDS)
+    if not any(map(answers, machines.jobs.get('worker', ()))):
+      break
   print('The chief has ended training.')
 
 
@@ -283,21 +360,17 @@ class Shared:
       stop: A stages.Stop, by which waiting ends.
 
     Raises:
-      Ended: as `run`, if a worker's chief and ps have gone.
+      cli.UserError: if a worker's chief does not begin.
     """
     import tensorflow.compat.v1 as tf
     self._step, ended = step, ended_queue()
     self._has_ended = ended.size()
     self._end = ended.enqueue(True) if machines.is_chief else None
-    target, config = start_server(machines), session_config(machines)
+    target, self._over = start_server(machines)
+    config = session_config(machines)
     class Creator(tf.train.SessionCreator):
-      has_begun = False
-
       def create_session(self):
-        if self.has_begun and not machines.is_chief:
-          check_not_over(machines)
         wait_for(machines.jobs['ps'], stop)
-        self.has_begun = True
         scaffold = tf.train.Scaffold().finalize()  # After the hooks' ops are made.
         manager = tf.train.SessionManager(
             scaffold.local_init_op, scaffold.ready_op,
@@ -336,38 +409,11 @@ class Shared:
     if self._end is not None and not self._sess.should_stop():
       with contextlib.suppress(tf.errors.OpError, cli.UserError):
         self.run(self._end)
+    self._over.set()
     # What fills the queue that synchronous workers wait at ends by an exception.
     hook, threading.excepthook = threading.excepthook, lambda _: None
-    try:
-      self._sess.close()
-    finally:
-      threading.excepthook = hook
-
-
-class Chief:
-  """Looks now and then whether a worker's chief is still there."""
-
-  def __init__(self, machines):
-    self._address = machines.jobs[machines.chief][0]
-    self._looked = self._seen = time.monotonic()
-
-  def check(self):
-    """Says so if it does not answer.
-
-    Raises:
-      cli.UserError: if it has not for PATIENCE_SECONDS.
-    """
-    now = time.monotonic()
-    if now - self._looked < CHECK_SECONDS:
-      return
-    was_there, self._looked = self._seen == self._looked, now
-    if answers(self._address):
-      self._seen = now
-    elif now - self._seen > PATIENCE_SECONDS:
-      raise cli.UserError(
-          f'The chief at {self._address} has not answered for '
-          f'{PATIENCE_SECONDS // 60} minutes, so nothing is saved any more; start it '
-          'again, and then this worker.')
-    elif was_there:
-      print(f'\nThe chief at {self._address} does not answer; what is trained until it '
-            'is back is lost.', flush=True)
+    # Where a ps has been away or ends meanwhile, it may never be closed.
+    closing = threading.Thread(target=self._sess.close, daemon=True)
+    closing.start()
+    closing.join(CHECK_SECONDS)
+    threading.excepthook = hook

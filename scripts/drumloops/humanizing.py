@@ -191,9 +191,10 @@ def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
     drum_channel: Of the performance: see `midi.read`.
 
   Raises:
-    cli.UserError: if there is no such config, checkpoint or drummer, or the config
-      does not humanize, or has no feel to take.
+    cli.UserError: if there is no such config, checkpoint, drummer or take, or the
+      config does not humanize, or has no feel to take.
   """
+  cli.check_seeds(take=take)
   config = backend.get_config(config_name, hparams)
   if not can_humanize(config):
     raise cli.UserError(

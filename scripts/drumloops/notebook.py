@@ -112,7 +112,9 @@ def first_bars_html(path, soundfont=None, **options):
   loop, hits = first_bars(path, **options), first_hits(path, **options)
   page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
   try:
-    audio = sound.synthesize(loop, soundfont)
+    player = sound.Player(soundfont)
+    player.say_what_is_missing({note.pitch for note in loop.notes})
+    audio = player(loop)
   except ImportError:
     print(sound.NO_SOUND)
   return loop_html(png.getvalue(), audio)

@@ -316,7 +316,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   config_name, checkpoint_file = weights_for(
       mode, config_name, run_dir, checkpoint_file)
   config = backend.get_config(config_name, hparams)
-  from magenta.models.music_vae import upstream
+  from magenta.models.music_vae import packed_slices, upstream
   own_bars = bars_of(config)
   bars = own_bars if bars is None else bars
   if why := why_not_sampled(config_name, config) or (
@@ -326,6 +326,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     raise cli.UserError(why)
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                 bars, own_bars, humanize, velocity, timing, first_bar, drum_channel)
+  cli.check_seeds(seed=seed, take=take)
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
@@ -364,6 +365,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       soundfont, kept, grid.class_of_pitch if kept is None else
       grid.drum_map(upstream.pitch_classes(config.data_converter)), sounds,
       pictures)
+  if paths['wav']:
+    drums = (upstream.pitch_classes(config.data_converter)
+             if packed_slices.can_pack(config) else ())
+    sound.Player(soundfont).say_what_is_missing({
+        *(pitches[0] for pitches in drums),
+        *(note.pitch for loop in loops for note in loop.notes if note.is_drum)})
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
     plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(

@@ -1,16 +1,18 @@
 """Loops as sound, which FluidSynth makes."""
 import ctypes
 import os
+import re
 import wave
 
-from drumloops import cli, midi
+from drumloops import cli, grid, midi
 import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.
 SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
+KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
 CHANNELS = 16
-WARNING = 2  # FluidSynth's level of it.
+ERROR, WARNING = 1, 2  # FluidSynth's levels of them.
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 # Quiet enough that 16 bits never clip before the peak is set.
 GAIN = 0.2
@@ -88,23 +90,66 @@ class Player:
     self._add, self._remove = (
         function(f'fluid_synth_{what}_sfont', ctypes.c_void_p, ctypes.c_void_p)
         for what in ('add', 'remove'))
-    # Without a SoundFont, it warns of each of its channels.
-    function('fluid_set_log_function', ctypes.c_int, ctypes.c_void_p,
-             ctypes.c_void_p)(WARNING, None, None)
+    # Without a SoundFont, it warns of each of its channels; errors are said here.
+    for level in (WARNING, ERROR):
+      function('fluid_set_log_function', ctypes.c_int, ctypes.c_void_p,
+               ctypes.c_void_p)(level, None, None)
+    with open(self._path, 'rb') as f:
+      size = 8 + int.from_bytes(f.read(8)[4:], 'little')
+    if (there := os.path.getsize(self._path)) < size:
+      raise cli.UserError(f'{self._path} is damaged: {there} of its {size} bytes are '
+                          'there; get it again.')
     self._keeper = fluidsynth.Synth()
     number = self._keeper.sfload(self._path)
     self._font = number >= 0 and fluidsynth.fluid_synth_get_sfont_by_id(
         self._keeper.synth, number)
-    if not self._font:
-      raise self._damaged()
+    self._kit = self._font and self._find_kit()
+    if not self._kit:
+      raise cli.UserError(f'{self._path} is damaged or has no sounds.')
 
   def __del__(self):
     if hasattr(self, '_keeper'):
       self._keeper.delete()
 
-  def _damaged(self):
-    return cli.UserError(
-        f'{self._path} is damaged or has no drums (bank {DRUM_BANK}).')
+  def _name(self, kit):
+    import fluidsynth
+    preset = fluidsynth.fluid_sfont_get_preset(self._font, *kit)
+    return preset and fluidsynth.fluid_preset_get_name(preset).decode('latin-1')
+
+  def _find_kit(self):
+    """Returns (bank, program) of what plays drums, None if there is nothing."""
+    if self._name(KIT):
+      return KIT
+    found = [(bank, program) for bank in range(DRUM_BANK + 1)
+             for program in range(128) if self._name((bank, program)) is not None]
+    return min(found, default=None, key=lambda kit: (
+        kit[0] != DRUM_BANK, not re.search('drum|kit|perc', self._name(kit), re.I),
+        kit))
+
+  def say_what_is_missing(self, pitches):
+    """Says which kit plays the drums if that is a guess, and what it has no sound of.
+
+    Args:
+      pitches: Of drums.
+    """
+    import note_seq
+    from magenta.models.music_vae import data
+    if self._kit != KIT:
+      bank, program = self._kit
+      print(f'{self._path} has no kit in bank {DRUM_BANK}, program 0; its '
+            f'{self._name(self._kit)!r} (bank {bank}, program {program}) plays the '
+            'drums.')
+    drum_of, silent = grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES), []
+    for pitch in sorted(pitches):
+      hit = note_seq.NoteSequence(total_time=0.5)
+      hit.notes.add(pitch=pitch, velocity=100, is_drum=True)
+      if np.abs(self(hit)).max() <= SILENCE:
+        drum = drum_of(pitch)
+        silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
+                      f'note {pitch}')
+    if silent:
+      print(f'{self._path} has no sound of these drums, so they are silent: '
+            f'{"; ".join(silent)}.')
 
   def __call__(self, loop):
     """Returns a loop as `synthesize` does."""
@@ -112,9 +157,7 @@ class Player:
     synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS)
     font = self._add(synth.synth, self._font)
     try:
-      if any(n.is_drum for n in loop.notes) and synth.program_select(
-          midi.DRUM_CHANNEL, font, DRUM_BANK, 0) < 0:
-        raise self._damaged()
+      synth.program_select(midi.DRUM_CHANNEL, font, *self._kit)
       return render(loop, synth, font)
     finally:
       self._remove(synth.synth, self._font)  # Else it would be deleted with it.

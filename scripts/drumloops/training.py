@@ -419,7 +419,7 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
     stop: A stages.Stop, which can end this after any step.
 
   Raises:
-    cli.UserError: if the chief does not come, or has gone.
+    cli.UserError: if the chief does not come.
     KeyboardInterrupt: if `stop` was asked.
   """
   import tensorflow.compat.v1 as tf
@@ -436,16 +436,13 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
     try:
       with stop.between_steps(), contextlib.closing(
           cluster.Shared(machines, step, None, hooks, stop)) as sess:
-        i, chief = sess.step_after(0), cluster.Chief(machines)
+        i = sess.step_after(0)
         with tqdm(initial=i, total=num_steps, desc='Training', unit='step') as bar:
           while i < num_steps and not stop.asked and not sess.has_ended():
             sess.run(train_op)
             own += 1
             i = sess.step_after(i)
             bar.update(min(i, num_steps) - bar.n)
-            chief.check()
-    except cluster.Ended:
-      pass
     except tf.errors.OutOfRangeError as e:
       if not own:
         raise cli.UserError(TOO_FEW) from e

@@ -154,6 +154,9 @@ def sample_drums(pitches, soundfont):
   """Returns how a SoundFont plays the drums: [{'drum', 'velocity', 'data'}].
 
   'data' is a mono FLAC file in base64. All are as loud to one another as it has them.
+
+  Raises:
+    cli.UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
   import note_seq
   import soundfile
@@ -163,7 +166,12 @@ def sample_drums(pitches, soundfont):
     start = i * SAMPLED_SECONDS
     sequence.notes.add(pitch=pitches[drum], velocity=velocity, is_drum=True,
                        start_time=start, end_time=start + 0.1)
-  audio = sound.synthesize(sequence, soundfont).mean(axis=1)
+  try:
+    player = sound.Player(soundfont)
+  except ImportError as e:
+    raise cli.UserError(sound.NO_SOUND) from e
+  player.say_what_is_missing(pitches)
+  audio = player(sequence).mean(axis=1)
   found = []
   for (drum, velocity), part in zip(hits, np.split(audio, len(hits))):
     file = io.BytesIO()
