@@ -1,9 +1,11 @@
 """The commands' sentences, and their silence."""
+import pathlib
 import re
 import sys
 
 import conftest
 from drumloops import cli
+import numpy as np
 import pytest
 
 SCRIPTS = sorted(p.name for p in conftest.SCRIPTS.glob('*.py')
@@ -42,3 +44,21 @@ def test_words_of_who_reads(monkeypatch):
                    ) == 'use more data or a smaller batch (batch_size = 7 in cell 8).'
   assert cli.UserError('give a larger --num_steps')._render_traceback_() == [
       'give a larger num_steps in cell 8']
+
+
+@pytest.mark.parametrize('write', [
+    lambda path: pathlib.Path(path).write_text('x'),
+    lambda path: pathlib.Path(path).write_bytes(b'x' * 100_000),
+    lambda path: np.savez(path, x=np.zeros(100_000))])
+def test_a_full_disk_is_said_with_the_path(write, tmp_path):
+  path = tmp_path / 'out.npz'
+  path.symlink_to('/dev/full')
+  with pytest.raises(OSError) as raised:
+    write(path)
+  assert f'disk is full ({path})' in cli.sentence(raised.value)
+
+
+def test_a_full_disk_as_tensorflow_says_it():
+  assert 'disk is full (/a b/model.ckpt-1.data)' in cli.sentence(RuntimeError(
+      'Graph execution error:\n\nDetected at node: x\n/a b/model.ckpt-1.data; '
+      'No space left on device\n\t [[{{node x}}]]'))

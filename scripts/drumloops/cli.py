@@ -1,11 +1,14 @@
 """What the commands share: flags, and errors in one sentence."""
 from concurrent.futures import process
 import errno
+import io
 import os
 import pathlib
 import re
 import sys
+import zipfile
 
+DISK_FULL = errno.ENOSPC, errno.EDQUOT
 # Set by the notebook, whose reader sees cells and their forms, not flags.
 IN_NOTEBOOK = 'MUSICVAE_DRUMS_IN_NOTEBOOK'
 FORM = (
@@ -19,6 +22,8 @@ FORM = (
     (r'--num_outputs and --temperature', 'number and temperature'),
     (r'--style=list names those', 'those'),
     (r'--qpm\b', 'tempo'),
+    (r'--noprivate\b', 'private not ticked in cell 19'),
+    (r'--(repo|license)\b', r'\1 in cell 19'),
     (r'--mode=complete\b', 'this cell'),
     (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
     (r'the same command', 'this cell'),
@@ -50,16 +55,35 @@ class UserError(Exception):
     return [in_cells(str(self))]
 
 
+def full_disk(error):
+  """Returns where a disk was full, None if none was.
+
+  Writing in Python does not say where; then it is the file that was open for it.
+  """
+  # One line of TensorFlow's has path; reason.
+  if match := re.search(r'(\S[^;\n]*); No space left', str(error)):
+    return match[1]
+  if not isinstance(error, OSError) or error.errno not in DISK_FULL:
+    return str(error).split('\n')[0] if 'No space left' in str(error) else None
+  path, trace = error.filename2 or error.filename, error.__traceback__
+  while trace and not error.filename:
+    for value in trace.tb_frame.f_locals.values():
+      if isinstance(value, (io.IOBase, zipfile.ZipFile)) and set(
+          str(getattr(value, 'mode', ''))) & set('wax+'):
+        path = getattr(value, 'filename', None) or getattr(value, 'name', path)
+    trace = trace.tb_next
+  return path or str(error)
+
+
 def sentence(error):
   """Returns what to tell a user about `error`, or None if it is our fault."""
   if isinstance(error, UserError):
     return str(error)
   import tensorflow as tf
   first_line = str(error).split('\n')[0]
-  if (isinstance(error, OSError) and error.errno in (
-      errno.ENOSPC, errno.EDQUOT)) or 'No space left' in str(error):
-    return ('The disk is full; free some space and run the same command again, '
-            f'nothing that was finished is lost ({first_line}).')
+  if path := full_disk(error):
+    return (f'The disk is full ({path}); free some space and run the same command '
+            'again, nothing that was finished is lost.')
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
             f'(--hparams=batch_size=64) or a smaller config ({first_line}).')
@@ -67,8 +91,7 @@ def sentence(error):
     return ('The other machines that TF_CONFIG names have not answered for minutes; '
             'see what they say, then start this one again.')
   if isinstance(error, tf.errors.DataLossError):
-    return (f'A data file is damaged or truncated ({error.message}); make it '
-            'again with scripts/make_tfrecord.py.')
+    return f'A file is damaged or truncated ({error.message}).'
   if type(error).__name__ == 'NotEnoughExamples':
     return str(error)
   if isinstance(error, process.BrokenProcessPool):

@@ -341,9 +341,7 @@ def first_bars(path, drum_of, bars, known_only=True):
   step = midi.ticks_per_step
   known = [hit for hit in hits if drum_of(hit.on.data[1]) is not None]
   if not known:
-    raise cli.UserError(
-        f'{path} has no hit of the nine drums, only of the pitches '
-        f'{pitches(hits)} on MIDI channel 10.')
+    raise cli.UserError(none_of_the_nine(path, hits))
   # What is early for a bar's first beat belongs to that bar.
   begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
   length = bars * grid.STEPS_PER_BAR
@@ -374,6 +372,12 @@ def first_bars(path, drum_of, bars, known_only=True):
 
 def pitches(hits):
   return ', '.join(map(str, sorted({hit.on.data[1] for hit in hits})))
+
+
+def none_of_the_nine(path, hits):
+  """Returns the sentence that says of which pitches the hits are instead."""
+  return (f'{path} has no hit of the nine drums, only of the pitches {pitches(hits)} '
+          'on MIDI channel 10.')
 
 
 def no_drums(path, midi):
