@@ -14,7 +14,7 @@ import os
 import tempfile
 
 from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, data_splits, grooves,
+    autoencoder, backend, checkpoint_files, cli, data_splits, disk, grooves,
     humanizing, latent, listening, runs, styles, takes)
 from absl import flags
 import numpy as np
@@ -97,8 +97,8 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
           f'{examples_path} do not say them as those of GMD do.')
     return new_prefix
   kept = styles.fit(evaluator, by_style)
-  np.savez_compressed(styles_path, checkpoint=os.path.basename(new_prefix),
-                      **kept)
+  with disk.replacing(styles_path) as path:
+    np.savez_compressed(path, checkpoint=os.path.basename(new_prefix), **kept)
   print(f'{new_prefix}, and the styles ' + ', '.join(
       f'{s} ({n})' for s, n in zip(kept['names'], kept['counts'])) + '.')
   return new_prefix

@@ -13,7 +13,7 @@ import contextlib
 import glob
 import os
 
-from drumloops import backend, cli
+from drumloops import backend, cli, data_splits
 from absl import flags
 
 
@@ -37,7 +37,8 @@ def main():
     raise cli.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
                         'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
-  preprocess_tfrecord.main(None)
+  with data_splits.naming_damage(FLAGS.input_tfrecord):
+    preprocess_tfrecord.main(None)
   # Beam on Dask leaves these, empty.
   for folder in glob.glob(os.path.join(
       glob.escape(os.path.dirname(FLAGS.output_tfrecord)), 'beam-temp-'

@@ -1,11 +1,12 @@
 """Gives finished weights away, with card and examples, on the Hugging Face Hub.
 
     python3 scripts/share.py --config=hierdec-drums_4bar \
-        --checkpoint_file=runs/mine/weights --repo=your-name/my-drummer
+        --checkpoint_file=runs/mine/weights --repo=your-name/my-drummer \
+        --license=apache-2.0 --noprivate
 
 Needs a token that may write (https://huggingface.co/settings/tokens) in HF_TOKEN,
-in Colab as a secret of this name. Everybody then plays them with
---checkpoint_file=hf://your-name/my-drummer.
+in Colab as a secret of this name. With --noprivate everybody sees them, and may play
+them by the licence you name, with --checkpoint_file=hf://your-name/my-drummer.
 """
 from drumloops import backend, cli, sharing
 from absl import flags
@@ -18,14 +19,16 @@ def define_flags():
   flags.DEFINE_string('repo', None, 'your-name/name on the Hub.', required=True)
   flags.DEFINE_string('evaluation_dir', None, 'Where evaluate.py wrote to; default: '
                       'the folder of the weights.')
-  flags.DEFINE_bool('private', False, 'Whether only you see it.')
+  flags.DEFINE_string('license', None, 'What others may do with the weights, as the '
+                      'Hub calls it, such as apache-2.0; without one, nothing.')
+  flags.DEFINE_bool('private', True, 'Whether only you see a new repository.')
 
 
 def main():
   FLAGS = flags.FLAGS
   sharing.share(
       FLAGS.repo, FLAGS.config, FLAGS.checkpoint_file, FLAGS.evaluation_dir,
-      FLAGS.private, FLAGS.hparams)
+      FLAGS.private, FLAGS.license, FLAGS.hparams)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ checkpoint on it is kept in run_dir/best, without the optimizer's state. These
 two are copied to --backup_dir in the background, and continued from there. When
 training is through, run_dir/training.png shows its curves.
 
-With --init_from=weights/hierdec-drums_4bar (or any other checkpoint or folder) a
+With --init_from=weights/hierdec-drums_4bar (or any other checkpoint, folder or run) a
 new run begins with those weights: fine-tuning.
 
 Where TF_CONFIG in the environment names several machines, this is the one of them
@@ -18,7 +18,8 @@ that it says: a ps, a worker or the chief.
 import contextlib
 
 from drumloops import (
-    backend, backup, checkpoint_files, cli, cluster, disk, stages, training)
+    backend, backup, checkpoint_files, cli, cluster, data_splits, disk, stages,
+    training)
 from absl import flags
 
 LOCK_SECONDS = 10  # For a training that is just being stopped to save.
@@ -39,7 +40,7 @@ def define_flags():
   flags.DEFINE_integer('save_seconds', 300, 'How long to train between '
                        'checkpoints.', lower_bound=0)
   flags.DEFINE_string('init_from', None,
-                      'Checkpoint, or folder of them, whose weights a new run '
+                      'Checkpoint, folder of them, or run, whose weights a new run '
                       'begins with.')
   flags.DEFINE_string('backup_dir', None,
                       'Folder, such as one on Google Drive, to copy the run to '
@@ -69,8 +70,9 @@ def main():
           'choose Runtime > Change runtime type > GPU.')
   backend.warn_of_new_gpu()
   if FLAGS.mode == 'eval':
-    training.evaluate_once(
-        config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
+    with data_splits.naming_damage(FLAGS.examples_path):
+      training.evaluate_once(
+          config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
   if FLAGS.num_sync_workers > (machines.workers if machines else 0):
     raise cli.UserError('--num_sync_workers must not be more than the workers, the '
@@ -79,7 +81,7 @@ def main():
       train_examples_path=training.readable(config, FLAGS.examples_path),
       tfds_name=FLAGS.tfds_name)
   if machines and not machines.is_chief:
-    with stages.Stop() as stop:
+    with stages.Stop() as stop, data_splits.naming_damage(FLAGS.examples_path):
       training.work(config, FLAGS.num_steps, FLAGS.seed, machines,
                     FLAGS.num_sync_workers, stop)
     return
@@ -95,6 +97,7 @@ def main():
     stop = stack.enter_context(stages.Stop())
     if copies:
       stack.enter_context(copies)
+    stack.enter_context(data_splits.naming_damage(FLAGS.examples_path))
     training.train(
         config, FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
         copies and copies.notify, init_from, FLAGS.save_seconds, stop, machines,

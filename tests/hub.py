@@ -8,8 +8,46 @@ import contextlib
 import hashlib
 import http.server
 import json
+import pathlib
 import re
+import struct
+import tempfile
 import threading
+import typing
+
+LICENSES = 'apache-2.0', 'mit', 'cc-by-4.0'  # Of those that the real one knows.
+
+
+def reversed_words(hash_):
+  """Xet writes a hash's words of 8 bytes the other way round."""
+  return b''.join(hash_[i:i + 8][::-1] for i in range(0, 32, 8)).hex()
+
+
+def xet_hashes(storage):
+  """Returns {sha256: Xet's own hash} of the files that Xet has put into a folder.
+
+  They are listed in its shards: after a head of 48 bytes, for each file a hash, flags,
+  a number of segments, these, as many checks if one flag is set, and with another
+  the sha256, all in pieces of 48 bytes.
+  """
+  found = {}
+  for path in pathlib.Path(storage, 'xet/xorbs/shards').glob('*.mdb'):
+    data, i = path.read_bytes(), 48
+    while data[i:i + 32] != b'\xff' * 32:
+      flags, segments = struct.unpack('<II', data[i + 32:i + 40])
+      own = data[i:i + 32]
+      i += 48 * (1 + segments * (1 + (flags >> 31)))
+      if flags >> 30 & 1:
+        found[reversed_words(data[i:i + 32])] = reversed_words(own)
+        i += 48
+  return found
+
+
+class Xet(typing.NamedTuple):
+  """A file that the client has sent by Xet."""
+  sha256: str
+  hash: str
+  size: int
 
 
 class Hub(http.server.ThreadingHTTPServer):
@@ -17,7 +55,9 @@ class Hub(http.server.ThreadingHTTPServer):
 
   def __init__(self, token):
     super().__init__(('127.0.0.1', 0), Handler)
-    self.token, self.repos, self.objects = token, {}, {}
+    self.token, self.repos, self.objects, self.private = token, {}, {}, set()
+    # Where the client puts what it sends by Xet, whose own server this is not.
+    self.storage = tempfile.TemporaryDirectory()
     self.requests = []  # (method, path) of each.
     self.url = f'http://127.0.0.1:{self.server_port}'
 
@@ -57,18 +97,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
     hub, path = self.server, self.path.partition('?')[0]
     body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
     hub.requests.append((self.command, path))
-    if self.command != 'GET' and self.command != 'HEAD' and not path.startswith(
-        '/objects/') and self.headers.get('Authorization') != f'Bearer {hub.token}':
+    if self.command not in ('GET', 'HEAD') and not path.startswith(
+        ('/objects/', '/api/validate-yaml')) and self.headers.get('Authorization') != f'Bearer {hub.token}':
       return self.fail(401, 'Unauthorized')
     if path == '/api/repos/create':
       asked = json.loads(body)
       repo = '/'.join(filter(None, (asked.get('organization'), asked['name'])))
-      hub.repos.setdefault(repo, [])
-      if not hub.repos[repo]:
+      if repo not in hub.repos:
+        hub.repos[repo] = []
+        if asked.get('private') or asked.get('visibility') == 'private':
+          hub.private.add(repo)
         hub.commit(repo, {'.gitattributes': b''})
       return self.reply({'url': f'{hub.url}/{repo}', 'name': repo, 'id': repo})
     if path == '/api/validate-yaml':
+      named = re.search('^license: (.*)$', json.loads(body)['content'], re.M)
+      if named and named[1] not in LICENSES:
+        return self.reply({'errors': [{'message': f'"license" must be one of {LICENSES}'}],
+                           'warnings': []}, 400)
       return self.reply({'errors': [], 'warnings': []})
+    if re.fullmatch(r'/api/models/[^/]+/[^/]+/xet-(read|write)-token/\w+', path):
+      url = f'local://{hub.storage.name}'
+      return self.reply(
+          {'accessToken': 'xet', 'exp': 1 << 33, 'casUrl': url}, X_Xet_Cas_Url=url,
+          X_Xet_Access_Token='xet', X_Xet_Token_Expiration=1 << 33)
     if match := re.fullmatch(r'/objects/(\w+)', path):  # An upload's target.
       hub.objects[match[1]] = body
       return self.reply()
@@ -90,8 +141,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if line['key'] == 'file':
           files[value['path']] = base64.b64decode(value['content'])
         elif line['key'] == 'lfsFile':
-          data = hub.objects[value['oid']]
-          assert hashlib.sha256(data).hexdigest() == value['oid']
+          if value['oid'] in hub.objects:
+            data = hub.objects[value['oid']]
+            assert hashlib.sha256(data).hexdigest() == value['oid']
+          else:
+            data = Xet(value['oid'], xet_hashes(hub.storage.name)[value['oid']],
+                       value['size'])
           files[value['path']] = data
         elif line['key'] == 'deletedFile':
           files.pop(value['path'])
@@ -108,16 +163,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.fail(404, 'RevisionNotFound')
       sha, files = found
       if kind == 'tree':
-        return self.reply([{'type': 'file', 'path': name, 'size': len(data),
-                            'oid': hashlib.sha1(data).hexdigest()}
-                           for name, data in files.items()])
-      return self.reply({'id': repo, 'sha': sha, 'siblings': [
+        return self.reply([
+            {'type': 'file', 'path': name, 'size': data.size, 'oid': data.sha256[:40],
+             'lfs': {'oid': data.sha256, 'size': data.size, 'pointerSize': 1},
+             'xetHash': data.hash} if isinstance(data, Xet) else
+            {'type': 'file', 'path': name, 'size': len(data),
+             'oid': hashlib.sha1(data).hexdigest()} for name, data in files.items()])
+      return self.reply({'id': repo, 'sha': sha, 'private': repo in hub.private,
+                         'siblings': [
           {'rfilename': name} for name in files]})
     if match := re.fullmatch(r'/([^/]+/[^/]+)/resolve/([^/]+)/(.+)', path):
       sha, files = hub.find(match[1], match[2])
       if match[3] not in files:
         return self.fail(404, 'EntryNotFound')
       data = files[match[3]]
+      if isinstance(data, Xet):
+        return self.reply(
+            X_Repo_Commit=sha, ETag=f'"{data.sha256}"', X_Linked_Size=data.size,
+            X_Xet_Hash=data.hash, X_Xet_Refresh_Route=
+            f'{hub.url}/api/models/{match[1]}/xet-read-token/{sha}')
       return self.reply(data, X_Repo_Commit=sha, ETag='"%s"' % hashlib.sha1(
           data).hexdigest())
     return self.fail(404, 'NotFound')

@@ -1,11 +1,12 @@
 """The commands' sentences, and their silence."""
 import ast
+import os
 import re
 import shutil
 import sys
 
 import conftest
-from drumloops import cli
+from drumloops import cli, disk
 import pytest
 
 SCRIPTS = sorted(p.name for p in conftest.SCRIPTS.glob('*.py')
@@ -101,3 +102,19 @@ def test_words_of_who_reads(monkeypatch):
   assert cli.words('--qpm') == 'tempo'
   assert cli.UserError('give a larger --num_steps')._render_traceback_() == [
       'give a larger num_steps in cell 8']
+
+
+def test_a_full_disk_is_said_with_the_path(tmp_path):
+  path = str(tmp_path / 'out.mid')
+  with pytest.raises(OSError) as raised:
+    with disk.replacing(path) as temporary:
+      os.symlink('/dev/full', temporary)
+      with open(temporary, 'w') as f:
+        f.write('x')
+  assert f'disk is full ({path})' in cli.sentence(raised.value)
+
+
+def test_a_full_disk_as_tensorflow_says_it():
+  assert 'disk is full (/a b/model.ckpt-1.data)' in cli.sentence(RuntimeError(
+      'Graph execution error:\n\nDetected at node: x\n/a b/model.ckpt-1.data; '
+      'No space left on device\n\t [[{{node x}}]]'))

@@ -1,5 +1,6 @@
 """Exported weights: the same decoder, a latent like the prior, styles."""
 import os
+import shutil
 
 import conftest
 from drumloops import (
@@ -133,6 +134,20 @@ def test_without_styles_or_best(trained, dataset, tmp_path):
       f'--output_dir={tmp_path}/out'), 'no complete checkpoint')
 
 
+def test_a_backup_without_a_best_checkpoint(trained, tmp_path, capsys):
+  """As backup.py makes it; or with one that is damaged. The newest one is taken."""
+  backend.music_vae()
+  shutil.copytree(trained / 'train', tmp_path / 'train')
+  best, newest = tmp_path / 'best', str(tmp_path / 'train' / 'model.ckpt-12')
+  best.mkdir()
+  assert checkpoint_files.find_finished(str(tmp_path), None) == newest
+  assert f'no best checkpoint in {best}, so the newest one, {newest}' in (
+      capsys.readouterr().out)
+  for path in (trained / 'best').glob('*'):
+    (best / path.name).write_bytes(path.read_bytes()[:-9 * ('.data' in path.name)])
+  assert checkpoint_files.find_finished(str(tmp_path), None) == newest
+
+
 def test_style_names():
   for name, style in (
       ('drummer1/session1/9_latin-brazilian-baiao_94_beat_4-4.mid', 'latin'),
@@ -167,7 +182,6 @@ def test_a_run_is_not_replaced(trained, dataset):
 
 def test_styles_of_other_weights_are_refused(tmp_path):
   """Of another step, and of a latent of another size."""
-  import shutil
   backend.music_vae()
   shutil.copytree(conftest.ROOT / 'weights' / 'hierdec-drums_4bar',
                   tmp_path / 'w')

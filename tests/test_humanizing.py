@@ -1,8 +1,9 @@
 """Humanizing: the config, the decoder beside upstream's, files, the evaluation."""
 import os
+import types
 
 import conftest
-from drumloops import backend, humanizing, midi, performing, takes
+from drumloops import backend, cli, humanizing, midi, performing, takes
 from drumloops.metrics import feel
 import note_seq
 import numpy as np
@@ -525,6 +526,19 @@ def test_wrong_files(finished, tmp_path):
     conftest.check_sentence(
         conftest.script('humanize.py', *arguments, *flags), word)
   assert not (tmp_path / 'x.mid').exists()
+
+
+def test_like_other_percussion(tmp_path):
+  """Which is on channel 10 already, but none of the nine drums."""
+  from magenta.models.music_vae import data
+  sequence, performer = note_seq.NoteSequence(), types.SimpleNamespace(
+      steps=64, pitch_classes=data.ROLAND_DRUM_PITCH_CLASSES)
+  sequence.notes.add(pitch=88, velocity=80, end_time=1, is_drum=True)
+  path = str(tmp_path / 'other.mid')
+  note_seq.sequence_proto_to_midi_file(sequence, path)
+  with pytest.raises(cli.UserError, match='nine drums.*pitches 88 on') as raised:
+    humanizing.played_slices(path, performer)
+  assert 'move' not in str(raised.value)
 
 
 def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Training, resuming, evaluating, and what can go wrong on the way."""
 import glob
+import gzip
 import json
 import os
 import pathlib
@@ -186,6 +187,48 @@ def test_resume_and_sampling_with_a_broken_checkpoint(
   assert 13 in checkpoint_steps(tmp_path / 'run')
 
 
+@pytest.mark.parametrize('name,words', [
+    ('run', 'run/train/model.ckpt-12'), ('run/train', 'run/train/model.ckpt-12'),
+    ('best-only', 'best-only/best/model.ckpt-12'), ('missing', 'There is no checkpoint'),
+    ('run/train/model.ckpt-12.data-00000-of-00001', 'run/train/model.ckpt-12'),
+    ('run/training.png', 'no checkpoint, nor a tar file'), ('empty', 'no file in it'),
+    ('no-index', 'model.ckpt-12 lacks its .index'), ('half', 'is damaged'),
+    ('no-data', 'model.ckpt-12 lacks a .data file'), ('cut.tar', 'is damaged'),
+    ('half.tar', '/half.tar: model.ckpt-12 is damaged'),
+    ('folder', 'model.ckpt-12.data-00000-of-00001'), ('only-state', 'no file in it')])
+def test_which_checkpoint_is_meant(trained, tmp_path, name, words):
+  """Of any folder or file; or what is wrong with it, which is not always training."""
+  from drumloops import backend, checkpoint_files, cli
+  backend.music_vae()
+  shutil.copytree(trained, tmp_path / 'run')
+  shutil.copytree(trained / 'best', tmp_path / 'best-only' / 'best')
+  (tmp_path / 'empty').mkdir()
+  index, data = (next((trained / 'train').glob(f'*.{ending}*')) for ending in (
+      'index', 'data'))
+  for folder, parts in (
+      ('no-index', {data: slice(None)}), ('no-data', {index: slice(None)}),
+      ('half', {index: slice(None), data: slice(0, -9)}), ('only-state', {}),
+      ('folder', {index: slice(None)})):
+    (tmp_path / folder).mkdir()
+    shutil.copy(trained / 'train' / 'checkpoint', tmp_path / folder)
+    for path, part in parts.items():
+      (tmp_path / folder / path.name).write_bytes(path.read_bytes()[part])
+  (tmp_path / 'folder' / data.name).mkdir()
+  shutil.make_archive(tmp_path / 'half', 'tar', tmp_path / 'half')
+  whole = (tmp_path / 'half.tar').read_bytes()
+  (tmp_path / 'cut.tar').write_bytes(whole[:len(whole) // 2])
+  try:
+    found = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / name))
+  except (cli.UserError, OSError) as e:
+    said = cli.sentence(e)
+    assert words in said and name in said and 'train first' not in said
+  else:
+    assert found == str(tmp_path / words)
+  if name in ('missing', 'empty'):
+    with pytest.raises(cli.UserError, match='train first'):
+      checkpoint_files.find_checkpoint(str(tmp_path / name))
+
+
 def test_kill_9_during_training_and_while_a_checkpoint_is_written(
     trained, dataset, tmp_path):
   """Killed a few times at random; each time it goes on from what was whole."""
@@ -243,7 +286,7 @@ exit $status"""
       f'--examples_path={dataset}/drummer.tfrecord')
   if not saved.exists():
     pytest.skip(f'no small disk can be mounted here: {result.stderr}')
-  conftest.check_sentence(result, 'disk is full')
+  conftest.check_sentence(result, f'disk is full ({disk}/run/train/model.ckpt-13.')
   for path in (trained / 'train').glob('model*'):
     assert (saved / 'train' / path.name).read_bytes() == path.read_bytes()
   assert train(saved, dataset, '--num_steps=13').returncode == 0
@@ -383,7 +426,52 @@ def test_truncated_tfrecord(dataset, tmp_path):
   (tmp_path / 'x.tfrecord').write_bytes(data[:len(data) // 2])
   conftest.check_sentence(conftest.script(
       'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run',
-      f'--examples_path={tmp_path}/x.tfrecord'), 'truncated')
+      f'--examples_path={tmp_path}/x.tfrecord'), f'{tmp_path}/x.tfrecord',
+                          'truncated')
+
+
+@pytest.mark.parametrize('split', ['train', 'validation'])
+@pytest.mark.parametrize('damage,words', [
+    (lambda data: data[:-9], 'truncated after'), (lambda data: b'', 'is empty'),
+    (lambda data: b'1 2 3' * 1000, 'no TFRecord'), (gzip.compress, 'no TFRecord'),
+    (lambda data: data[:-50] + bytes([data[-50] ^ 255]) + data[-49:],
+     'truncated after')])
+def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
+  from drumloops import backend, cli, data_splits, styles, training
+  backend.music_vae()
+  name = conftest.FLAT[0].removeprefix('--config=')
+  path = tmp_path / 'x.tfrecord'
+  config = backend.get_config(name)._replace(train_examples_path=str(path))
+  data = (dataset / 'drummer-test.tfrecord').read_bytes()
+  path.write_bytes(data)
+  path = tmp_path / data_splits.split_path('x.tfrecord', split)
+  path.write_bytes(damage(data))
+  readers = [lambda: data_splits.load_split(
+      config, f'{tmp_path}/x.tfrecord', None, split)]
+  if split == 'validation':
+    readers.append(lambda: training.validation_slices(config))
+  if words != 'is empty':  # Which gives no performances, as others may.
+    readers.append(lambda: styles.performances(str(path), config.data_converter))
+  for read in readers:
+    with pytest.raises(cli.UserError, match=f'^{path}.*{words}'):
+      read()
+
+
+def test_a_validation_split_that_gives_no_slices(dataset, tmp_path, capsys):
+  from drumloops import backend, training
+  backend.music_vae()
+  import note_seq
+  import tensorflow as tf
+  config = backend.get_config(conftest.FLAT[0].removeprefix('--config='))
+  config = config._replace(train_examples_path=f'{tmp_path}/x.tfrecord')
+  assert training.validation_slices(config) is None
+  assert 'no validation split' in capsys.readouterr().out
+  sequence = note_seq.NoteSequence()
+  sequence.notes.add(pitch=60, velocity=80, end_time=1)
+  with tf.io.TFRecordWriter(f'{tmp_path}/x-validation.tfrecord') as writer:
+    writer.write(sequence.SerializeToString())
+  assert training.validation_slices(config) is None
+  assert 'validation split gives no slices' in capsys.readouterr().out
 
 
 def test_no_gpu_is_said(trained, dataset):

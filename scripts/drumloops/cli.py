@@ -7,6 +7,7 @@ import re
 import sys
 
 MOST_SEED = 2 ** 32 - 1
+DISK_FULL = errno.ENOSPC, errno.EDQUOT
 # Set by the notebook, whose reader sees cells and their forms, not flags.
 IN_NOTEBOOK = 'MUSICVAE_DRUMS_IN_NOTEBOOK'
 FORM = (
@@ -21,6 +22,8 @@ FORM = (
     (r'--style=list names those', 'those'),
     (r'--qpm\b', 'tempo'),
     (r'--seed=(\d+)', r'seed = \1 in cell 10'),
+    (r'--noprivate\b', 'private not ticked in cell 19'),
+    (r'--(repo|license)\b', r'\1 in cell 19'),
     (r'--mode=complete\b', 'this cell'),
     (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
     (r'--(first_bar|drum_channel)\b', r'\1'),
@@ -62,16 +65,25 @@ def check_seeds(**seeds):
       raise UserError(f'The {name} must be from 0 to {MOST_SEED}, not {value}.')
 
 
+def full_disk(error):
+  """Returns what was written when a disk was full, None if none was."""
+  # One line of TensorFlow's has path; reason.
+  if match := re.search(r'(\S[^;\n]*); No space left', str(error)):
+    return match[1]
+  if isinstance(error, OSError) and error.errno in DISK_FULL:
+    return error.filename or str(error)
+  return str(error).split('\n')[0] if 'No space left' in str(error) else None
+
+
 def sentence(error):
   """Returns what to tell a user about `error`, or None if it is our fault."""
   if isinstance(error, UserError):
     return str(error)
   import tensorflow as tf
   first_line = str(error).split('\n')[0]
-  if (isinstance(error, OSError) and error.errno in (
-      errno.ENOSPC, errno.EDQUOT)) or 'No space left' in str(error):
-    return ('The disk is full; free some space and run the same command again, '
-            f'nothing that was finished is lost ({first_line}).')
+  if path := full_disk(error):
+    return (f'The disk is full ({path}); free some space and run the same command '
+            'again, nothing that was finished is lost.')
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
             f'(--hparams=batch_size=64) or a smaller config ({first_line}).')
@@ -79,8 +91,7 @@ def sentence(error):
     return ('The other machines that TF_CONFIG names have not answered for minutes; '
             'see what they say, then start this one again.')
   if isinstance(error, tf.errors.DataLossError):
-    return (f'A data file is damaged or truncated ({error.message}); make it '
-            'again with scripts/make_tfrecord.py.')
+    return f'A file is damaged or truncated ({error.message}).'
   if type(error).__name__ == 'NotEnoughExamples':
     return str(error)
   if isinstance(error, process.BrokenProcessPool):

@@ -1,6 +1,7 @@
 """A data set's splits: which file belongs to which, and the slices of each."""
 import codecs
 import collections
+import contextlib
 import csv
 import functools
 import io
@@ -14,6 +15,10 @@ import numpy as np
 SPLITS = ('train', 'validation', 'test')
 LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
 VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
+
+
+class NoSlicesError(cli.UserError):
+  """A split gives no slice."""
 
 
 def split_path(examples_path, split):
@@ -35,17 +40,64 @@ def load_split(config, examples_path, tfds_name, split):
 
   Raises:
     FileNotFoundError: if there is no such split.
-    cli.UserError: if it has no slice.
+    NoSlicesError: if it has no slice.
+    cli.UserError: if it is damaged.
   """
   from magenta.models.music_vae import slice_batches
   from magenta.models.music_vae import slice_cache
-  slices = slice_cache.load_slices(
-      config.data_converter, examples_path and split_path(examples_path, split),
-      tfds_name, split)
-  if not len(slices):
-    raise cli.UserError(
-        f'{slice_batches.NO_SLICES} This is about the {split} split.')
+  path = examples_path and split_path(examples_path, split)
+  with naming_damage(path):
+    slices = slice_cache.load_slices(
+        config.data_converter, path, tfds_name, split)
+    if not len(slices):
+      raise NoSlicesError(
+          f'{slice_batches.NO_SLICES} This is about the {split} split.')
   return slices
+
+
+@contextlib.contextmanager
+def naming_damage(examples_path):
+  """Says which TFRecord is damaged, if what is done with them fails for that.
+
+  Args:
+    examples_path: TFRecord, or a pattern of them; without one it says nothing.
+
+  Raises:
+    cli.UserError: then.
+  """
+  from google.protobuf import message
+  from magenta.models.music_vae import slice_batches
+  from magenta.models.music_vae import slice_cache
+  import tensorflow as tf
+  try:
+    yield
+  except (tf.errors.DataLossError, message.DecodeError, NoSlicesError,
+          slice_batches.NotEnoughExamples) as e:
+    for path in slice_cache.find_files(examples_path) if examples_path else ():
+      if damage := damage_of(path):
+        raise cli.UserError(f'{disk.printable(path)} {damage}; make it again with '
+                            'scripts/make_tfrecord.py, or name another.') from e
+    raise
+
+
+def damage_of(path):
+  """Returns what is wrong with a TFRecord of NoteSequences, None if nothing is."""
+  from google.protobuf import message
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  read, notes = 0, 0
+  try:
+    for record in tf.python_io.tf_record_iterator(path):
+      notes += len(note_seq.NoteSequence.FromString(record).notes)
+      read += 1
+  except tf.errors.DataLossError:
+    return (f'is damaged or truncated after {read} NoteSequences' if read else
+            'is no TFRecord, or damaged from its beginning on')
+  except message.DecodeError:
+    return 'has something else in it than NoteSequences'
+  return None if notes else 'has no notes in it' if read else 'is empty'
+
+
 
 
 def evenly_spaced(slices, most=VALIDATION_EXAMPLES):

@@ -64,6 +64,9 @@ def replacing(path):
   """Gives another path to write to; what is there then takes the place of `path`.
 
   So nobody finds a file half written, and two who write it at once spoil nothing.
+
+  Raises:
+    OSError: which names `path`, as Python's own does not if the disk is full.
   """
   folder, name = os.path.split(path)
   # The ending stays, because some writers go by it.
@@ -71,6 +74,10 @@ def replacing(path):
   try:
     yield temporary
     os.replace(temporary, path)
+  except OSError as e:
+    if e.filename not in (None, temporary):
+      raise
+    raise OSError(e.errno, e.strerror, path) from e
   finally:
     with contextlib.suppress(FileNotFoundError):
       os.remove(temporary)

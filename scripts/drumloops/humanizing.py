@@ -241,7 +241,9 @@ def played_slices(path, performer, drum_channel=midi.DRUM_CHANNEL + 1):
         part[cell] = 1, velocity, 2 * (step - start)
   slices = [part.reshape(len(part), -1) for part in slices.values() if part.any()]
   if not slices:
-    raise cli.UserError(midi.no_drums(path, file))
+    hits = [hit for tracks in file.patterns for hit in midi.find_hits(tracks)]
+    raise cli.UserError(
+        midi.none_of_the_nine(path, file, hits) if hits else midi.no_drums(path, file))
   return np.array(slices)
 
 

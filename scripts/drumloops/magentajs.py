@@ -16,7 +16,7 @@ import json
 import os
 import re
 
-from drumloops import autoencoder, cli, grid
+from drumloops import autoencoder, cli, disk, grid
 import numpy as np
 
 WEIGHTS_FILE = 'group1-shard1of1.bin'  # As TensorFlow.js's converter calls it.
@@ -115,7 +115,7 @@ def write(config, config_name, checkpoint, folder):
           'dataConverter': {'type': 'DrumsConverter', 'args': args}}).encode()}
   os.makedirs(folder, exist_ok=True)
   for name, content in contents.items():
-    with open(os.path.join(folder, name), 'wb') as f:
+    with disk.replacing(os.path.join(folder, name)) as path, open(path, 'wb') as f:
       f.write(content)
   print(f'{folder}, to be served and loaded by its URL: new MusicVAE(URL) of '
         '@magenta/music 1.23.1 samples from it' + (

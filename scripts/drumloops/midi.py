@@ -289,11 +289,8 @@ def write(data, path):
   path = os.path.realpath(path)
   if os.path.exists(path) and not os.path.isfile(path):
     raise cli.UserError(f'{path} is not a file.')
-  try:
-    with disk.replacing(path) as temporary, open(temporary, 'wb') as f:
-      f.write(data)
-  except OSError as e:
-    raise OSError(e.errno, e.strerror, path) from e
+  with disk.replacing(path) as temporary, open(temporary, 'wb') as f:
+    f.write(data)
 
 
 def find_hits(tracks):
@@ -454,10 +451,7 @@ def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
   step = midi.ticks_per_step
   known = [hit for hit in hits if drum_of(hit.on.data[1]) is not None]
   if not known:
-    raise cli.UserError(
-        f'{path} has no hit of the nine drums, only of the pitches '
-        f'{pitches(hits)} on MIDI channel {midi.drum_channel}'
-        f'{hint(likely_channels(midi))}.')
+    raise cli.UserError(none_of_the_nine(path, midi, hits))
   # What is early for a bar's first beat belongs to that bar.
   begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
   earliest = known[0].on.tick
@@ -541,6 +535,12 @@ def hint(likely):
   """Returns the end of a sentence about `likely_channels`."""
   return (f'; the notes of channel {numbers(likely)} look like drums, which '
           f'--drum_channel={min(likely)} reads' if likely else '')
+
+
+def none_of_the_nine(path, midi, hits):
+  """Returns the sentence that says of which pitches the hits are instead."""
+  return (f'{path} has no hit of the nine drums, only of the pitches {pitches(hits)} '
+          f'on MIDI channel {midi.drum_channel}{hint(likely_channels(midi))}.')
 
 
 def no_drums(path, midi):

@@ -440,7 +440,7 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   plots.show(evaluation.latent_map(evaluator, by_style, slices))
 
 
-def share(repo, config_name, weights, evaluation_dir, private):
+def share(repo, config_name, weights, evaluation_dir, private, license):
   """Shares weights on the Hub, if a repository is named.
 
   Raises:
@@ -449,7 +449,7 @@ def share(repo, config_name, weights, evaluation_dir, private):
   if not repo:
     print('Nothing was shared; to share your weights, type user/name.')
     return
-  sharing.share(repo, config_name, weights, evaluation_dir, private)
+  sharing.share(repo, config_name, weights, evaluation_dir, private, license or None)
 
 
 def download(folder, archive):

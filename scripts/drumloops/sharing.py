@@ -64,7 +64,7 @@ def metrics(result):
   return found
 
 
-def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd):
+def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd, license):
   """Returns the text of the model card, its YAML first.
 
   Args:
@@ -75,11 +75,12 @@ def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd):
     result: Of `read_evaluation`.
     loops: Files of example loops in loops/; none if the config can't be sampled.
     is_gmd: Whether the data were GMD, as far as can be told.
+    license: As the Hub calls it, such as 'apache-2.0'; None if none was named.
   """
   from huggingface_hub import EvalResult, ModelCardData
   found = metrics(result) if result else []
   data = ModelCardData(
-      license='apache-2.0', library_name='magenta',
+      license=license, library_name='magenta',
       datasets=['groove'] if is_gmd else None,
       tags=['music', 'midi', 'drums', 'musicvae', config_name],
       model_name=repo.split('/')[-1], eval_results=[
@@ -113,14 +114,20 @@ def card(repo, config_name, hparams, checkpoint, result, loops, is_gmd):
       '2019, arXiv 1905.06118.' if is_gmd else
       'Say here what it was trained on, and thank whom it is due.')
             + ' MusicVAE: Roberts et al. 2018, arXiv 1803.05428.', '']
+  if not license:
+    lines += ['## Licence', '', 'Whoever shares these weights has named none yet.', '']
   return '\n'.join(lines)
 
 
-def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
+def gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, folder):
   """Writes all that is shared into a folder: weights, styles, examples, card.
 
   Only GMD's files say styles, and the project's own weights are of it.
+
+  Raises:
+    cli.UserError: if something is damaged, or the Hub knows no such licence.
   """
+  import huggingface_hub
   config = backend.get_config(config_name, hparams)
   for path in glob.glob(glob.escape(checkpoint) + '.*'):
     shutil.copy(path, folder)
@@ -145,28 +152,42 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder):
           hparams=hparams, humanize=True, output_dir=os.path.join(folder, 'loops'))
     os.remove(paths['page'])  # The Hub would show it as text.
     loops = sorted(os.listdir(os.path.join(folder, 'loops')))
+  is_gmd = has_names or checkpoint_files.OWN_WEIGHTS in pathlib.Path(
+      os.path.abspath(checkpoint)).parents
+  text = card(repo, config_name, hparams, os.path.basename(checkpoint), result, loops,
+              is_gmd, license)
+  try:  # Before a repository is made in vain.
+    with checkpoint_files.hub_errors(repo):
+      huggingface_hub.ModelCard(text).validate()
+  except cli.UserError as e:
+    if not license or '"license' not in str(e):
+      raise
+    raise cli.UserError(f'The Hub knows no licence {license}, and nothing was uploaded; '
+                        'name another --license, such as apache-2.0 or mit.') from e
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
-    f.write(card(repo, config_name, hparams, os.path.basename(checkpoint), result,
-                 loops, has_names or checkpoint_files.OWN_WEIGHTS in pathlib.Path(
-                     os.path.abspath(checkpoint)).parents))
+    f.write(text)
 
 
-def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False,
-          hparams=''):
+def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
+          license=None, hparams=''):
   """Uploads weights to the Hub; returns their address.
 
-  What an earlier one has shared there is replaced.
+  What an earlier one has shared there is replaced. Says who sees it, and what they
+  may do with it.
 
   Args:
     repo: 'user/name', made if need be.
     config_name: Name of the config.
     checkpoint_file: Finished weights: a checkpoint, or a folder with it.
     evaluation_dir: Where evaluation.json is; default: beside the checkpoint.
-    private: Whether only its owner sees a new repository.
+    private: Whether only its owner may see it; else everybody.
+    license: As the Hub calls it, such as 'apache-2.0'; without one nobody else may
+      use them.
     hparams: Changes to the config that the checkpoint was trained with.
 
   Raises:
-    cli.UserError: if there are no such weights, no token, or no way there.
+    cli.UserError: if there are no such weights, no token, or no way there; it says
+      what was uploaded.
   """
   import huggingface_hub
   token = huggingface_hub.get_token()
@@ -177,21 +198,55 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=False
         "Colab: the key symbol on the left, a secret of this name, notebook "
         'access on).')
   api = huggingface_hub.HfApi(token=token)
+  repo, revision = checkpoint_files.parse_address(repo)
+  if revision not in (None, 'main'):
+    raise cli.UserError(f'Weights are shared as the newest of {repo}; name it '
+                        f'without {revision}.')
   with checkpoint_files.hub_errors(repo):
-    if repo.count('/') != 1:
-      raise huggingface_hub.errors.HFValidationError
     huggingface_hub.utils.validate_repo_id(repo)
   checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file)
   with tempfile.TemporaryDirectory() as folder:
-    gather(repo, config_name, hparams, checkpoint, evaluation_dir, folder)
+    gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, folder)
     with checkpoint_files.hub_errors(repo):
       url = api.create_repo(repo, private=private, exist_ok=True)
-      # In one commit, in which other checkpoints of the repository go.
-      api.upload_folder(
-          repo_id=repo, folder_path=folder,
-          delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
-                           takes.FEEL_FILE, 'evaluation.json'],
-          commit_message=os.path.basename(checkpoint))
-  print(f'Shared as {url} under Apache-2.0 (the card says what else it does); '
-        f'others take it as hf://{repo}.')
+      before = api.model_info(repo)
+    if private and not before.private:
+      raise cli.UserError(f'{url} is public already, and nothing was uploaded; share '
+                          'there with --noprivate, or name another --repo.')
+    try:
+      with checkpoint_files.hub_errors(repo):
+        # In one commit, in which other checkpoints of the repository go.
+        api.upload_folder(
+            repo_id=repo, folder_path=folder,
+            delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
+                             takes.FEEL_FILE, 'evaluation.json'],
+            commit_message=os.path.basename(checkpoint))
+    except cli.UserError as e:
+      raise cli.UserError(f'{e} {what_is_there(api, repo, url, before.sha)}') from e
+  print(cli.words(f'Shared as {url}, taken as hf://{repo}. ' + (
+      'Everybody sees it.' if not before.private else
+      'Only you see it; a new one would be public with --noprivate.' if private else
+      'Only you see it, as before; its settings there make it public.')))
+  print(cli.words(
+      f'Its licence is {license}, as you said; its card says what else it does.'
+      if license else 'It has no licence, so nobody else may use it; --license names '
+      'one, such as apache-2.0 or cc-by-4.0.'))
   return url
+
+
+def what_is_there(api, repo, url, before):
+  """Returns the sentence that says what of an upload that failed has arrived.
+
+  Args:
+    api: A huggingface_hub.HfApi.
+    repo: 'user/name'.
+    url: Its page.
+    before: Its commit when the upload began.
+  """
+  try:
+    files = ('all files have arrived' if api.model_info(repo).sha != before else
+             'none of the files is in it')
+  except Exception:  # Whatever it was that failed before.
+    files = 'whether the files are in it is not known'
+  return (f'The repository {url} is there, and {files}; the same command goes on from '
+          'there.')

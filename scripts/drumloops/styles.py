@@ -8,7 +8,7 @@ import collections
 import os
 import re
 
-from drumloops import cli
+from drumloops import cli, data_splits
 import numpy as np
 
 STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
@@ -29,15 +29,19 @@ def performances(examples_path, converter):
   """Returns [(file's name, slices)] of a TFRecord's (or glob's) NoteSequences.
 
   Those without slices are passed over.
+
+  Raises:
+    cli.UserError: if a TFRecord is damaged.
   """
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import slice_cache
-  names = [note_seq.NoteSequence.FromString(record).filename
-           for path in slice_cache.find_files(examples_path)
-           for record in tf.python_io.tf_record_iterator(path)]
-  return [(name, slices) for name, slices in zip(
-      names, slice_cache.load_each(converter, examples_path)) if len(slices)]
+  with data_splits.naming_damage(examples_path):
+    names = [note_seq.NoteSequence.FromString(record).filename
+             for path in slice_cache.find_files(examples_path)
+             for record in tf.python_io.tf_record_iterator(path)]
+    return [(name, slices) for name, slices in zip(
+        names, slice_cache.load_each(converter, examples_path)) if len(slices)]
 
 
 def slices_by_style(examples_path, converter):

@@ -24,7 +24,7 @@ import collections
 import os
 import re
 
-from drumloops import cli, data_splits, grid, listening, performing, styles
+from drumloops import cli, data_splits, disk, grid, listening, performing, styles
 import numpy as np
 from scipy import special
 
@@ -138,7 +138,8 @@ def finish(config, checkpoint, examples_path, listening_steps=0):
                                  listening_steps or LISTENING_STEPS))
   checkpoints.save(tensors, checkpoint)
   kept = fit(performing.Performer(config, checkpoint), train, held_out, drummers)
-  np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), **kept)
+  with disk.replacing(path) as temporary:
+    np.savez_compressed(temporary, checkpoint=os.path.basename(checkpoint), **kept)
   return list(kept['names'])
 
 

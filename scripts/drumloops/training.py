@@ -98,15 +98,23 @@ class Validation:
 
 
 def validation_slices(config):
-  """Returns the validation split's slices, None if there is none."""
+  """Returns the validation split's slices; None if there are none, and says why.
+
+  Raises:
+    cli.UserError: if it is damaged.
+  """
   from magenta.models.music_vae import packed_slices
-  if not packed_slices.can_pack(config):
-    return None
   try:
-    return data_splits.load_split(config, config.train_examples_path,
-                                  config.tfds_name, 'validation')
-  except (FileNotFoundError, cli.UserError):
-    return None
+    if packed_slices.can_pack(config):
+      return data_splits.load_split(config, config.train_examples_path,
+                                    config.tfds_name, 'validation')
+    why = 'The data of this config are no drum slices of one length'
+  except FileNotFoundError:
+    why = 'There is no validation split beside the examples'
+  except data_splits.NoSlicesError:
+    why = 'The validation split gives no slices'
+  print(f'{why}, so no best checkpoint is kept.')
+  return None
 
 
 def resume(saver, sess, checkpoint, train_dir):
@@ -276,9 +284,6 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
   if runs.is_best_of_other_data(run_dir, identity):
     runs.set_aside_best(run_dir, 'The best checkpoint so far was chosen on other '
                         'data')
-  if slices is None:
-    print('There is no validation split beside the examples, so no best '
-          'checkpoint is kept.')
 
   stop = stop or stages.Stop()
   with tf.Graph().as_default(), cluster.variables_on_ps(machines):

@@ -2,7 +2,7 @@
 import json
 import os
 
-from drumloops import grid, grooves, loop_midi, sampling
+from drumloops import disk, grid, grooves, loop_midi, sampling
 import numpy as np
 
 
@@ -41,8 +41,10 @@ def table(rows, columns):
 def write_evaluation(output_dir, result, figures):
   """Writes an evaluation's numbers, and {file name: matplotlib figure}."""
   os.makedirs(output_dir, exist_ok=True)
-  with open(os.path.join(output_dir, 'evaluation.json'), 'w') as f:
-    json.dump(result, f, indent=2)
-    f.write('\n')
+  with disk.replacing(os.path.join(output_dir, 'evaluation.json')) as path:
+    with open(path, 'w') as f:
+      json.dump(result, f, indent=2)
+      f.write('\n')
   for name, figure in figures.items():
-    figure.savefig(os.path.join(output_dir, name), dpi=100)
+    with disk.replacing(os.path.join(output_dir, name)) as path:
+      figure.savefig(path, dpi=100)
