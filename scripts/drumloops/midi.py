@@ -19,6 +19,7 @@ DEFAULT_QPM = 120.  # What a file without a tempo is played at; Magenta decodes 
 HI_HATS = (22, 26, 42, 44, 46)  # Of General MIDI and of the Roland TD-11.
 FOOT_CONTROLLER = 4  # How far the hi-hat's pedal is down.
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROLLER = 0x80, 0x90, 0xa0, 0xb0
+PROGRAM, PRESSURE, BEND, TO_DEVICE = 0xc0, 0xd0, 0xe0, (0xf0, 0xf7)
 META, END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0xff, 0x2f, 0x51, 0x58
 # Data bytes after a status; the last three have no place in a file, but mido
 # reads them there.
