@@ -197,13 +197,14 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
 def reconstruct(config_name, path, options):
   """Shows what is left of a MIDI file's first bars in their latent.
 
-  The project's own weights for it are used in the place of those for sampling.
+  The project's own weights for it are used in the place of those for sampling, and
+  the most likely drums play, whatever the temperature for sampling is.
   """
   if options['checkpoint_file'] == str(
       checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG):
     options = {**options, 'checkpoint_file': None}
   show_loops(sampling.sample(config_name, mode='reconstruct', num_outputs=1,
-                             input_midi_1=path, **options))
+                             input_midi_1=path, **{**options, 'temperature': None}))
 
 
 def read_first_bars(path):

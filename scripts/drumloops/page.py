@@ -458,7 +458,8 @@ def describe(entry):
       f'{entry["qpm"]:g} beats a minute', kind,
       *filter(None, [entry.get('kept')]),
       *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
-      f'temperature {entry["temperature"]:g}',
+      f'temperature {entry["temperature"]:g}' if entry['temperature'] else
+      'the most likely drums',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
 
 

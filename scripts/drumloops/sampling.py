@@ -9,6 +9,7 @@ from drumloops import (
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
+GREEDY = 0  # The temperature at which the most likely class of each step is played.
 MIN_QPM, MAX_QPM = 30, 300  # Quarters a minute.
 INPUTS = {'sample': 0, 'reconstruct': 1, 'interpolate': 2, 'complete': 1,
           'vary': 1}  # MIDI files.
@@ -125,7 +126,7 @@ def tempo_of(path):
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                   bars, own_bars, humanize, velocity, timing):
   """Raises cli.UserError unless `sample` could do what it is asked."""
-  if num_outputs < 1 or not temperature > 0:
+  if num_outputs < 1 or not (temperature is None or temperature > 0):
     raise cli.UserError(
         '--num_outputs and --temperature must be more than 0.')
   if qpm is not None and not MIN_QPM <= qpm <= MAX_QPM:
@@ -171,7 +172,8 @@ def decode(config, checkpoint, parts, style, count, temperature, seed):
     mu = encode(model, parts, config)
     drawn = np.array([latent.slerp(*mu, t) for t in np.linspace(0, 1, count)]
                      ) if len(mu) == 2 else np.repeat(mu, count, axis=0)
-  return model.decode(drawn, length, temperature)
+  # Nothing is as likely as the most likely one then, but for what rounding does.
+  return model.decode(drawn, length, temperature or 1e-6)
 
 
 def to_sequences(config, slices):
@@ -209,7 +211,7 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
     parts: A given.Given for each MIDI file.
     style: A style, or None.
     count: How many.
-    temperature: Of the softmax each step is sampled from.
+    temperature: Of the softmax each step is sampled from, or GREEDY.
     seed: The same seed gives the same.
     wish: What is kept.
     amount: How much is varied.
@@ -243,7 +245,7 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
     loops = given.patterns(sequences, config.hparams.max_seq_len)
   if bars * grid.STEPS_PER_BAR > loops.shape[1]:
     more = completing.Completer(config, checkpoint, seed).go_on(
-        loops, bars, temperature, style)
+        loops, bars, temperature or autoencoder.DEFAULT_TEMPERATURE, style)
     if kept is not None:
       kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
     loops = more
@@ -262,7 +264,7 @@ def weights_for(mode, config_name, run_dir, checkpoint_file):
 
 
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
-           num_outputs=4, temperature=autoencoder.DEFAULT_TEMPERATURE, seed=0,
+           num_outputs=4, temperature=None, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
            qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
@@ -278,7 +280,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       `num_outputs` steps, 'reconstruct' a MIDI file from its latent, 'complete' what
       is kept of it, or 'vary' it.
     num_outputs: Number of loops.
-    temperature: Of the softmax each step is sampled from.
+    temperature: Of the softmax each step is sampled from; default: with mode
+      'reconstruct' GREEDY, else autoencoder.DEFAULT_TEMPERATURE.
     seed: The same seed gives the same bytes.
     input_midi_1: MIDI file to start from, to reconstruct, to complete or to vary.
     input_midi_2: MIDI file to end at.
@@ -319,6 +322,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     raise cli.UserError(why)
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                 bars, own_bars, humanize, velocity, timing)
+  if temperature is None:
+    temperature = (GREEDY if mode == 'reconstruct' else
+                   autoencoder.DEFAULT_TEMPERATURE)
+    if mode == 'reconstruct' and bars == own_bars and num_outputs > 1:
+      print('Without --temperature every reconstruction is the same, so one is made.')
+      num_outputs = 1
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
