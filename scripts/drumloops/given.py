@@ -1,17 +1,54 @@
 """What a musician gives: the first bars of a MIDI file, and its hits given back."""
 import collections
+import copy
 import os
 
 from drumloops import disk, grid, loop_midi, midi
 import numpy as np
 
+# General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
+# drums gives it its note only where nothing else does.
+KIT = {*range(35, 54), 55, 57, 59}
+# Of how far hits between the beats are from a straight grid, the most that they may be
+# from a swung one; and what that must explain in all, in steps, two triplets at least.
+# By these 72 of GMD's 460 beats swing.
+SWUNG, EVIDENCE = 0.65, 0.65
+# unit: What swings, 'eighths' or 'sixteenths'. share: Where the second of two is, of
+# both. beat: Where a beat's sixteenths are played, in steps; three, in a shuffle.
+Swing = collections.namedtuple('Swing', 'unit share beat')
+SWINGS = [swing for share in np.linspace(0.52, 0.7, 55) for swing in (
+    Swing('sixteenths', share, (0, 2 * share, 2, 2 + 2 * share)),
+    Swing('eighths', share, (
+        0, 2 * share, 4 * share, 2 + 2 * share if share < 0.6 else 4 * share)))]
 
-class Given(collections.namedtuple('Given', 'hits qpm steps')):
+
+def find_swing(hits):
+  """Returns the Swing of hits, as `Given` has them; None if they do not swing."""
+  strokes = {}  # Without grace notes: the loudest of a drum in a sixteenth.
+  for drum, start, *_ in sorted(hits, key=lambda hit: hit[2]):
+    strokes[drum, grid.nearest_step(start)] = start
+  starts = np.array(list(strokes.values()))
+  steps = np.floor(starts + 0.5)
+  on_beats = (starts - steps)[steps % grid.STEPS_PER_QUARTER == 0]
+  late = np.median(on_beats) if len(on_beats) else 0  # All of them; that is no swing.
+  places = (starts - late) % grid.STEPS_PER_QUARTER
+  places = places[(places > 0.5) & (places < grid.STEPS_PER_QUARTER - 0.5)]
+  def away(beat):
+    points = np.append(beat, grid.STEPS_PER_QUARTER)
+    return np.abs(places[:, np.newaxis] - points).min(axis=1).sum()
+  swing = min(SWINGS, key=lambda swing: away(swing.beat))
+  straight, swung = away(range(grid.STEPS_PER_QUARTER)), away(swing.beat)
+  return swing if swung < SWUNG * straight and straight - swung > EVIDENCE else None
+
+
+class Given(collections.namedtuple('Given', 'hits qpm steps pitches swing')):
   """The first bars of a file.
 
   hits: [(drum, start in steps, velocity, pitch)], as played.
   qpm: The tempo, in quarters a minute.
   steps: How many there are.
+  pitches: {drum: the note that the file plays it with, mostly}.
+  swing: A Swing, or None.
   """
 
   @property
@@ -43,26 +80,52 @@ class Given(collections.namedtuple('Given', 'hits qpm steps')):
       return np.append(hits, hits.sum(axis=1, keepdims=True) == 0, axis=1) > 0
     return np.eye(converter.input_depth, dtype=bool)[self.loop]
 
-  def give_back(self, sequence, kept):
-    """Puts hits that were given in the place of decoded ones, as they were played.
+  def swing_with(self, sequence, kept=None):
+    """Lets a decoded NoteSequence, whose hits are on the grid, swing as the file.
+
+    But for kept ones, which `give_back` finds where they are.
+    """
+    step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
+    moved = {}  # In a shuffle two hits of a drum may become one.
+    for note in sequence.notes if self.swing else ():
+      start = round(note.start_time / step)
+      if not is_kept(note, step, kept):
+        beat, sixteenth = divmod(start, grid.STEPS_PER_QUARTER)
+        start = beat * grid.STEPS_PER_QUARTER + self.swing.beat[sixteenth]
+      note.end_time += start * step - note.start_time
+      note.start_time = start * step
+      moved.setdefault((note.pitch, start), copy.deepcopy(note))
+    if moved:
+      del sequence.notes[:]
+      sequence.notes.extend(moved.values())
+
+  def give_back(self, sequence, kept=None):
+    """Writes decoded hits with the file's notes, and puts given ones in their place.
 
     Args:
       sequence: A decoded NoteSequence; it is changed.
-      kept: Which hits are the given ones: bool, [steps, drums].
+      kept: Which hits are the given ones, to be as they were played: bool,
+        [steps, drums]; None if none are.
     """
     step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
-    def is_kept(drum, start):
-      return drum is not None and kept[grid.nearest_step(start), drum]
-    others = [note for note in sequence.notes if not is_kept(
-        grid.class_of_pitch(note.pitch), note.start_time / step)]
+    others = [note for note in sequence.notes if not is_kept(note, step, kept)]
+    for note in others:
+      note.pitch = self.pitches.get(grid.class_of_pitch(note.pitch), note.pitch)
     del sequence.notes[:]
     sequence.notes.extend(others)
-    for drum, start, velocity, pitch in self.hits:
-      if is_kept(drum, start):
+    for drum, start, velocity, pitch in self.hits if kept is not None else ():
+      if kept[grid.nearest_step(start), drum]:
         sequence.notes.add(
             pitch=pitch, velocity=velocity, is_drum=True,
             instrument=midi.DRUM_CHANNEL, start_time=start * step,
             end_time=(start + 1) * step)
+
+
+def is_kept(note, step, kept):
+  """Whether a decoded note is a given hit: of `kept`, bool [steps, drums] or None."""
+  drum = grid.class_of_pitch(note.pitch)
+  return (kept is not None and drum is not None and
+          kept[grid.nearest_step(note.start_time / step), drum])
 
 
 def read(path, config, bars, repeat=False):
@@ -78,11 +141,15 @@ def read(path, config, bars, repeat=False):
     cli.UserError: if it is not MIDI, not in 4/4 or without drums.
   """
   from magenta.models.music_vae import upstream
-  hits, qpm = midi.first_bars(
-      path, grid.drum_map(upstream.pitch_classes(config.data_converter)), bars)
+  drum_of = grid.drum_map(upstream.pitch_classes(config.data_converter))
+  hits, qpm, pitches = midi.first_bars(path, drum_of, bars)
   steps = bars * grid.STEPS_PER_BAR
+  about = {  # What is in these bars counts before what is elsewhere in the file.
+      'pitches': {**most_frequent(pitches, drum_of),
+                  **most_frequent([pitch for *_, pitch in hits], drum_of)},
+      'swing': find_swing(hits)}
   if not repeat:
-    return Given(hits, qpm, steps)
+    return Given(hits, qpm, steps, **about)
   length = grid.STEPS_PER_BAR
   while length <= max(grid.nearest_step(start) for _, start, *_ in hits):
     length *= 2
@@ -95,7 +162,15 @@ def read(path, config, bars, repeat=False):
               for begin in range(0, steps, length)
               for drum, start, velocity, pitch in hits]
   return Given([hit for hit in repeated if grid.nearest_step(hit[1]) < steps], qpm,
-               steps)
+               steps, **about)
+
+
+def most_frequent(pitches, drum_of):
+  """Returns the note of each drum that is there most often: {drum: pitch}."""
+  counts = collections.Counter(
+      loop_midi.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
+  return {drum_of(pitch): pitch for pitch in sorted(
+      counts, key=lambda pitch: (pitch in KIT, counts[pitch], -pitch))}
 
 
 def patterns(sequences, steps):

@@ -88,8 +88,9 @@ class Midi:
 Hit = collections.namedtuple('Hit', 'on off')
 # The first bars of a file in which there are drums. hits: [(drum class or None,
 # start in steps, velocity from 1 to 127, pitch)], by start, what is early less than
-# its step. qpm: the tempo there, in quarters a minute.
-FirstBars = collections.namedtuple('FirstBars', 'hits qpm')
+# its step. qpm: the tempo there, in quarters a minute. pitches: Of each hit of these
+# drums in the whole file.
+FirstBars = collections.namedtuple('FirstBars', 'hits qpm pitches')
 
 
 class DamagedError(ValueError):
@@ -370,7 +371,8 @@ def first_bars(path, drum_of, bars, known_only=True):
   if after and known_only:
     print(f'{name}: bars {number} to {number + bars - 1} are used, the {after} '
           'hits after them are not.')
-  return FirstBars(inside, tempo_at(tracks, begin))
+  return FirstBars(inside, tempo_at(tracks, begin),
+                   [hit.on.data[1] for hit in known])
 
 
 def pitches(hits):

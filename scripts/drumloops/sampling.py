@@ -343,13 +343,28 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   sequences, kept = make(
       config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
       DEFAULT_AMOUNT if amount is None else amount, bars)
+  # Which file's swing and notes each loop has: between two, the nearer one's.
+  origins = [parts[round(i * (len(parts) - 1) / max(1, len(sequences) - 1))]
+             for i in range(len(sequences))] if parts else ()
+  if type(config.data_converter).__name__ == 'DrumsConverter':
+    for path, part in zip(inputs, parts):
+      if part.swing:
+        print(f'{disk.printable(os.path.basename(path))} swings ({part.swing.unit} at '
+              f'{part.swing.share:.0%}), and so does what is made from it.')
+    for i, (sequence, part) in enumerate(zip(sequences, origins)):
+      part.swing_with(sequence, None if kept is None else kept[i])
   humanize = humanize and can_be_humanized(config_name, config)
   if humanize:
     sequences = humanizing.humanize_loops(
         sequences, humanizing.load(take=take, drummer=drummer), humanizing.read_amount(
             None if mode == 'vary' else amount, velocity, timing))
-  for sequence, own in zip(sequences, kept if kept is not None else ()):
-    parts[0].give_back(sequence, own)
+  drum_of = grid.class_of_pitch
+  # A reconstruction is what a latent says, which holds no notes.
+  if mode != 'reconstruct' and parts and (
+      len(upstream.pitch_classes(config.data_converter)) == grid.DRUMS):
+    drum_of = grid.drum_map(upstream.pitch_classes(config.data_converter))
+    for i, (sequence, part) in enumerate(zip(sequences, origins)):
+      part.give_back(sequence, None if kept is None else kept[i])
   loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
   # As much of where the checkpoint lies as tells it from others.
   checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
@@ -360,13 +375,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize,
        'take': take if humanize else None, 'kept': str(wish) or None},
-      soundfont, kept, grid.class_of_pitch if kept is None else
-      grid.drum_map(upstream.pitch_classes(config.data_converter)), sounds,
-      pictures)
+      soundfont, kept, drum_of, sounds, pictures)
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
-    plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(
-        paths['strip'], dpi=100)
+    plots.plot_interpolation(
+        loops, *map(os.path.basename, inputs), drum_of).savefig(
+            paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
   return paths
