@@ -416,14 +416,21 @@ def test_every_hit_sounds_as_it_did(tmp_path, seed):
 
 
 def test_a_repeated_controller_holds_no_hit(tmp_path):
-  """Nor another channel's; a program does, of which any bank may be chosen."""
-  def moved(message):
+  """Nor goes with one; nor another channel's. A program holds it, of any bank."""
+  def moved(message, pitch=KICK):
     path = write(tmp_path / 'in.mid', [(0, message)] + [
         event for step in range(1, 64) for event in (
-            (120 * step, message), (120 * step, bytes([0x99, KICK, 90])))])
+            (120 * step - 5, message), (120 * step, message),
+            (120 * step, bytes([0x99, pitch, 90])))])
+    def others():
+      return [(event.tick, event.data) for track in midi.read(path).tracks
+              for event in track if not event.is_hit]
+    before = others()
     humanizing.humanize_file(path, path, Pushes())
+    assert others() == before
     return {round(start % 1, 2) for start, _, _ in played(path)} != {0}
   assert moved(bytes([0xb9, 10, 64])) and moved(bytes([0xc8, 5]))
+  assert moved(bytes([0xb9, 4, 64]), HIHAT)
   assert not moved(bytes([0xc9, 5]))
 
 

@@ -333,7 +333,7 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
     if hit.off is not None:
       hit.off.tick = max(tick, hit.off.tick + tick - on.tick)
     on.tick, on.data = tick, bytes([on.data[0], pitch, how[0]])
-  _move_marks(marks, hits, before)
+  _move_marks(marks, repeats, hits, before)
   for track in tracks:
     end = track.pop()
     last_before = before[id(end)][0]
@@ -380,11 +380,11 @@ def _marks(tracks):
   return found, repeats
 
 
-def _move_marks(marks, hits, before):
+def _move_marks(marks, repeats, hits, before):
   """Moves the marks that were at the tick of a hit, by no more than it takes.
 
   Args:
-    marks: The first that `_marks` returned.
+    marks, repeats: What `_marks` returned.
     hits: Hits that have been moved.
     before: {id of an event: its place in time before}.
   """
@@ -392,12 +392,19 @@ def _move_marks(marks, hits, before):
     related = [hit for hit in hits if hit.on.data[1] == stream or
                stream == 'hi-hat' and hit.on.data[1] in midi.HI_HATS]
     for event in events:
+      if id(event) in repeats:
+        continue
       i = bisect.bisect(related, before[id(event)],
                         key=lambda hit: before[id(hit.on)])
       if i:
         event.tick = max(event.tick, related[i - 1].on.tick)
       if i < len(related):
         event.tick = min(event.tick, related[i].on.tick)
+    # What repeats a mark stays between it and the next.
+    for order, bound in ((events, max), (events[::-1], min)):
+      for neighbour, event in zip(order, order[1:]):
+        if id(event) in repeats:
+          event.tick = bound(event.tick, neighbour.tick)
 
 
 def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE):
