@@ -26,8 +26,9 @@ def define_flags():
                     ['sample', 'interpolate', 'reconstruct', 'complete', 'vary'],
                     'What to make.')
   flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
-  flags.DEFINE_float('temperature', autoencoder.DEFAULT_TEMPERATURE,
-                     'Randomness of each step.')
+  flags.DEFINE_float('temperature', None, 'Randomness of each step. Default: '
+                     f'{autoencoder.DEFAULT_TEMPERATURE}; to reconstruct, none, so '
+                     'that the most likely drums play.')
   flags.DEFINE_string('style', None,
                       'Style to sample, such as funk; list names them all.')
   flags.DEFINE_integer('seed', 0, 'The same seed gives the same bytes.')

@@ -336,6 +336,79 @@ def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   assert 35 in pitches and 36 not in pitches
 
 
+def test_what_is_added_has_the_files_notes(mine, tmp_path):
+  """The most frequent of a drum's; a cowbell, though counted as a snare, is none."""
+  path = mine(hits=[(35, 0), (40, 4), (35, 6), (36, 8), (40, 12), (22, 2), (44, 3),
+                    *[(56, at) for at in range(0, 16, 3)]])
+  straight = mine(name='b.mid', hits=FUNK)
+  def notes(**options):
+    paths = make(path, tmp_path, pictures=True, num_outputs=3, **options)[1]
+    return [{hit.on.data[1] for hit in midi.find_hits(midi.read(p).tracks)}
+            for p in paths['midi']]
+  bars = completing.read_wish('', '1', False, '')
+  for made in (notes(wish=bars, bars=6), notes(wish=bars, humanize=True),
+               notes(mode='vary', amount=1.)):
+    found = set.union(*made)
+    assert {35, 40} <= found and not {37, 38, 58, 22} & found and 42 in found
+  first, nearer, last = notes(mode='interpolate', input_midi_2=straight)
+  assert {35, 40} <= first and {36, 38} == last
+  assert not {36, 38} & (first | nearer)
+
+
+def test_swing_is_found():
+  """Between straight and triplets, by people and by machines; not where none is."""
+  rng = np.random.RandomState(0)
+  beats = np.arange(0, 64, 4)
+  def find(starts, noise=0, graces=()):
+    hits = [(1, start + noise * rng.standard_normal(), velocity, 38)
+            for velocity, part in ((90, starts), (30, graces)) for start in part]
+    return given.find_swing(hits)
+  for unit, places in (
+      ('eighths', lambda share: [0, 4 * share]),
+      ('sixteenths', lambda share: [0, 2 * share, 2, 2 + 2 * share])):
+    for share in (0.54, 0.58, 0.6, 0.62, 0.64, 2 / 3, 0.68):
+      for noise in (0, 0.06) if share > 0.55 else (0,):
+        starts = np.add.outer(beats, places(share)).ravel()
+        found = find(0.1 + starts, noise)
+        assert found.unit == unit and found.share == pytest.approx(share, abs=0.03)
+  eighths = np.arange(32) * 2
+  assert find(eighths, graces=eighths - 0.3) is None
+  for starts in ([], [2.67], beats, eighths, np.arange(64), np.arange(128) / 2,
+                 np.arange(64) + 0.3, [*range(60), 60, 61.33, 62.67]):
+    assert find(starts) is None
+  for starts in [eighths, np.arange(64), np.arange(64) + 0.1] * 20:
+    assert find(starts, 0.1) is None
+
+
+@pytest.mark.parametrize('between,expected', [
+    ([8 / 3], [0, 4 / 3, 8 / 3]), ([1.2, 2, 3.2], [0, 1.2, 2, 3.2])])
+def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
+  """In every mode, in bars after the fourth too; given hits are as they were."""
+  hits = [(51, 4 * beat + at) for beat in range(4) for at in (0, *between)]
+  path = mine(hits=hits + [(36, 0), (38, 4), (38, 12)])
+  own = {(8, 16 * bar + at) for bar in range(4) for _, at in hits}
+  def away(**options):
+    made = make(path, tmp_path, num_outputs=2, pictures=False, sounds=False,
+                **options)[0]
+    assert capsys.readouterr().out.count('mine.mid swings (') == 1
+    added = np.array([start for loop in made for drum, start, _ in loop if not any(
+        drum == d and abs(start - at - 0.1) < 0.01 for d, at in own)])
+    return np.abs((added % 4)[:, np.newaxis] - [*expected, 4]).min(axis=1)
+  wish = completing.read_wish('ride', '', False, '')
+  assert away(wish=wish, bars=6).max() < 0.11  # The file is late by a tenth.
+  assert away(mode='vary', amount=1.).max() < 0.11
+  assert away(mode='reconstruct', temperature=1.).max() < 0.01
+  other = mine(name='b.mid', hits=hits)
+  assert away(mode='interpolate', input_midi_2=other).max() < 0.01
+  played = away(wish=wish, humanize=True)
+  assert 0.02 < np.median(played) < 0.25
+  # A straight hit of a kept drum stays the one that it was.
+  path, wish = mine(hits=[*hits, (36, 6)]), completing.read_wish('kick', '', False, '')
+  for loop in make(path, tmp_path, num_outputs=2, wish=wish)[0]:
+    assert [round(start, 1) for drum, start, _ in loop if drum == 0] == [
+        16 * bar + 6.1 for bar in range(4)]
+
+
 def test_teaching_changes_the_encoder_only(weights):
   from drumloops import listening
   config, checkpoint = weights

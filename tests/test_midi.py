@@ -340,6 +340,7 @@ def test_slices_are_what_upstreams_converters_make(dataset):
 class Pushes:
   """A humanizer that makes everything louder and later, or earlier, by drum."""
   shape = (64, 9)
+  said = 0.9  # Of velocities.
 
   def __init__(self):
     self.slices = 0
@@ -349,7 +350,7 @@ class Pushes:
   def __call__(self, hits, patterns):
     assert len(hits) == len(patterns)
     self.slices += len(hits)
-    return (np.full(hits.shape, 0.9),
+    return (np.full(hits.shape, self.said),
             hits * np.where(np.arange(9) % 2, 0.45, -0.45))
 
 
@@ -430,6 +431,28 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
         moves[nearest][1:], -0.45 if pitch == KICK else 0.45, atol=0.03)
 
 
+@pytest.mark.parametrize('amount', [0., 0.5, 1., 1.2])
+def test_hits_in_one_sixteenth_keep_their_ratio(amount):
+  """The humanizer says the loudest's velocity; softer ones stay softer, from 1 on."""
+  humanizer = Pushes()
+  def new(said, *velocities):
+    humanizer.said = said
+    played = humanizing.play(humanizer, [
+        [(1, 4 - 0.1 * i, v) for i, v in enumerate(velocities)]],
+                             humanizing.Amount(amount, 0.))
+    return [velocity for velocity, _ in played[0]]
+  # Grace notes before a stroke, a pair of one velocity, and one hit.
+  for velocities in ((34, 112), (30, 30, 100), (127, 126), (90, 90), (3, 2, 1), (60,)):
+    for said in (1., 0.6, 0.1, 0.):
+      found, loudest = new(said, *velocities), max(velocities)
+      expected = loudest + amount * (127 * said - loudest)
+      assert max(found) == np.clip(round(expected), len(set(velocities)), 127)
+      for a, v in zip(found, velocities):
+        assert a >= 1 and abs(a - max(found) * v / loudest) < len(velocities)
+        for b, w in zip(found, velocities):
+          assert (a < b) == (v < w)
+
+
 def test_many_loops_are_one_batch():
   humanizer = Pushes()
   humanizer.calls = 0
@@ -482,6 +505,81 @@ def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
     assert others == [
         (e.tick, e.data) for t in midi.read(path).tracks for e in t
         if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
+
+
+def sounds(path):
+  """For each hit, by track and pitch: all that was sent before it, read by mido."""
+  import mido
+  events = []
+  for t, track in enumerate(mido.MidiFile(path).tracks):
+    tick = 0
+    for i, message in enumerate(track):
+      tick += message.time
+      events.append((tick, t, i, message))
+  now, found = {}, {}
+  for _, t, _, message in sorted(events, key=lambda event: event[:3]):
+    if message.type == 'note_on':
+      heard = dict(now)
+      if message.note not in midi.HI_HATS:
+        heard.pop(('control_change', midi.FOOT_CONTROLLER), None)
+      found.setdefault((t, message.note), []).append(heard)
+    elif message.type == 'sysex':
+      now['sysex'] = message.data
+    elif getattr(message, 'channel', None) == 9 and message.type != 'note_off':
+      now[message.type, getattr(message, 'control', None)] = str(message.copy(time=0))
+  return found
+
+
+@pytest.mark.parametrize('seed', [0, 1, 2, 162, 179, 223])
+def test_every_hit_sounds_as_it_did(tmp_path, seed):
+  """Kit, bank, place, volume, bend ... sent between, at and after hits; any track."""
+  rng = np.random.RandomState(seed)
+  tracks = [[], [], []]
+  for step in range(64):
+    for pitch in (KICK, SNARE, HIHAT, 46):
+      tick = 120 * step + rng.choice([0, 0, 0, rng.randint(-50, 50)])
+      if tick >= 0 and rng.rand() < 0.6:
+        track = tracks[rng.randint(3)]
+        if pitch in midi.HI_HATS:
+          track = tracks[1]
+          track.append((tick, bytes([0xb9, 4, rng.randint(128)])))
+        track.append((tick, bytes([0x99, pitch, 90])))
+    for _ in range(rng.randint(3)):
+      tick, value = 120 * step + rng.choice([0, 0, 3, 40]), rng.randint(3)
+      tracks[rng.randint(3)].insert(0, (tick, [
+          bytes([0xc9, value]), bytes([0xb9, rng.choice([0, 7, 10, 32, 121]), value]),
+          bytes([0xe9, 0, value]), bytes([0xd9, value]), bytes([0xb8, 7, value]),
+          bytes([0xf0, 3, 1, value, 0xf7])][rng.randint(6)]))
+  for track in tracks:  # What is at one tick comes in any order.
+    for tick in {tick for tick, _ in track}:
+      rows = [i for i, event in enumerate(track) if event[0] == tick]
+      events = [track[i] for i in rng.permutation(rows)]
+      for i, event in zip(rows, events):
+        track[i] = event
+  path = write(tmp_path / 'in.mid', *tracks)
+  before, starts = sounds(path), played(path)
+  humanizing.humanize_file(path, path, Pushes())
+  assert sounds(path) == before
+  assert np.mean([a[0] != b[0] for a, b in zip(starts, played(path))]) > 0.2
+
+
+def test_a_repeated_controller_holds_no_hit(tmp_path):
+  """Nor goes with one; nor another channel's. A program holds it, of any bank."""
+  def moved(message, pitch=KICK):
+    path = write(tmp_path / 'in.mid', [(0, message)] + [
+        event for step in range(1, 64) for event in (
+            (120 * step - 5, message), (120 * step, message),
+            (120 * step, bytes([0x99, pitch, 90])))])
+    def others():
+      return [(event.tick, event.data) for track in midi.read(path).tracks
+              for event in track if not event.is_hit]
+    before = others()
+    humanizing.humanize_file(path, path, Pushes())
+    assert others() == before
+    return {round(start % 1, 2) for start, _, _ in played(path)} != {0}
+  assert moved(bytes([0xb9, 10, 64])) and moved(bytes([0xc8, 5]))
+  assert moved(bytes([0xb9, 4, 64]), HIHAT)
+  assert not moved(bytes([0xc9, 5]))
 
 
 def test_type_2_is_pattern_by_pattern(tmp_path):

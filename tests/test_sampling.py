@@ -57,10 +57,19 @@ def test_interpolate_and_reconstruct(trained, two_loops, tmp_path):
   assert result.returncode == 0, result.stderr
   assert len(list(tmp_path.glob('interpolate-*.mid'))) == 3
   assert (tmp_path / 'interpolate.png').exists()
-  result = make(tmp_path, trained, '--mode=reconstruct', '--num_outputs=1',
-                f'--input_midi_1={a}')
-  assert result.returncode == 0, result.stderr
-  assert (tmp_path / 'reconstruct-1.mid').exists()
+  # The most likely drums, which are the same again, or by chance.
+  found = []
+  for name, flags in (('a', ['--seed=1']), ('b', ['--seed=2', '--num_outputs=1']),
+                      ('c', ['--temperature=1', '--num_outputs=2'])):
+    result = make(tmp_path / name, trained, '--mode=reconstruct', '--nosound',
+                  '--nopictures', f'--input_midi_1={a}', *flags)
+    assert result.returncode == 0, result.stderr
+    assert ('so one is made' in result.stdout) == (name == 'a')
+    found.append([path.read_bytes() for path in sorted(
+        (tmp_path / name).glob('reconstruct-*.mid'))])
+  assert [len(loops) for loops in found] == [1, 1, 2]
+  assert found[0] == found[1] and len({*found[0], *found[2]}) == 3
+  assert 'the most likely drums' in (tmp_path / 'a' / 'index.html').read_text('utf-8')
 
 
 def test_slerp_is_upstreams():

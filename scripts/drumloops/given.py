@@ -1,17 +1,54 @@
 """What a musician gives: the first bars of a MIDI file, and its hits given back."""
 import collections
+import copy
 import os
 
 from drumloops import cli, completing, disk, grid, loop_midi, midi
 import numpy as np
 
+# General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
+# drums gives it its note only where nothing else does.
+KIT = {*range(35, 54), 55, 57, 59}
+# Of how far hits between the beats are from a straight grid, the most that they may be
+# from a swung one; and what that must explain in all, in steps, two triplets at least.
+# By these 72 of GMD's 460 beats swing.
+SWUNG, EVIDENCE = 0.65, 0.65
+# unit: What swings, 'eighths' or 'sixteenths'. share: Where the second of two is, of
+# both. beat: Where a beat's sixteenths are played, in steps; three, in a shuffle.
+Swing = collections.namedtuple('Swing', 'unit share beat')
+SWINGS = [swing for share in np.linspace(0.52, 0.7, 55) for swing in (
+    Swing('sixteenths', share, (0, 2 * share, 2, 2 + 2 * share)),
+    Swing('eighths', share, (
+        0, 2 * share, 4 * share, 2 + 2 * share if share < 0.6 else 4 * share)))]
 
-class Given(collections.namedtuple('Given', 'hits qpm steps')):
+
+def find_swing(hits):
+  """Returns the Swing of hits, as `Given` has them; None if they do not swing."""
+  strokes = {}  # Without grace notes: the loudest of a drum in a sixteenth.
+  for drum, start, *_ in sorted(hits, key=lambda hit: hit[2]):
+    strokes[drum, grid.nearest_step(start)] = start
+  starts = np.array(list(strokes.values()))
+  steps = np.floor(starts + 0.5)
+  on_beats = (starts - steps)[steps % grid.STEPS_PER_QUARTER == 0]
+  late = np.median(on_beats) if len(on_beats) else 0  # All of them; that is no swing.
+  places = (starts - late) % grid.STEPS_PER_QUARTER
+  places = places[(places > 0.5) & (places < grid.STEPS_PER_QUARTER - 0.5)]
+  def away(beat):
+    points = np.append(beat, grid.STEPS_PER_QUARTER)
+    return np.abs(places[:, np.newaxis] - points).min(axis=1).sum()
+  swing = min(SWINGS, key=lambda swing: away(swing.beat))
+  straight, swung = away(range(grid.STEPS_PER_QUARTER)), away(swing.beat)
+  return swing if swung < SWUNG * straight and straight - swung > EVIDENCE else None
+
+
+class Given(collections.namedtuple('Given', 'hits qpm steps pitches swing')):
   """The first bars of a file.
 
   hits: [(drum, start in steps, velocity, pitch)], as played.
   qpm: The tempo, in quarters a minute.
   steps: How many there are.
+  pitches: {drum: the note that the file plays it with, mostly}.
+  swing: A Swing, or None.
   """
 
   @property
@@ -44,26 +81,52 @@ class Given(collections.namedtuple('Given', 'hits qpm steps')):
       return np.append(hits, hits.sum(axis=1, keepdims=True) == 0, axis=1) > 0
     return np.eye(converter.input_depth, dtype=bool)[self.loop]
 
-  def give_back(self, sequence, kept):
-    """Puts hits that were given in the place of decoded ones, as they were played.
+  def swing_with(self, sequence, kept=None):
+    """Lets a decoded NoteSequence, whose hits are on the grid, swing as the file.
+
+    But for kept ones, which `give_back` finds where they are.
+    """
+    step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
+    moved = {}  # In a shuffle two hits of a drum may become one.
+    for note in sequence.notes if self.swing else ():
+      start = round(note.start_time / step)
+      if not is_kept(note, step, kept):
+        beat, sixteenth = divmod(start, grid.STEPS_PER_QUARTER)
+        start = beat * grid.STEPS_PER_QUARTER + self.swing.beat[sixteenth]
+      note.end_time += start * step - note.start_time
+      note.start_time = start * step
+      moved.setdefault((note.pitch, start), copy.deepcopy(note))
+    if moved:
+      del sequence.notes[:]
+      sequence.notes.extend(moved.values())
+
+  def give_back(self, sequence, kept=None):
+    """Writes decoded hits with the file's notes, and puts given ones in their place.
 
     Args:
       sequence: A decoded NoteSequence; it is changed.
-      kept: Which hits are the given ones: bool, [steps, drums].
+      kept: Which hits are the given ones, to be as they were played: bool,
+        [steps, drums]; None if none are.
     """
     step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
-    def is_kept(drum, at):
-      return drum is not None and kept[at, drum]
-    others = [note for note in sequence.notes if not is_kept(
-        grid.class_of_pitch(note.pitch), grid.nearest_step(note.start_time / step))]
+    others = [note for note in sequence.notes if not is_kept(note, step, kept)]
+    for note in others:
+      note.pitch = self.pitches.get(grid.class_of_pitch(note.pitch), note.pitch)
     del sequence.notes[:]
     sequence.notes.extend(others)
-    for drum, start, velocity, pitch in self.hits:
-      if is_kept(drum, grid.step_of(start, self.steps)):
+    for drum, start, velocity, pitch in self.hits if kept is not None else ():
+      if kept[grid.step_of(start, self.steps), drum]:
         sequence.notes.add(
             pitch=pitch, velocity=velocity, is_drum=True,
             instrument=midi.DRUM_CHANNEL, start_time=start * step,
             end_time=(start + 1) * step)
+
+
+def is_kept(note, step, kept):
+  """Whether a decoded note is a given hit: of `kept`, bool [steps, drums] or None."""
+  drum = grid.class_of_pitch(note.pitch)
+  return (kept is not None and drum is not None and
+          kept[grid.nearest_step(note.start_time / step), drum])
 
 
 def read(path, config, bars, wish=completing.Wish(), **options):
@@ -84,27 +147,39 @@ def read(path, config, bars, wish=completing.Wish(), **options):
       are fewer than what is kept.
   """
   from magenta.models.music_vae import upstream
-  hits, qpm, own_bars = midi.first_bars(
-      path, grid.drum_map(upstream.pitch_classes(config.data_converter)), bars,
-      **options)
+  drum_of = grid.drum_map(upstream.pitch_classes(config.data_converter))
+  hits, qpm, own_bars, pitches = midi.first_bars(path, drum_of, bars, **options)
   steps, length = bars * grid.STEPS_PER_BAR, own_bars * grid.STEPS_PER_BAR
   gives = (f'{disk.printable(os.path.basename(path))} gives {own_bars} '
            f'bar{"s" * (own_bars > 1)}')
+  about = {  # What is in these bars counts before what is elsewhere in the file.
+      'pitches': {**most_frequent(pitches, drum_of),
+                  **most_frequent([pitch for *_, pitch in hits], drum_of)},
+      'swing': find_swing(hits)}
   if own_bars == bars:
-    return Given(hits, qpm, steps)
+    return Given(hits, qpm, steps, **about)
   if not (wish.drums or wish.rhythm):
     if max(wish.bars, default=-1) >= own_bars:
       raise cli.UserError(f'{gives}, so --keep_bars goes up to {own_bars}.')
     if not wish.bars:
       print(f'{gives}; after that there is silence.')
-    return Given(hits, qpm, steps)
+    return Given(hits, qpm, steps, **about)
   print(f'{gives}, which repeat{"s" * (own_bars == 1)}: bar {own_bars + 1} is bar 1 '
         'again.')
   return Given([
       (drum, begin + start, velocity, pitch) for begin in range(0, steps, length)
       for drum, start, velocity, pitch in hits
       # In the middle of the file what is early for the next bar is not in these.
-      if begin + start <= steps - 0.5 or begin + length <= steps], qpm, steps)
+      if begin + start <= steps - 0.5 or begin + length <= steps], qpm, steps,
+               **about)
+
+
+def most_frequent(pitches, drum_of):
+  """Returns the note of each drum that is there most often: {drum: pitch}."""
+  counts = collections.Counter(
+      loop_midi.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
+  return {drum_of(pitch): pitch for pitch in sorted(
+      counts, key=lambda pitch: (pitch in KIT, counts[pitch], -pitch))}
 
 
 def patterns(sequences, steps):

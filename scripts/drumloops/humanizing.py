@@ -44,6 +44,9 @@ def read_amount(amount, velocity, timing):
   amount = 1. if amount is None else amount
   return Amount(amount if velocity is None else velocity,
                 amount if timing is None else timing)
+EVERY_DRUM = 'every drum'  # Whose sound a mark is of: see `_marks`.
+# Controllers that say more than their last value: bank, data entry, (N)RPNs, modes.
+NO_REPEATS, MODES = {0, 6, 32, 38, *range(96, 128)}, range(120, 128)
 MAX_OFFSET = 0.49  # Steps.
 FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
@@ -133,6 +136,9 @@ def play(humanizer, patterns, amount=WHOLE):
   all. So flams, triplets and a drummer's own timing stay in their order, and every
   hit in its sixteenth.
 
+  Of several hits of a drum in one sixteenth, what the humanizer says is of the
+  loudest; the others keep their ratio to it, and those that were softer stay so.
+
   Args:
     humanizer: A Humanizer.
     patterns: For each, [(drum or None, start in steps, velocity from 1 to 127)].
@@ -162,17 +168,40 @@ def play(humanizer, patterns, amount=WHOLE):
   velocities, offsets = humanizer(slices, [i for i, _ in places])
   # So that no rounding, to ticks for example, takes a hit to another sixteenth.
   offsets = np.clip(amount.timing * offsets, -MAX_OFFSET, MAX_OFFSET)
+  given = {}  # Velocities, by place.
+  for i, pattern in enumerate(cells):
+    for (part, *cell), (_, _, velocity) in zip(pattern, patterns[i]):
+      if None not in cell:
+        given.setdefault((places[i, part], *cell), set()).add(velocity)
+  louder = {place: _louder(sorted(known, reverse=True), 127 * float(
+      velocities[place]), amount.velocity) for place, known in given.items()}
   def how(i, cell, start, velocity):
     part, step, drum = cell
     if drum is None:
       return None
     place = places[i, part], step, drum
     played = start - grid.nearest_step(start)
-    louder = 127 * float(velocities[place]) - velocity
-    return (min(max(round(velocity + amount.velocity * louder), 1), 127),
+    return (louder[place][velocity],
             start + float(offsets[place]) * (1 - 2 * abs(played)))
   return [[how(i, cell, *hit) for cell, (_, *hit) in zip(*pair)]
           for i, pair in enumerate(zip(cells, patterns))]
+
+
+def _louder(velocities, said, amount):
+  """Returns the new velocity of each of a drum's hits in one sixteenth: a dict.
+
+  Args:
+    velocities: From the loudest to the softest, each once.
+    said: What a humanizer says of the loudest.
+    amount: How far it goes there.
+  """
+  loudest, count = velocities[0], len(velocities)
+  last = min(max(round(loudest + amount * (said - loudest)), count), 127)
+  new = {loudest: last}
+  for i, velocity in enumerate(velocities[1:], 1):
+    softer = min(round(new[loudest] * velocity / loudest), last - 1)
+    last = new[velocity] = max(softer, count - i)
+  return new
 
 
 def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
@@ -268,9 +297,9 @@ def humanize_loops(sequences, humanizer, amount=WHOLE):
 def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
   """Humanizes the drum hits of tracks that are played together, in place.
 
-  All else stays where it is. Each hit keeps the position of the hi-hat's pedal
-  that it was played with, and its choke: it is not moved past them, and what is
-  sent at its very tick goes with it.
+  All else stays where it is. Each hit sounds as it did: it is not moved past what
+  says so, before or after it (see `_marks`). What says so of its drum alone, at its
+  very tick, goes with it.
 
   Args:
     tracks: Of a midi.Midi.
@@ -289,7 +318,10 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
        hit.on.data[2]) for hit in hits]], amount)
   before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
             for i, event in enumerate(track)}
-  marks = _marks(tracks)
+  marks, repeats = _marks(tracks)
+  places = {stream: [before[id(event)] for event in events
+                     if id(event) not in repeats]
+            for stream, events in marks.items()}
   last = {}  # New ticks of the hits so far, of each thing that must stay in order.
   for hit, how in sorted(zip(hits, played), key=lambda p: before[id(p[0].on)]):
     if not how:
@@ -297,18 +329,22 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
     on, pitch, late = hit.on, hit.on.data[1], shift(hit.on.tick)
     sixteenth = grid.nearest_step(on.tick / step + late)
     first, end = (math.ceil((sixteenth + x - late) * step) for x in (-0.5, 0.5))
-    for stream in ('hi-hat',) * (pitch in midi.HI_HATS) + (pitch,):
-      ticks = [event.tick for event in marks.get(stream, ())]
-      i, j = bisect.bisect_left(ticks, on.tick), bisect.bisect(ticks, on.tick)
-      first = max([first] + ticks[:i][-1:])
-      end = min([end] + [tick + 1 for tick in ticks[j:][:1]])
     part = 'hi-hat' if pitch in midi.HI_HATS else pitch
-    tick = min(max(round((how[1] - late) * step), first), end - 1)
-    tick = last[part] = max(0, tick, last.get(part, 0))
+    _, track, _ = place = before[id(on)]
+    for stream in {part, pitch, EVERY_DRUM} & set(places):
+      found = places[stream]
+      i, j = (bisect.bisect(found, at) for at in (
+          [place] * 2 if stream == EVERY_DRUM else
+          [(on.tick, track), (on.tick, track + 1)]))
+      # At one tick, what is in the first of two tracks comes first.
+      first = max([first] + [at + (t > track) for at, t, _ in found[:i][-1:]])
+      end = min([end] + [at + (t >= track) for at, t, _ in found[j:j + 1]])
+    tick = max(round((how[1] - late) * step), first, last.get(part, 0))
+    tick = last[part] = min(tick, end - 1)
     if hit.off is not None:
       hit.off.tick = max(tick, hit.off.tick + tick - on.tick)
     on.tick, on.data = tick, bytes([on.data[0], pitch, how[0]])
-  _move_marks(marks, hits, before)
+  _move_marks(marks, repeats, hits, before)
   for track in tracks:
     end = track.pop()
     last_before = before[id(end)][0]
@@ -324,29 +360,42 @@ def humanize_tracks(tracks, step, humanizer, amount=WHOLE):
 
 
 def _marks(tracks):
-  """Returns what says how hits sound: {'hi-hat' or pitch: [Event]}, by tick.
+  """Returns what says how hits sound: {'hi-hat', pitch or EVERY_DRUM: [Event]}.
 
-  The hi-hat's pedal is a controller, of which the last value before a hit counts,
-  so one that repeats it does not matter. A choke is the key pressure of a cymbal
-  after it was hit.
+  And the ids of those that only repeat what was said.
+
+  The hi-hat's pedal is a controller. A choke is the key pressure of a cymbal after
+  it was hit. Programs, other controllers, channel pressure, pitch bend and messages
+  to a device are of every drum. Of most controllers the last value before a hit
+  counts, so hits may be moved past one that repeats it.
   """
-  found, pedal = {}, None
+  found, repeats, values = {}, set(), {}
   for event in sorted((event for track in tracks for event in track),
                       key=lambda event: event.tick):
+    stream, number = EVERY_DRUM, None
     if event.is_drum(midi.KEY_PRESSURE):
-      found.setdefault(event.data[1], []).append(event)
-    elif (event.is_drum(midi.CONTROLLER) and
-          event.data[1] == midi.FOOT_CONTROLLER and event.data[2] != pedal):
-      pedal = event.data[2]
-      found.setdefault('hi-hat', []).append(event)
-  return found
+      stream = event.data[1]
+    elif event.is_drum(midi.CONTROLLER):
+      number, value = event.data[1:]
+      if number == midi.FOOT_CONTROLLER:
+        stream = 'hi-hat'
+      if number not in NO_REPEATS and value == values.get(number):
+        repeats.add(id(event))
+      values[number] = value
+    elif not event.is_drum(midi.PROGRAM, midi.PRESSURE, midi.BEND) and (
+        event.data[0] not in midi.TO_DEVICE):
+      continue
+    if number in MODES or event.data[0] in midi.TO_DEVICE:
+      values.clear()  # They may have set controllers back.
+    found.setdefault(stream, []).append(event)
+  return found, repeats
 
 
-def _move_marks(marks, hits, before):
+def _move_marks(marks, repeats, hits, before):
   """Moves the marks that were at the tick of a hit, by no more than it takes.
 
   Args:
-    marks: What `_marks` returned.
+    marks, repeats: What `_marks` returned.
     hits: Hits that have been moved.
     before: {id of an event: its place in time before}.
   """
@@ -354,12 +403,19 @@ def _move_marks(marks, hits, before):
     related = [hit for hit in hits if hit.on.data[1] == stream or
                stream == 'hi-hat' and hit.on.data[1] in midi.HI_HATS]
     for event in events:
+      if id(event) in repeats:
+        continue
       i = bisect.bisect(related, before[id(event)],
                         key=lambda hit: before[id(hit.on)])
       if i:
         event.tick = max(event.tick, related[i - 1].on.tick)
       if i < len(related):
         event.tick = min(event.tick, related[i].on.tick)
+    # What repeats a mark stays between it and the next.
+    for order, bound in ((events, max), (events[::-1], min)):
+      for neighbour, event in zip(order, order[1:]):
+        if id(event) in repeats:
+          event.tick = bound(event.tick, neighbour.tick)
 
 
 def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE,

@@ -8,7 +8,7 @@ import tempfile
 from drumloops import grid, midi
 from tqdm.auto import tqdm
 
-TRACK_NAME, PROGRAM = 0x03, 0xc0  # Of a MIDI file's events.
+TRACK_NAME = 0x03  # Of a MIDI file's events.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
 # Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
 GENERAL_MIDI = {22: 42, 26: 46, 58: 43}
@@ -83,7 +83,7 @@ def midi_bytes(loop):
     tracks.append(track_bytes([
         *[(0, bytes([midi.META, TRACK_NAME]) + midi.write_number(len(name)) +
            name)] * bool(name),
-        (0, bytes([PROGRAM | channel, program])),
+        (0, bytes([midi.PROGRAM | channel, program])),
         *((at, bytes([midi.NOTE_ON | channel, pitch, velocity]))
           for at, pitch, velocity in hits)], length))
   return struct.pack('>4sIHHH', b'MThd', 6, 1, len(tracks),

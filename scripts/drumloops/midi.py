@@ -20,6 +20,7 @@ DEFAULT_QPM = 120.  # What a file without a tempo is played at; Magenta decodes 
 HI_HATS = (22, 26, 42, 44, 46)  # Of General MIDI and of the Roland TD-11.
 FOOT_CONTROLLER = 4  # How far the hi-hat's pedal is down.
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROLLER = 0x80, 0x90, 0xa0, 0xb0
+PROGRAM, PRESSURE, BEND, TO_DEVICE = 0xc0, 0xd0, 0xe0, (0xf0, 0xf7)
 META, END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0xff, 0x2f, 0x51, 0x58
 # Data bytes after a status; the last three have no place in a file, but mido
 # reads them there.
@@ -106,7 +107,8 @@ Hit = collections.namedtuple('Hit', 'on off')
 # The first bars of a file in which there are drums. hits: [(drum class or None,
 # start in steps, velocity from 1 to 127, pitch)], by start, what is early less than
 # its step. qpm: the tempo there, in quarters a minute. bars: how many there are.
-FirstBars = collections.namedtuple('FirstBars', 'hits qpm bars')
+# pitches: Of each hit of these drums in the whole file.
+FirstBars = collections.namedtuple('FirstBars', 'hits qpm bars pitches')
 
 
 class DamagedError(ValueError):
@@ -497,7 +499,8 @@ def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
   if left_out and known_only:
     print(f'{name}: {where} {"is" if used == 1 else "are"} used, {left_out} them '
           'are not.')
-  return FirstBars(inside, tempo_at(tracks, begin), used)
+  return FirstBars(inside, tempo_at(tracks, begin), used,
+                   [hit.on.data[1] for hit in known])
 
 
 def numbers(found):

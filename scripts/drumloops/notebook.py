@@ -236,14 +236,16 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
 def reconstruct(config_name, path, options):
   """Shows a MIDI file's first bars beside what is left of them in their latent.
 
-  The project's own weights for it are used in the place of those for sampling.
+  The project's own weights for it are used in the place of those for sampling, and
+  the most likely drums play, whatever the temperature for sampling is.
   """
   if options['checkpoint_file'] == str(
       checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG):
     options = {**options, 'checkpoint_file': None}
   [loop] = written_loops_html(sampling.sample(
       config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
-      **{**options, 'qpm': sampling.tempo_of(path) or options['qpm']}))
+      **{**options, 'temperature': None,
+         'qpm': sampling.tempo_of(path) or options['qpm']}))
   show_html(side_by_side({
       disk.printable(os.path.basename(path)): first_bars_html(path, **{
           key: options[key] for key in ('soundfont', 'first_bar', 'drum_channel')

@@ -469,7 +469,8 @@ def describe(entry):
       *said('amount', 'amount {:g}'), *said('kept', '{}'),
       *(said('style', '{}') or ['any style'] * is_sample),
       *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
-      f'temperature {entry["temperature"]:g}',
+      f'temperature {entry["temperature"]:g}' if entry['temperature'] else
+      'the most likely drums',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
 
 

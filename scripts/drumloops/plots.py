@@ -145,11 +145,12 @@ def figure_of(rows, columns=1, size=None, layout='constrained'):
   return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def plot_interpolation(loops, first, last):
+def plot_interpolation(loops, first, last, drum_of=grid.class_of_pitch):
   """Returns a figure of all loops of an interpolation, one under the other."""
   figure, axes = figure_of(len(loops), size=(WIDTH, 0.6 + 1.5 * len(loops)))
   for i, (axis, loop) in enumerate(zip(axes[:, 0], loops)):
-    drum_grid(axis, loop_midi.hits(loop), loop_midi.bars_of(loop), labels=False)
+    drum_grid(axis, loop_midi.hits(loop, drum_of), loop_midi.bars_of(loop),
+              labels=False)
     share = i / max(1, len(loops) - 1)
     axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES, fontsize=7)
     axis.set_ylabel(f'{share:.0%}', rotation=0, ha='right', va='center',

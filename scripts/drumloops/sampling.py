@@ -9,6 +9,7 @@ from drumloops import (
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
+GREEDY = 0  # The temperature at which the most likely class of each step is played.
 MIN_QPM, MAX_QPM = 30, 300  # Quarters a minute.
 INPUTS = {'sample': 0, 'reconstruct': 1, 'interpolate': 2, 'complete': 1,
           'vary': 1}  # MIDI files.
@@ -126,7 +127,7 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
                   bars, own_bars, humanize, velocity, timing, first_bar,
                   drum_channel):
   """Raises cli.UserError unless `sample` could do what it is asked."""
-  if num_outputs < 1 or not temperature > 0:
+  if num_outputs < 1 or not (temperature is None or temperature > 0):
     raise cli.UserError(
         '--num_outputs and --temperature must be more than 0.')
   if qpm is not None and not MIN_QPM <= qpm <= MAX_QPM:
@@ -175,7 +176,8 @@ def decode(config, checkpoint, parts, style, count, temperature, seed):
     mu = encode(model, parts, config)
     drawn = np.array([latent.slerp(*mu, t) for t in np.linspace(0, 1, count)]
                      ) if len(mu) == 2 else np.repeat(mu, count, axis=0)
-  return model.decode(drawn, length, temperature)
+  # Nothing is as likely as the most likely one then, but for what rounding does.
+  return model.decode(drawn, length, temperature or 1e-6)
 
 
 def to_sequences(config, slices):
@@ -213,7 +215,7 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
     parts: A given.Given for each MIDI file.
     style: A style, or None.
     count: How many.
-    temperature: Of the softmax each step is sampled from.
+    temperature: Of the softmax each step is sampled from, or GREEDY.
     seed: The same seed gives the same.
     wish: What is kept.
     amount: How much is varied.
@@ -247,7 +249,7 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
     loops = given.patterns(sequences, config.hparams.max_seq_len)
   if bars * grid.STEPS_PER_BAR > loops.shape[1]:
     more = completing.Completer(config, checkpoint, seed).go_on(
-        loops, bars, temperature, style)
+        loops, bars, temperature or autoencoder.DEFAULT_TEMPERATURE, style)
     if kept is not None:
       kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
     loops = more
@@ -266,7 +268,7 @@ def weights_for(mode, config_name, run_dir, checkpoint_file):
 
 
 def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
-           num_outputs=4, temperature=autoencoder.DEFAULT_TEMPERATURE, seed=0,
+           num_outputs=4, temperature=None, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
            qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
@@ -283,7 +285,8 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       `num_outputs` steps, 'reconstruct' a MIDI file from its latent, 'complete' what
       is kept of it, or 'vary' it.
     num_outputs: Number of loops.
-    temperature: Of the softmax each step is sampled from.
+    temperature: Of the softmax each step is sampled from; default: with mode
+      'reconstruct' GREEDY, else autoencoder.DEFAULT_TEMPERATURE.
     seed: The same seed gives the same bytes.
     input_midi_1: MIDI file to start from, to reconstruct, to complete or to vary.
     input_midi_2: MIDI file to end at.
@@ -327,6 +330,12 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                 bars, own_bars, humanize, velocity, timing, first_bar, drum_channel)
   cli.check_seeds(seed=seed, take=take)
+  if temperature is None:
+    temperature = (GREEDY if mode == 'reconstruct' else
+                   autoencoder.DEFAULT_TEMPERATURE)
+    if mode == 'reconstruct' and bars == own_bars and num_outputs > 1:
+      print('Without --temperature every reconstruction is the same, so one is made.')
+      num_outputs = 1
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
@@ -343,6 +352,16 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   sequences, kept = make(
       config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
       varied, bars)
+  # Which file's swing and notes each loop has: between two, the nearer one's.
+  origins = [parts[round(i * (len(parts) - 1) / max(1, len(sequences) - 1))]
+             for i in range(len(sequences))] if parts else ()
+  if type(config.data_converter).__name__ == 'DrumsConverter':
+    for path, part in zip(inputs, parts):
+      if part.swing:
+        print(f'{disk.printable(os.path.basename(path))} swings ({part.swing.unit} at '
+              f'{part.swing.share:.0%}), and so does what is made from it.')
+    for i, (sequence, part) in enumerate(zip(sequences, origins)):
+      part.swing_with(sequence, None if kept is None else kept[i])
   humanize = humanize and can_be_humanized(config_name, config)
   feel = {}
   if humanize:
@@ -350,8 +369,13 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     feel = {'take': take, 'drummer': drummer, **much._asdict()}
     sequences = humanizing.humanize_loops(
         sequences, humanizing.load(take=take, drummer=drummer), much)
-  for sequence, own in zip(sequences, kept if kept is not None else ()):
-    parts[0].give_back(sequence, own)
+  drum_of = grid.class_of_pitch
+  # A reconstruction is what a latent says, which holds no notes.
+  if mode != 'reconstruct' and parts and (
+      len(upstream.pitch_classes(config.data_converter)) == grid.DRUMS):
+    drum_of = grid.drum_map(upstream.pitch_classes(config.data_converter))
+    for i, (sequence, part) in enumerate(zip(sequences, origins)):
+      part.give_back(sequence, None if kept is None else kept[i])
   loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
   # As much of where the checkpoint lies as tells it from others.
   checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
@@ -362,9 +386,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize, **feel,
        'amount': varied if mode == 'vary' else None, 'kept': str(wish) or None},
-      soundfont, kept, grid.class_of_pitch if kept is None else
-      grid.drum_map(upstream.pitch_classes(config.data_converter)), sounds,
-      pictures)
+      soundfont, kept, drum_of, sounds, pictures)
   if paths['wav']:
     drums = (upstream.pitch_classes(config.data_converter)
              if packed_slices.can_pack(config) else ())
@@ -373,8 +395,9 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
         *(note.pitch for loop in loops for note in loop.notes if note.is_drum)})
   if mode == 'interpolate':
     paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
-    plots.plot_interpolation(loops, *map(os.path.basename, inputs)).savefig(
-        paths['strip'], dpi=100)
+    plots.plot_interpolation(
+        loops, *map(os.path.basename, inputs), drum_of).savefig(
+            paths['strip'], dpi=100)
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
   if paths['was_there']:

@@ -157,11 +157,14 @@ def vary(varier, loop, amount, count, temperature, seed):
 
 
 def reconstruct(varier, loop, count, temperature, seed):
-  """Returns loops that its latent says of a loop: int, [count, steps]."""
+  """Returns loops that its latent says of a loop: int, [count, steps].
+
+  The most likely class of each step, if the temperature is 0.
+  """
   rng = np.random.RandomState(seed)
   z = np.repeat(varier.refine([loop], varier.encode([loop])[0]), count, axis=0)
   noise = rng.gumbel(size=(count, len(loop), completing.CLASSES))
-  return varier.play(z, noise, temperature)
+  return varier.play(z, noise * bool(temperature), temperature or 1.)
 
 
 def interpolate(varier, a, b, count, temperature, seed):
