@@ -114,7 +114,9 @@ def test_a_full_disk_is_said_with_the_path(tmp_path):
   assert f'disk is full ({path})' in cli.sentence(raised.value)
 
 
-def test_a_full_disk_as_tensorflow_says_it():
+def test_a_disk_as_tensorflow_says_it():
+  assert cli.sentence(RuntimeError('/a b/checkpoint.tmp1; Read-only file system')) == (
+      '/a b/checkpoint.tmp1: Read-only file system.')
   assert 'disk is full (/a b/model.ckpt-1.data)' in cli.sentence(RuntimeError(
       'Graph execution error:\n\nDetected at node: x\n/a b/model.ckpt-1.data; '
       'No space left on device\n\t [[{{node x}}]]'))

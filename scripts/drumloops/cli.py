@@ -84,6 +84,9 @@ def sentence(error):
   if path := full_disk(error):
     return (f'The disk is full ({path}); free some space and run the same command '
             'again, nothing that was finished is lost.')
+  if match := re.search(  # As TensorFlow says it.
+      r'(\S[^;\n]*); (Permission denied|Read-only file system)', str(error)):
+    return f'{match[1]}: {match[2]}.'
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
             f'(--hparams=batch_size=64) or a smaller config ({first_line}).')

@@ -17,8 +17,8 @@ LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
 VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
 
 
-class NoSlicesError(cli.UserError):
-  """A split gives no slice."""
+class TooFewError(cli.UserError):
+  """A split gives no slice, or fewer than a batch takes."""
 
 
 def split_path(examples_path, split):
@@ -40,7 +40,7 @@ def load_split(config, examples_path, tfds_name, split):
 
   Raises:
     FileNotFoundError: if there is no such split.
-    NoSlicesError: if it has no slice.
+    TooFewError: if it has no slice.
     cli.UserError: if it is damaged.
   """
   from magenta.models.music_vae import slice_batches
@@ -50,7 +50,7 @@ def load_split(config, examples_path, tfds_name, split):
     slices = slice_cache.load_slices(
         config.data_converter, path, tfds_name, split)
     if not len(slices):
-      raise NoSlicesError(
+      raise TooFewError(
           f'{slice_batches.NO_SLICES} This is about the {split} split.')
   return slices
 
@@ -71,7 +71,7 @@ def naming_damage(examples_path):
   import tensorflow as tf
   try:
     yield
-  except (tf.errors.DataLossError, message.DecodeError, NoSlicesError,
+  except (tf.errors.OpError, message.DecodeError, TooFewError,
           slice_batches.NotEnoughExamples) as e:
     for path in slice_cache.find_files(examples_path) if examples_path else ():
       if damage := damage_of(path):
@@ -91,7 +91,7 @@ def damage_of(path):
       notes += len(note_seq.NoteSequence.FromString(record).notes)
       read += 1
   except tf.errors.DataLossError:
-    return (f'is damaged or truncated after {read} NoteSequences' if read else
+    return (f'is damaged or truncated after NoteSequence {read}' if read else
             'is no TFRecord, or damaged from its beginning on')
   except message.DecodeError:
     return 'has something else in it than NoteSequences'

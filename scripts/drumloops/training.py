@@ -111,7 +111,7 @@ def validation_slices(config):
     why = 'The data of this config are no drum slices of one length'
   except FileNotFoundError:
     why = 'There is no validation split beside the examples'
-  except data_splits.NoSlicesError:
+  except data_splits.TooFewError:
     why = 'The validation split gives no slices'
   print(f'{why}, so no best checkpoint is kept.')
   return None
@@ -396,7 +396,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
       if int(sess.run(step)) > saved:
         saved = save()
     except tf.errors.OutOfRangeError as e:
-      raise cli.UserError(TOO_FEW) from e
+      raise data_splits.TooFewError(TOO_FEW) from e
   writer.close()
   if workers:
     print(f'{workers[0]} took {rate:.1f} steps a second together, of {workers[1]} '
@@ -450,7 +450,7 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
             bar.update(min(i, num_steps) - bar.n)
     except tf.errors.OutOfRangeError as e:
       if not own:
-        raise cli.UserError(TOO_FEW) from e
+        raise data_splits.TooFewError(TOO_FEW) from e
       # Else the chief has closed what synchronous workers wait at.
   print(f'This worker has taken {own} steps; ' + (
       f'training has come to step {i}, which the chief saves.' if i >= num_steps else
