@@ -52,7 +52,7 @@ def music_vae():
     raise cli.UserError(str(e)) from e
   if states != {'applied'}:
     raise cli.UserError('Magenta is not patched; run '
-                        '`python -m magenta_patches apply` first.')
+                        f'`{sys.executable} -m magenta_patches apply` first.')
   from absl import logging
   first = 'tensorflow' not in sys.modules and gc.isenabled()
   if first:

@@ -33,7 +33,7 @@ FORM = (
     (r'\btrain first', 'run cell 8 first'),
     (r'scripts/export\.py', 'cell 9'),
     (r'scripts/install\.py', 'cell 2'),
-    (r'`python -m magenta_patches apply`', 'cell 3'))
+    (r'`[^`]* -m magenta_patches apply`', 'cell 3'))
 
 
 def in_cells(text):
