@@ -66,6 +66,20 @@ def test_more_synchronous_workers_than_there_are(tmp_path):
       '--num_sync_workers=2'), 'num_sync_workers')
 
 
+def test_a_worker_whose_chief_had_nothing_to_do(dataset, monkeypatch, capsys):
+  """It says so."""
+  from drumloops import backend, stages, training
+  name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
+  def gone(*_):
+    raise cluster.Ended
+  monkeypatch.setattr(cluster, 'Shared', gone)
+  training.work(
+      backend.get_config(name, hparams)._replace(
+          train_examples_path=str(dataset / 'drummer-test.tfrecord')),
+      9, 0, cluster.Cluster(JOBS, 'worker', 0), 0, stages.Stop())
+  assert 'has taken 0 steps; the chief has ended training.' in capsys.readouterr().out
+
+
 @contextlib.contextmanager
 def cluster_of(command, workers):
   """Yields what starts the machines of a cluster on loopback, and its addresses."""
@@ -101,12 +115,16 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import tensorflow.compat.v1 as tf
 from drumloops import cluster, stages
-cluster.CHECK_SECONDS, cluster.SILENCE_SECONDS, cluster.PS_SECONDS = 0.5, 1, 15
+cluster.CHECK_SECONDS, cluster.SILENCE_SECONDS, cluster.PS_SECONDS = 1, 2, 15
 stages.PRESS_SECONDS = 0.5
 machines = cluster.read()
 with stages.Stop() as stop:
   if machines.role == 'ps':
     cluster.serve(machines, stop)
+    sys.exit()
+  if machines.is_chief and 'idle' in sys.argv:
+    cluster.end(machines, stop)
+    sys.exit()
   with (stop.between_steps(), tf.Graph().as_default(),
         cluster.variables_on_ps(machines)):
     step = tf.train.get_or_create_global_step()
@@ -147,6 +165,18 @@ def test_machines_are_killed():
     assert second.returncode == 130
     assert 'start all machines again' in first.communicate(timeout=30)[0]
     assert first.returncode == 1
+
+
+def test_a_chief_that_has_nothing_to_do():
+  """A worker that waits for it learns that there is no training."""
+  command = [sys.executable, '-c', COUNTING, str(conftest.SCRIPTS), 'idle']
+  with cluster_of(command, 1) as (start, _):
+    ps, worker = [start(role, 0) for role in ('ps', 'worker')]
+    wait_for(worker, 'on all interfaces')
+    chief = start('chief', 0)
+    assert 'drumloops.cluster.Ended' in worker.communicate(timeout=120)[0]
+    assert 'The chief has ended training' in ps.communicate(timeout=60)[0]
+    assert not chief.wait(60)
 
 
 def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):

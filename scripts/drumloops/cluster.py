@@ -26,6 +26,10 @@ PS_SECONDS = 40  # Until a ps that does not answer counts as gone.
 ROLES = ('chief', 'master', 'worker', 'ps')
 
 
+class Ended(Exception):
+  """The chief has ended training before a worker had a session."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Cluster:
   """The machines, and which of them this one is."""
@@ -186,7 +190,8 @@ def watch(machines):
            for address in addresses if role == 'ps' or machines.is_chief}
   roles[machines.jobs[machines.chief][0]] = 'chief'
   roles.pop(machines.address, None)
-  lost = {'ps': f'this ends if it is not back in {PS_SECONDS - SILENCE_SECONDS} seconds',
+  left = PS_SECONDS - SILENCE_SECONDS
+  lost = {'ps': f'this ends if it is not back in {left} seconds',
           'chief': 'what is trained until it is back is lost',
           'worker': 'those that need not wait for it go on'}
   def look():
@@ -361,10 +366,11 @@ class Shared:
 
     Raises:
       cli.UserError: if a worker's chief does not begin.
+      Ended: if it has ended training instead.
     """
     import tensorflow.compat.v1 as tf
     self._step, ended = step, ended_queue()
-    self._has_ended = ended.size()
+    self._has_ended = has_ended = ended.size()
     self._end = ended.enqueue(True) if machines.is_chief else None
     target, self._over = start_server(machines)
     config = session_config(machines)
@@ -382,6 +388,9 @@ class Shared:
         while time.monotonic() - began < PATIENCE_SECONDS:
           with contextlib.suppress(tf.errors.DeadlineExceededError):
             return manager.wait_for_session(target, config, 5 * POLL_SECONDS)
+          with tf.Session(target, config=config) as sess:
+            if sess.run(has_ended):
+              raise Ended
           if stop.asked:
             raise KeyboardInterrupt
         raise cli.UserError(

@@ -448,6 +448,8 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
             own += 1
             i = sess.step_after(i)
             bar.update(min(i, num_steps) - bar.n)
+    except cluster.Ended:
+      pass
     except tf.errors.OutOfRangeError as e:
       if not own:
         raise data_splits.TooFewError(TOO_FEW) from e
