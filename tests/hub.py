@@ -98,7 +98,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
     hub.requests.append((self.command, path))
     if self.command not in ('GET', 'HEAD') and not path.startswith(
-        ('/objects/', '/api/validate-yaml')) and self.headers.get('Authorization') != f'Bearer {hub.token}':
+        ('/objects/', '/api/validate-yaml')) and self.headers.get(
+            'Authorization') != f'Bearer {hub.token}':
       return self.fail(401, 'Unauthorized')
     if path == '/api/repos/create':
       asked = json.loads(body)
@@ -112,8 +113,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if path == '/api/validate-yaml':
       named = re.search('^license: (.*)$', json.loads(body)['content'], re.M)
       if named and named[1] not in LICENSES:
-        return self.reply({'errors': [{'message': f'"license" must be one of {LICENSES}'}],
-                           'warnings': []}, 400)
+        return self.reply({'errors': [
+            {'message': f'"license" must be one of {LICENSES}'}], 'warnings': []}, 400)
       return self.reply({'errors': [], 'warnings': []})
     if re.fullmatch(r'/api/models/[^/]+/[^/]+/xet-(read|write)-token/\w+', path):
       url = f'local://{hub.storage.name}'

@@ -189,7 +189,8 @@ def test_resume_and_sampling_with_a_broken_checkpoint(
 
 @pytest.mark.parametrize('name,words', [
     ('run', 'run/train/model.ckpt-12'), ('run/train', 'run/train/model.ckpt-12'),
-    ('best-only', 'best-only/best/model.ckpt-12'), ('missing', 'There is no checkpoint'),
+    ('best-only', 'best-only/best/model.ckpt-12'),
+    ('missing', 'There is no checkpoint'),
     ('run/train/model.ckpt-12.data-00000-of-00001', 'run/train/model.ckpt-12'),
     ('run/training.png', 'no checkpoint, nor a tar file'), ('empty', 'no file in it'),
     ('no-index', 'model.ckpt-12 lacks its .index'), ('half', 'is damaged'),

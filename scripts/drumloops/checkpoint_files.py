@@ -198,8 +198,9 @@ def parse_address(address):
     cli.UserError: if it is none of these.
   """
   bare = re.sub(f'^{HUB_PAGE}', '', address.strip().removeprefix(HUB))
-  match = re.fullmatch(r'([^/@:?#]+/[^/@:?#]+)(?:@([^/?#]+)|/(?:tree|commit)/([^/?#]+))?'
-                       r'/*(?:[?#].*)?', bare)
+  match = re.fullmatch(
+      r'([^/@:?#]+/[^/@:?#]+)(?:@([^/?#]+)|/(?:tree|commit)/([^/?#]+))?/*(?:[?#].*)?',
+      bare)
   if not match:
     raise cli.UserError(
         f'{address!r} names no weights on the Hub; write hf://user/name, or '

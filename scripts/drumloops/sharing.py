@@ -162,8 +162,9 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, fold
   except cli.UserError as e:
     if not license or '"license' not in str(e):
       raise
-    raise cli.UserError(f'The Hub knows no licence {license}, and nothing was uploaded; '
-                        'name another --license, such as apache-2.0 or mit.') from e
+    raise cli.UserError(
+        f'The Hub knows no licence {license}, and nothing was uploaded; name another '
+        '--license, such as apache-2.0 or mit.') from e
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
     f.write(text)
 
