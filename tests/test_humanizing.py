@@ -547,7 +547,7 @@ def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
   before = path.read_bytes()
   def full(*_):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(midi.disk, 'replacing', full)
+  monkeypatch.setattr(midi.disk.os, 'replace', full)
   with pytest.raises(OSError, match='loop.mid'):
     humanizing.humanize_file(str(path), str(path), humanizer)
   assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
