@@ -62,7 +62,7 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
   sequence.notes.add(pitch=60, velocity=90, start_time=0, end_time=9)
   path = str(tmp_path / 'early.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
-  loop = notebook.first_bars(path)
+  loop = notebook.first_bars(notebook.read_first_bars(path))
   assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.5, 1.0, 7.9]
 
 

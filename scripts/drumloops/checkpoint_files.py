@@ -67,7 +67,6 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   Raises:
     UserError: if there is no such checkpoint, or it is damaged.
   """
-  from magenta.models.music_vae import checkpoints
   if run_dir is None and checkpoint_file is None and config_name:
     checkpoint_file = str(OWN_WEIGHTS / config_name)
     if not os.path.isdir(checkpoint_file):
@@ -155,7 +154,7 @@ def what_is_wrong(prefix):
 def find_finished(run_dir, identity):
   """Returns the checkpoint to make weights of: the best, else the newest one.
 
-  Says so if it is the newest one.
+  Says so if it is not the best one.
 
   Args:
     run_dir: A training run, or its backup.
@@ -172,10 +171,9 @@ def find_finished(run_dir, identity):
       runs.read_best(run_dir).get('validation_id')).startswith('tfds ')):
     return best
   newest = find_checkpoint(run_dir)
-  if newest != best:
-    print((f'The best checkpoint in {folder} was chosen on other data than this'
-           if best else f'There is no best checkpoint in {folder}')
-          + f', so the newest one, {newest}, is taken.')
+  print((f'The best checkpoint in {folder} was chosen on other data than this'
+         if best else f'There is no best checkpoint in {folder}')
+        + f', so the newest one, {newest}, is taken.')
   return newest
 
 

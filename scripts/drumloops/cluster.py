@@ -193,7 +193,7 @@ def watch(machines):
   left = PS_SECONDS - SILENCE_SECONDS
   lost = {'ps': f'this ends if it is not back in {left} seconds',
           'chief': 'what is trained until it is back is lost',
-          'worker': 'those that need not wait for it go on'}
+          'worker': 'it has ended or died; those that need not wait for it go on'}
   def look():
     heard, known, said = dict.fromkeys(roles, time.monotonic()), set(), set()
     while not over.wait(CHECK_SECONDS):
@@ -277,7 +277,12 @@ def ended_queue():
 def end(machines, stop):
   """Tells the others, where a chief has no session, that training has ended."""
   import tensorflow.compat.v1 as tf
-  wait_for(machines.jobs['ps'], stop)
+  began = time.monotonic()
+  while not all(map(answers, machines.jobs['ps'])):
+    if stop.asked or time.monotonic() - began > PS_SECONDS:
+      print('There is no ps to be told that training has ended.')
+      return
+    time.sleep(POLL_SECONDS)
   with tf.Graph().as_default():
     enqueue, (target, over) = ended_queue().enqueue(True), start_server(machines)
     with tf.Session(target, config=session_config(machines)) as sess:

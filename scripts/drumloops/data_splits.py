@@ -17,6 +17,9 @@ LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
 VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
 
 
+EMPTY = 'is empty', 'has no notes in it'  # What is wrong with some TFRecords.
+
+
 class TooFewError(cli.UserError):
   """A split gives no slice, or fewer than a batch takes."""
 
@@ -75,8 +78,9 @@ def naming_damage(examples_path):
           slice_batches.NotEnoughExamples) as e:
     for path in slice_cache.find_files(examples_path) if examples_path else ():
       if damage := damage_of(path):
-        raise cli.UserError(f'{disk.printable(path)} {damage}; make it again with '
-                            'scripts/make_tfrecord.py, or name another.') from e
+        raise (TooFewError if damage in EMPTY else cli.UserError)(
+            f'{disk.printable(path)} {damage}; make it again with '
+            'scripts/make_tfrecord.py, or name another.') from e
     raise
 
 
@@ -95,9 +99,7 @@ def damage_of(path):
             'is no TFRecord, or damaged from its beginning on')
   except message.DecodeError:
     return 'has something else in it than NoteSequences'
-  return None if notes else 'has no notes in it' if read else 'is empty'
-
-
+  return None if notes else EMPTY[min(read, 1)]
 
 
 def evenly_spaced(slices, most=VALIDATION_EXAMPLES):

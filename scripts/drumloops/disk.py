@@ -75,7 +75,7 @@ def replacing(path):
     yield temporary
     os.replace(temporary, path)
   except OSError as e:
-    if e.filename not in (None, temporary):
+    if e.errno is None or e.filename not in (None, temporary):
       raise
     raise OSError(e.errno, e.strerror, path) from e
   finally:

@@ -25,6 +25,11 @@ SAME_PLAYER = 0.3
 Amount = collections.namedtuple('Amount', 'velocity timing')
 WHOLE = Amount(1., 1.)
 MOST = 1.2
+EVERY_DRUM = 'every drum'  # Whose sound a mark is of: see `_marks`.
+# Controllers that say more than their last value: bank, data entry, (N)RPNs, modes.
+NO_REPEATS, MODES = {0, 6, 32, 38, *range(96, 128)}, range(120, 128)
+MAX_OFFSET = 0.49  # Steps.
+FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 
 def define_flags():
@@ -44,11 +49,6 @@ def read_amount(amount, velocity, timing):
   amount = 1. if amount is None else amount
   return Amount(amount if velocity is None else velocity,
                 amount if timing is None else timing)
-EVERY_DRUM = 'every drum'  # Whose sound a mark is of: see `_marks`.
-# Controllers that say more than their last value: bank, data entry, (N)RPNs, modes.
-NO_REPEATS, MODES = {0, 6, 32, 38, *range(96, 128)}, range(120, 128)
-MAX_OFFSET = 0.49  # Steps.
-FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 
 def can_humanize(config):

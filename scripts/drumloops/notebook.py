@@ -1,6 +1,7 @@
 """What the notebook shows: players, pictures, comparisons, files to and from."""
 import base64
 import collections
+import contextlib
 import html
 import io
 import itertools
@@ -109,8 +110,9 @@ def first_bars_html(path, soundfont=None, **options):
     **options: Of `midi.first_bars`.
   """
   png, audio = io.BytesIO(), None
-  loop, hits = first_bars(path, **options), first_hits(path, **options)
-  page.picture(loop, os.path.basename(path), hits).savefig(png, dpi=page.DPI)
+  found = read_first_bars(path, **options)
+  loop = first_bars(found)
+  page.picture(loop, os.path.basename(path), first_hits(found)).savefig(png, dpi=page.DPI)
   try:
     player = sound.Player(soundfont)
     player.say_what_is_missing({note.pitch for note in loop.notes})
@@ -230,7 +232,7 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
   show_loops(sampling.sample(
       config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
       wish=completing.read_wish(keep, keep_bars, rhythm, without), bars=bars,
-      **{**options, 'qpm': sampling.tempo_of(path) or options['qpm']}))
+      **at_its_tempo(path, options)))
 
 
 def reconstruct(config_name, path, options):
@@ -244,25 +246,42 @@ def reconstruct(config_name, path, options):
     options = {**options, 'checkpoint_file': None}
   [loop] = written_loops_html(sampling.sample(
       config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
-      **{**options, 'temperature': None,
-         'qpm': sampling.tempo_of(path) or options['qpm']}))
+      **{**at_its_tempo(path, options), 'temperature': None}))
   show_html(side_by_side({
-      disk.printable(os.path.basename(path)): first_bars_html(path, **{
-          key: options[key] for key in ('soundfont', 'first_bar', 'drum_channel')
-          if key in options}), 'reconstruction': loop}))
+      disk.printable(os.path.basename(path)): first_bars_html(
+          path, options['soundfont'], **how_to_read(options)),
+      'reconstruction': loop}))
+
+
+def how_to_read(options):
+  """Returns those options of `sampling.sample` that say how a MIDI file is read."""
+  return {key: options[key] for key in ('first_bar', 'drum_channel') if key in options}
+
+
+def at_its_tempo(path, options):
+  """Returns options of `sampling.sample` with the tempo of a file's first bars.
+
+  Where no loop may have it, theirs stays.
+  """
+  qpm = read_first_bars(path, **how_to_read(options)).qpm
+  return {**options, 'qpm': qpm if sampling.MIN_QPM <= qpm <= sampling.MAX_QPM
+          else options['qpm']}
 
 
 def read_first_bars(path, **options):
-  """Returns the midi.FirstBars to show of a file; what is no drum is heard too."""
+  """Returns the midi.FirstBars to show of a file; what is no drum is heard too.
+
+  Says nothing: that is for what is then done with the file.
+  """
   from magenta.models.music_vae import data
-  return midi.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
-                         grid.BARS, known_only=False, **options)
+  with contextlib.redirect_stdout(None):
+    return midi.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
+                           grid.BARS, known_only=False, **options)
 
 
-def first_bars(path, **options):
-  """Returns the first 4 bars with drums of a MIDI file, as a loop at its tempo."""
+def first_bars(found):
+  """Returns what `read_first_bars` did as a loop at its tempo."""
   import note_seq
-  found = read_first_bars(path, **options)
   sequence = note_seq.NoteSequence()
   sequence.tempos.add(qpm=found.qpm)
   step = 60 / found.qpm / grid.STEPS_PER_QUARTER
@@ -273,10 +292,10 @@ def first_bars(path, **options):
   return loop_midi.as_loop(sequence, found.qpm)
 
 
-def first_hits(path, **options):
-  """Returns what a grid draws of `first_bars`, as `loop_midi.hits` of loops."""
+def first_hits(found):
+  """Returns what a grid draws of `read_first_bars`, as `loop_midi.hits` of loops."""
   return [(drum, start, velocity)
-          for drum, start, velocity, _ in read_first_bars(path, **options).hits
+          for drum, start, velocity, _ in found.hits
           if drum is not None]
 
 

@@ -116,13 +116,6 @@ def why_not_completed(config_name, config):
           'takes a config of patterns, such as hierdec-drums_4bar.')
 
 
-def tempo_of(path):
-  """Returns a MIDI file's tempo where it begins, None if no loop may have it."""
-  file = midi.read(path)
-  qpm = midi.tempo_at(file.tracks, 0)
-  return qpm if MIN_QPM <= qpm <= MAX_QPM else None
-
-
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
                   bars, own_bars, humanize, velocity, timing, first_bar,
                   drum_channel):
@@ -363,7 +356,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     for i, (sequence, part) in enumerate(zip(sequences, origins)):
       part.swing_with(sequence, None if kept is None else kept[i])
   humanize = humanize and can_be_humanized(config_name, config)
-  feel = {}
+  feel = {'take': None}
   if humanize:
     much = humanizing.read_amount(None if mode == 'vary' else amount, velocity, timing)
     feel = {'take': take, 'drummer': drummer, **much._asdict()}
@@ -401,7 +394,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
   if paths['was_there']:
-    print(cli.words('They were there already: the same seed gives the same loops'
-                    + ('.' if mode == 'reconstruct' else
-                       f', and --seed={seed + 1} gives others.')))
+    print(cli.words('They were there already: the same seed gives the same loops' + (
+        f', and --seed={seed + 1} gives others.'
+        if mode == 'sample' and seed < cli.MOST_SEED else '.')))
   return paths

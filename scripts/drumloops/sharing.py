@@ -222,8 +222,8 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
             delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
                              takes.FEEL_FILE, 'evaluation.json'],
             commit_message=os.path.basename(checkpoint))
-    except cli.UserError as e:
-      raise cli.UserError(f'{e} {what_is_there(api, repo, url, before.sha)}') from e
+    except (cli.UserError, OSError) as e:
+      raise cli.UserError(f'{cli.sentence(e)} {what_is_there(api, repo, url, before.sha)}') from e
   print(cli.words(f'Shared as {url}, taken as hf://{repo}. ' + (
       'Everybody sees it.' if not before.private else
       'Only you see it; a new one would be public with --noprivate.' if private else

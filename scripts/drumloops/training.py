@@ -197,7 +197,8 @@ def say_where_it_stands(step, scores, own, how):
 
   Args:
     step: The run's newest.
-    scores: {'reconstruction_loss', 'kl_bits', 'where': of which loops}.
+    scores: {'reconstruction_loss', 'kl_bits', 'where': of which loops; 'is_best': if
+      that is known}.
     own: Of `checkpoint_files.own_scores`.
     how: How to train on.
   """
@@ -211,8 +212,11 @@ def say_where_it_stands(step, scores, own, how):
   if bits < FEW_BITS:
     print(cli.words(f'The latent carries {bits:.3g} bits, so loops will hardly depend '
                     f'on it; train on: {how}.'))
+  elif not scores.get('is_best', True):
+    print(cli.words('On validation an earlier step was better, and is kept; finish that '
+                    'with scripts/export.py.'))
   elif own and nats > own['reconstruction_loss']:
-    print(cli.words(f'Training on should bring it nearer: {how}.'))
+    print(cli.words(f'Training on may bring it nearer: {how}.'))
   elif own:
     print(cli.words('It can be finished: scripts/export.py.'))
 
@@ -345,7 +349,7 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
     prefix = os.path.join(train_dir, f'model.ckpt-{i}')
     if validation:
       scores, is_best = validation.check(prefix)
-      newest.update(scores, where='validation split')
+      newest.update(scores, where='validation split', is_best=is_best)
       writer.add_summary(tf.Summary(value=[
           tf.Summary.Value(tag=f'validation/{k}', simple_value=v)
           for k, v in scores.items()]), i)

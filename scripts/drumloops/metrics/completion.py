@@ -181,6 +181,6 @@ def report(result):
     lines += ['', '## Samples made twice as long', '']
     lines += [f'{name}: {value:.3f}' for name, value in result['longer'].items()]
     lines += [''] + [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
-  if 'between_drummers' in result:
+  if result.get('between_drummers'):
     lines += [telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   return lines

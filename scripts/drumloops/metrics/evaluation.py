@@ -245,10 +245,9 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
                                                for s in (split, 'train')))
       result['completion'] = completion_metrics.evaluate(
           config, completer, material)
-      drummers = list(map(takes.drummer_of, material.names))
-      if len(set(drummers)) > 1:
-        result['between_drummers'] = telling_apart.auc_of_drummers(
-            completion_metrics.features(material.originals), material.names, drummers)
+      result['between_drummers'] = telling_apart.auc_of_drummers(
+          completion_metrics.features(material.originals), material.names,
+          list(map(takes.drummer_of, material.names)))
       result['longer'] = completion_metrics.evaluate_longer(
           config, completer, samples, material)
   print(report(result))

@@ -414,7 +414,7 @@ def report(result):
            'and flattened, then given velocity and timing.', '']
   lines += reports.table(result['feel'], tuple(COLUMNS)) + ['']
   lines += [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
-  if 'between_drummers' in result:
+  if result['between_drummers']:
     lines += ['', telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   for column in ('velocity_distance', 'timing_distance_ms'):
     lines += ['', f'{column} of each drum:', '']
@@ -550,10 +550,9 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
   result['feel'] = compare(rows, real, train, reference)
   result['between_files'] = {name: between_files(reference, *how) for name, how in {
       REAL: real, **rows}.items()}
-  drummers = list(map(takes.drummer_of, reference.names))
-  if len(set(drummers)) > 1:
-    result['between_drummers'] = telling_apart.auc_of_drummers(
-        features(reference.hits, *real), reference.names, drummers)
+  result['between_drummers'] = telling_apart.auc_of_drummers(
+      features(reference.hits, *real), reference.names,
+      list(map(takes.drummer_of, reference.names)))
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {'evaluation.png': plot(

@@ -28,21 +28,23 @@ def auc(real, made, names):
 
 
 def auc_of_drummers(features, names, drummers):
-  """Returns `auc` of half of the drummers against the others.
+  """Returns `auc` of half of the drummers against the others; None of too few.
 
   So well are drummers told from each other; a bound is compared with it.
 
   Args:
     features: [rows, features].
     names: The performances that they are of, [rows].
-    drummers: Who played them, [rows].
+    drummers: Who played them, [rows]; None where that is not known.
   """
+  known = [i for i, drummer in enumerate(drummers) if drummer]
+  features, names, drummers = (np.array(x)[known] for x in (features, names, drummers))
   found = []
   for seed in SEEDS:
     labels, _ = halves(drummers, seed)
     found += [_auc(features, labels, learned) for learned in halves(names, seed)
               if len(set(labels[learned])) == len(set(labels[~learned])) == 2]
-  return summary(found)
+  return summary(found) if found else None
 
 
 def halves(names, seed):
