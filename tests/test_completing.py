@@ -378,6 +378,14 @@ def test_swing_is_found():
     assert find(starts) is None
   for starts in [eighths, np.arange(64), np.arange(64) + 0.1] * 20:
     assert find(starts, 0.1) is None
+  # A fill is no swing; a few swung hits are, where they are all over the file.
+  for starts in ([*eighths, *60 + np.arange(6) * 4 / 6],
+                 *([*beats, *begin + np.arange(0, 6, 4 / parts)]
+                   for begin in (56, 58) for parts in (3, 5))):
+    assert find(starts) is None
+  for starts in ([0, 4, 4 + 8 / 3, 8, 12, 12 + 8 / 3],  # A bar of jazz on a ride.
+                 [*eighths, *np.arange(4) * 16 + 7 + 1 / 3]):
+    assert find(starts) is not None
 
 
 @pytest.mark.parametrize('between,expected', [
@@ -407,6 +415,17 @@ def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
   for loop in make(path, tmp_path, num_outputs=2, wish=wish)[0]:
     assert [round(start, 1) for drum, start, _ in loop if drum == 0] == [
         16 * bar + 6.1 for bar in range(4)]
+
+
+def test_straight_hits_of_a_swinging_file_stay(mine, tmp_path):
+  """One drum at both sixteenths that a shuffle plays at one place."""
+  rides = [2, *(4 * beat + at for beat in range(4) for at in (0, 8 / 3))]
+  path, other = (mine(name=name, hits=[(51, at) for at in rides])
+                 for name in ('a.mid', 'b.mid'))
+  for loop in make(path, tmp_path, mode='interpolate', input_midi_2=other,
+                   num_outputs=2, pictures=False, sounds=False)[0]:
+    assert sorted(start for _, start, _ in loop) == pytest.approx(
+        sorted(16 * bar + at for bar in range(4) for at in rides), abs=0.03)
 
 
 def test_teaching_changes_the_encoder_only(weights):

@@ -100,16 +100,18 @@ def test_bars_are_counted_by_the_time_signatures(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('where', [0, 2, 3])
-def test_a_bar_of_2_4_is_refused(tmp_path, where):
+@pytest.mark.parametrize('numerator', [2, 4])
+def test_a_bar_of_2_4_is_refused(tmp_path, where, numerator):
+  """One of 4/4 that the next time signature cuts in half, too."""
   path = write(tmp_path / 'in.mid', [
-      (where * 1920, time_signature(2, 2)),
+      (where * 1920, time_signature(numerator, 2)),
       (where * 1920 + 960, time_signature(4, 2))] + notes(groove()))
   if where:
     with pytest.raises(cli.UserError, match='not in 4/4 throughout'):
       steps_of(path)
   else:  # The loop begins after the upbeat, if nothing plays in it.
     path = write(tmp_path / 'in.mid', [
-        (0, time_signature(2, 2)), (960, time_signature(4, 2))]
+        (0, time_signature(numerator, 2)), (960, time_signature(4, 2))]
                  + notes([(s + 8, p) for s, p in groove()]))
     assert sorted(steps_of(path)) == groove()
 
@@ -136,6 +138,10 @@ def test_an_early_end_and_other_instruments(tmp_path):
   path = write(tmp_path / 'in.mid', notes([(0, KICK), (50, SNARE)]),
                notes([(100, 60)], channel=1))
   assert bars_of(path) == 7
+  # A note that rings is not a rest.
+  ringing = notes([(0, KICK)]) + notes([(60, 49)], length=9 * 120)
+  for more, bars in (([], 4), ([(69 * 120 + 1, meta(1, b''))], 5)):
+    assert bars_of(write(tmp_path / 'in.mid', ringing + more)) == bars
 
 
 def test_what_is_early_for_the_next_bar(tmp_path, capsys):
@@ -148,7 +154,8 @@ def test_what_is_early_for_the_next_bar(tmp_path, capsys):
     assert ('the 1 hits after them are not' in capsys.readouterr().out) != there
 
 
-@pytest.mark.parametrize('meter,power,steps', [(1, 2, 4), (3, 3, 6), (3, 2, 12)])
+@pytest.mark.parametrize('meter,power,steps', [
+    (1, 2, 4), (3, 3, 6), (3, 2, 12), (4, 2, 4)])
 def test_first_bar(tmp_path, capsys, meter, power, steps):
   """After a pickup, and by the time signatures."""
   pickup = [(0, time_signature(meter, power)), (steps * 120, time_signature(4, 2))]
@@ -365,7 +372,7 @@ class Listens(Pushes):
 @pytest.mark.parametrize('signatures,steps', [
     ([(1, 2, 4)], 12), ([(3, 3, 6)], 10), ([(1, 2, 4), (1, 2, 4)], 8),  # A pickup.
     ([(4, 2, 8)], 8),  # The same, as some programs write it.
-    ([(4, 2, 32), (2, 2, 8)], 8),  # A bar of 2/4 after two bars.
+    ([(4, 2, 32), (2, 2, 8)], 8), ([(4, 2, 40)], 8),  # 2/4 after two bars.
     ([(3, 2, 48)], 0)])  # Four bars of 3/4 are three of 4/4.
 def test_bars_are_humanized_as_the_time_signatures_have_them(
     tmp_path, capsys, signatures, steps):

@@ -345,6 +345,12 @@ def odd_files(tmp_path):
       'time signatures that are none': written(path, [
           (0, meta(signature, content)) for content in (
               b'\3', b'\0\2\x18\x08', b'\3\xc8\x18\x08', b'\xff\0\x18\x08')] + hits),
+      'a last note that rings': written(path, test_midi.notes(
+          test_midi.groove()[:-1]) + test_midi.notes(
+              test_midi.groove()[-1:], length=900)),
+      'a pickup in which nothing plays': written(path, [
+          (tick, test_midi.time_signature(4, 2)) for tick in (0, 480)] +
+          test_midi.notes([(s + 4, p) for s, p in test_midi.groove()])),
       'messages of no file': written(
           path, [(0, b'\xf2\1\2'), (3, b'\xf8'), (3, b'\xf4')] + hits),
       **{name: written(path, events + hits)
@@ -376,10 +382,12 @@ def read_in_page(node, files, **given):
 
 def test_the_page_reads_what_the_commands_read(node, tmp_path):
   files = odd_files(tmp_path)
-  for (name, data), found in zip(files.items(), read_in_page(node, files.values())):
+  for (name, data), found in zip(files.items(), read_in_page(
+      node, files.values(), how={'most': 5})):
     path = tmp_path / 'in.mid'
     path.write_bytes(data)
-    hits, qpm, *_ = midi.first_bars(str(path), test_midi.drum_of, 4)
+    hits, qpm, bars, _ = midi.first_bars(str(path), test_midi.drum_of, 5)
+    assert bars == grid.BARS, name
     assert sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in hits
                   ) == test_midi.groove(), name
     loop = np.zeros(STEPS, int)
@@ -387,6 +395,19 @@ def test_the_page_reads_what_the_commands_read(node, tmp_path):
       loop[grid.nearest_step(start)] |= 1 << drum
     assert list(found['pattern'].values()) == loop.tolist(), name
     assert found['tempo'] == pytest.approx(qpm) and not found['notes'], name
+
+
+def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
+  """By a time signature of 4/4 in the middle of them, as the commands do."""
+  path, signature = tmp_path / 'in.mid', test_midi.time_signature(4, 2)
+  hits = test_midi.notes([(0, 38)] + [(s + 4, p) for s, p in test_midi.groove()])
+  files = [written(path, [(tick, signature) for tick in ticks] + hits)
+           for ticks in ([0, 480], [480], [1920, 4800])]
+  for data, found in zip(files, read_in_page(node, files)):
+    path.write_bytes(data)
+    with pytest.raises(cli.UserError, match='not in 4/4 throughout') as error:
+      midi.first_bars(str(path), test_midi.drum_of, 4)
+    assert str(error.value).startswith(f'{path} {found[:-1]}; --first_bar')
 
 
 def test_the_page_parses_as_the_commands(node, tmp_path):

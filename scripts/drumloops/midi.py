@@ -29,7 +29,7 @@ SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
 # In quarters, and as a time signature has it: a 128th. What is beyond is damage.
 LONGEST_BAR, SHORTEST_NOTE = 64, 7
 # Pitches by which drums are known from others: kicks and snares; a whole kit.
-LOWEST, KIT = range(35, 39), (*range(35, 60), 22, 26)
+LOWEST, OF_A_KIT = range(35, 39), (*range(35, 60), 22, 26)
 
 
 def define_flags():
@@ -54,6 +54,12 @@ class Event:
   def is_note(self):
     """Whether a note begins, on any channel."""
     return self.data[0] & 0xf0 == NOTE_ON and self.data[2] > 0
+
+  @property
+  def is_note_off(self):
+    """Whether a note ends, on any channel."""
+    return self.data[0] & 0xf0 == NOTE_OFF or (
+        self.data[0] & 0xf0 == NOTE_ON and not self.data[2])
 
   @property
   def is_hit(self):
@@ -380,9 +386,13 @@ def last_counted(midi, tracks):
   """Returns the last tick whose bar counts for the tracks' length.
 
   That of the last note, or a quarter before the tracks end: after a bar's end the
-  last note may still sound, or a program be late by some ticks.
+  last note may still sound, or a program be late by some ticks. A track's end that is
+  just the end of its last note, however long that rings, does not count.
   """
-  return max([track[-1].tick - midi.ticks_per_quarter - 1 for track in tracks] +
+  def ends_with_a_note(track):
+    return any(event.is_note_off for event in track if event.tick == track[-1].tick)
+  return max([track[-1].tick - midi.ticks_per_quarter - 1 for track in tracks
+              if not ends_with_a_note(track)] +
              [event.tick for track in tracks for event in track if event.is_note])
 
 
@@ -418,10 +428,14 @@ def bar_shifts(tracks, step):
 
 
 def is_four_four(midi, tracks, begin, end):
-  """Whether all bars between two ticks have four quarters."""
-  found = meters(tracks)
+  """Whether all bars between two ticks have four quarters.
+
+  A bar that the next time signature cuts off, be it of 4/4 too, has fewer.
+  """
+  found, bar = meters(tracks), 4 * midi.ticks_per_quarter
   ends = [tick for tick, _ in found[1:]] + [float('inf')]
-  return all(quarters == 4 for (tick, quarters), until in zip(found, ends)
+  return all(quarters == 4 and (until >= end or (until - tick) % bar == 0)
+             for (tick, quarters), until in zip(found, ends)
              if tick < end and until > begin and until > tick)
 
 
@@ -518,7 +532,7 @@ def looks_like_drums(midi):
   eighth at most; and at a sixteenth that has any there are 1.1 on average, or more.
   """
   hits = [hit for tracks in midi.patterns for hit in find_hits(tracks)]
-  of_kit = sum(hit.on.data[1] in KIT for hit in hits)
+  of_kit = sum(hit.on.data[1] in OF_A_KIT for hit in hits)
   short = sum(hit.off is None or hit.off.tick - hit.on.tick <= 2 * midi.ticks_per_step
               for hit in hits)
   cells = {(grid.nearest_step(hit.on.tick / midi.ticks_per_step), hit.on.data[1])

@@ -219,7 +219,11 @@ function drumMap(pitches) {
 
 /** Returns the last tick whose bar counts for the tracks' length: see midi.py. */
 function lastCounted(tracks, ticksPerQuarter) {
-  return [...tracks.map(({end}) => end - ticksPerQuarter - 1),
+  const isOff = ({status, data}) => (status & 0xf0) === 0x80 ||
+    (status & 0xf0) === 0x90 && !data[1];
+  return [...tracks.filter(({events, end}) => !events.some(
+    event => event.tick === end && isOff(event))).map(
+    ({end}) => end - ticksPerQuarter - 1),
           ...notesOf(tracks).map(({tick}) => tick)].reduce((a, b) => Math.max(a, b));
 }
 
@@ -265,7 +269,8 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
   const end = begin + steps * step;
   meters.forEach(([tick, quarters], i) => {
     const until = meters[i + 1]?.[0] ?? Infinity;
-    if (quarters !== 4 && tick < end && until > begin && until > tick) {
+    const isWhole = until >= end || (until - tick) % (BAR * step) === 0;
+    if ((quarters !== 4 || !isWhole) && tick < end && until > begin && until > tick) {
       throw new MidiError(
         `is not in 4/4 throughout its ${where}, which would be used.`);
     }
