@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -103,6 +104,7 @@ def wait_for(process, pattern):
   """Reads what it prints, up to this; or its progress would fill the pipe."""
   seen = ''
   while not re.search(pattern, seen):
+    assert select.select([process.stdout], [], [], 120)[0], seen
     part = os.read(process.stdout.fileno(), 1 << 16).decode(errors='replace')
     assert part, seen
     seen += part
@@ -149,6 +151,7 @@ def test_machines_are_killed():
     port = int(ps_at.rpartition(':')[2])
     with socket.create_connection(('127.0.0.2', port), 5):
       pass  # It is true.
+    time.sleep(3)  # Until the chief has found it there.
     third.kill()
     wait_for(chief, f'The worker at {third_at} does not answer')
     chief.kill()

@@ -449,7 +449,7 @@ def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
   path.write_bytes(damage(data))
   readers = [lambda: data_splits.load_split(
       config, f'{tmp_path}/x.tfrecord', None, split)]
-  if split == 'validation':
+  if split == 'validation' and words != 'is empty':  # Which is as good as none.
     readers.append(lambda: training.validation_slices(config))
   if words != 'is empty':  # Which gives no performances, as others may.
     readers.append(lambda: styles.performances(str(path), config.data_converter))
