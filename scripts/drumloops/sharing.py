@@ -210,7 +210,12 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
     gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, folder)
     with checkpoint_files.hub_errors(repo):
       url = api.create_repo(repo, private=private, exist_ok=True)
-      before = api.model_info(repo)
+    try:
+      with checkpoint_files.hub_errors(repo):
+        before = api.model_info(repo)
+    except cli.UserError as e:
+      raise cli.UserError(f'{e} The repository {url} is there, and nothing was '
+                          'uploaded; the same command goes on from there.') from e
     if private and not before.private:
       raise cli.UserError(f'{url} is public already, and nothing was uploaded; share '
                           'there with --noprivate, or name another --repo.')
