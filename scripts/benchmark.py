@@ -27,7 +27,9 @@ import sys
 import tempfile
 import time
 
-from drumloops import ROOT, backend, cli, training
+from drumloops import ROOT
+from drumloops.system import cli, magenta_setup
+from drumloops.training import trainer
 from absl import flags
 import numpy as np
 from tqdm.auto import tqdm
@@ -61,7 +63,7 @@ PEAK_SIZE = 4096  # Of the square matrices whose product gives the peak.
 
 def stock_lstm_models():
   """Imports Magenta's lstm_models as released, under a name of its own."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import lstm_models
   loader = importlib.machinery.SourceFileLoader(
       'stock_lstm_models', lstm_models.__file__ + '.orig')
@@ -86,7 +88,7 @@ def make_config(module, name, hparams):
 
 def recipe(**changes):
   """Returns the hyperparameters that hierdec-drums_4bar trains with, as text."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import drums_4bar
   return ','.join(f'{name}={value}' for name, value in {
       **drums_4bar.RECIPE, **changes}.items())
@@ -132,7 +134,7 @@ class Training:
       tf.train.get_or_create_global_step()
       batches = dataset(config.data_converter, config.hparams.batch_size)
       began = time.time()
-      self._train_op = training.build_train_op(config, batches)
+      self._train_op = trainer.build_train_op(config, batches)
       self.build_seconds = time.time() - began
       self._sess = tf.Session(config=tf.ConfigProto(allow_soft_placement=True))
       self._sess.run(tf.global_variables_initializer())
@@ -173,16 +175,16 @@ def one_batch(converter, batch_size):
 
 def measure(side, hparams, steps):
   """Trains `steps` steps; returns seconds, bytes and operations by name."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import lstm_models
   training = Training(stock_lstm_models() if side == 'stock' else lstm_models,
                       hparams, one_batch)
-  first = training.step_seconds()
-  return {'build': training.build_seconds, 'first': first,
+  first = trainer.step_seconds()
+  return {'build': trainer.build_seconds, 'first': first,
           'step': float(np.median(
-              [training.step_seconds() for _ in range(steps)])),
-          'batch': training.hparams.batch_size,
-          'flops': flops(training.hparams, training.shapes),
+              [trainer.step_seconds() for _ in range(steps)])),
+          'batch': trainer.hparams.batch_size,
+          'flops': flops(trainer.hparams, trainer.shapes),
           'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
@@ -191,7 +193,7 @@ def measure_pipeline(hparams, steps):
 
   The two take turns, so that a machine that slows down slows down both.
   """
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import lstm_models
   from magenta.models.music_vae import slice_batches
   def pipeline(converter, batch_size):
@@ -205,7 +207,7 @@ def measure_pipeline(hparams, steps):
 
 def performances():
   """Returns NoteSequences with as many hits a step as GMD's drummers play."""
-  converter = backend.get_config('hierdec-drums_4bar').data_converter
+  converter = magenta_setup.get_config('hierdec-drums_4bar').data_converter
   hits = np.random.RandomState(0).rand(PERFORMANCES, BARS * 16, 9) < 1.2 / 9
   return converter.from_tensors(
       np.eye(512, dtype=bool)[(hits << np.arange(9)).sum(axis=-1)])
@@ -213,9 +215,9 @@ def performances():
 
 def measure_conversion():
   """Returns how many seconds it takes stock, and us, to make slices."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = backend.get_config('hierdec-drums_4bar').data_converter
+  converter = magenta_setup.get_config('hierdec-drums_4bar').data_converter
   sequences = performances()
   began = time.time()
   count = sum(len(converter.to_tensors(s).outputs) for s in sequences)
@@ -228,7 +230,7 @@ def measure_conversion():
 
 def write_performances(folder):
   """Writes {times}.tfrecord, so many times as many data as GMD has."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import tensorflow as tf
   records = [sequence.SerializeToString() for sequence in performances()]
   for times in TIMES:
@@ -239,17 +241,17 @@ def write_performances(folder):
 
 def measure_data(name, path):
   """Begins a training; returns slices, seconds to make them, a step's, and bytes."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import data
   from magenta.models.music_vae import slice_cache
-  config = backend.get_config(name)._replace(train_examples_path=path)
+  config = magenta_setup.get_config(name)._replace(train_examples_path=path)
   began = time.time()
   count = len(slice_cache.load_slices(config.data_converter, path))
   converted = time.time() - began
   with tf.Graph().as_default():
     tf.train.get_or_create_global_step()
-    train_op = training.build_train_op(
+    train_op = trainer.build_train_op(
         config, data.get_dataset(config, is_training=True))
     with tf.Session() as sess:
       sess.run(tf.global_variables_initializer())
@@ -264,7 +266,7 @@ def measure_data(name, path):
 
 def measure_nodes(side, device, sampling_rate):
   """Returns how many nodes of its graph a step of hierdec-drums_4bar executes."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import lstm_models
   return Training(stock_lstm_models() if side == 'stock' else lstm_models,
                   recipe(sampling_rate=sampling_rate, batch_size=8), one_batch,
@@ -311,7 +313,7 @@ def measure_cluster(path, folder, workers):
 
 def machine():
   """Returns what this machine is, in words."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import tensorflow as tf
   model = re.search(r'model name\s*: (.*)', pathlib.Path(
       '/proc/cpuinfo').read_text()) if os.path.exists('/proc/cpuinfo') else None
@@ -328,7 +330,7 @@ def machine():
 
 def measure_peak():
   """Returns the operations a second of a large float32 matrix product."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import tensorflow as tf
   a = tf.random.normal([PEAK_SIZE, PEAK_SIZE])
   times = []

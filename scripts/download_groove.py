@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 
-from drumloops import cli
+from drumloops.system import cli
 from absl import flags
 from tqdm.auto import tqdm
 

@@ -10,13 +10,14 @@ samples at the default temperature are read from written MIDI files.
 """
 import os
 
-from drumloops import backend, checkpoint_files, cli
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 from drumloops.metrics import evaluation
 from absl import flags
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to evaluate.')
   flags.DEFINE_string('checkpoint_file', None,
@@ -35,7 +36,7 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
-  config = backend.get_config(FLAGS.config, FLAGS.hparams)
+  config = magenta_setup.get_config(FLAGS.config, FLAGS.hparams)
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise cli.UserError('Give either --examples_path or --tfds_name.')
   evaluation.evaluate(

@@ -13,9 +13,11 @@ like any other, for stock Magenta too.
 import os
 import tempfile
 
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, data_splits, disk, grooves,
-    humanizing, latent, listening, runs, styles, takes)
+from drumloops.data import patterns, splits, styles
+from drumloops.humanize import feel_model, humanizer
+from drumloops.models import autoencoder, encoder_finetuning, latent
+from drumloops.runs import checkpoint_files, run_folder
+from drumloops.system import cli, disk, magenta_setup
 from absl import flags
 import numpy as np
 
@@ -28,7 +30,7 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     run_dir: Training run.
     examples_path: TFRecord of the train split.
     output_dir: Folder to write to; a checkpoint that is there is replaced.
-    listening_steps: Of `listening.teach`.
+    listening_steps: Of `encoder_finetuning.teach`.
 
   Returns:
     The new checkpoint's prefix.
@@ -40,28 +42,28 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import packed_slices
   if not (packed_slices.can_pack(config) and (
-      humanizing.can_humanize(config) or not config.data_converter.control_depth)):
+      humanizer.can_humanize(config) or not config.data_converter.control_depth)):
     raise cli.UserError(
         'Only drum configs whose data are slices of one length, such as '
         "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
         'checkpoints are sampled as they are, with --run_dir.')
-  runs.refuse_run(output_dir)
+  run_folder.refuse_run(output_dir)
   prefix = checkpoint_files.find_finished(
-      run_dir, runs.validation_id(examples_path))
+      run_dir, run_folder.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
-  if humanizing.can_humanize(config):
+  if humanizer.can_humanize(config):
     checkpoints.save_slim(prefix, new_prefix)
     checkpoints.remove_others(new_prefix)
-    if humanizing.has_takes(config):
-      names = takes.finish(config, new_prefix, examples_path, listening_steps)
+    if humanizer.has_takes(config):
+      names = feel_model.finish(config, new_prefix, examples_path, listening_steps)
       print(f'{new_prefix}, and the feel of ' + (', '.join(names) or 'all') + '.')
     else:  # Its latents are never sampled.
       print(f'{new_prefix}.')
     return new_prefix
-  evaluator = autoencoder.Evaluator(config)
+  evaluator = autoencoder.Autoencoder(config)
   evaluator.load(prefix)
-  total = data_splits.load_split(config, examples_path, None, 'train')
-  slices = data_splits.evenly_spaced(total, latent.MOST_FITTED)
+  total = splits.load_split(config, examples_path, None, 'train')
+  slices = splits.evenly_spaced(total, latent.MOST_FITTED)
   if len(slices) < len(total):
     print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
           'spaced.')
@@ -75,9 +77,9 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     checkpoints.save(tensors, whitened)
     evaluator.load(whitened)
   shift = latent.density_shift(
-      lambda z: grooves.patterns(evaluator.decode(
+      lambda z: patterns.of_slices(evaluator.decode(
           z, autoencoder.DEFAULT_TEMPERATURE, 'Sampling')),
-      mu.shape[1], np.mean(grooves.patterns(slices) == 0))
+      mu.shape[1], np.mean(patterns.of_slices(slices) == 0))
   styles_path = os.path.join(output_dir, styles.STYLES_FILE)
   if os.path.exists(styles_path):
     os.remove(styles_path)  # Of the weights that are replaced.
@@ -87,7 +89,7 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     print('Its encoder did not learn to hear parts of loops: that takes a config of '
           'patterns.')
   elif listening_steps:
-    tensors.update(listening.teach(config, new_prefix, slices, listening_steps))
+    tensors.update(encoder_finetuning.teach(config, new_prefix, slices, listening_steps))
     checkpoints.save(tensors, new_prefix)
   checkpoints.remove_others(new_prefix)
   evaluator.load(new_prefix)
@@ -105,7 +107,7 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run.', required=True)
   flags.DEFINE_string('examples_path', None, 'TFRecord of the train split.',
@@ -114,12 +116,12 @@ def define_flags():
   flags.DEFINE_integer('listening_steps', 0, 'Training steps in which the encoder '
                        'learns to hear parts of loops; the project\'s own weights '
                        'took 3000. Of performances, it learns to hear the hits alone; '
-                       f'default: {takes.LISTENING_STEPS}.')
+                       f'default: {feel_model.LISTENING_STEPS}.')
 
 
 def main():
   FLAGS = flags.FLAGS
-  export(backend.get_config(FLAGS.config, FLAGS.hparams),
+  export(magenta_setup.get_config(FLAGS.config, FLAGS.hparams),
          os.path.expanduser(FLAGS.run_dir),
          os.path.expanduser(FLAGS.examples_path),
          os.path.expanduser(FLAGS.output_dir), FLAGS.listening_steps)

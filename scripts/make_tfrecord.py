@@ -6,22 +6,24 @@
 The Groove MIDI Dataset has an official split: drummer.tfrecord then holds the
 train split, drummer-validation.tfrecord and drummer-test.tfrecord the others.
 """
-from drumloops import backend, cli, conversion, midi
+from drumloops.data import tfrecord
+from drumloops.midi import midi_file
+from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  backend.music_vae()
+  magenta_setup.music_vae()
   # Magenta's own flags: --input_dir, --output_file, --recursive, --log.
   from magenta.scripts import convert_dir_to_note_sequences
   flags.adopt_module_key_flags(convert_dir_to_note_sequences)
-  midi.define_flags()
+  midi_file.define_flags()
   flags.mark_flags_as_required(['input_dir', 'output_file'])
 
 
 def main():
   FLAGS = flags.FLAGS
-  conversion.make_tfrecord(FLAGS.input_dir, FLAGS.output_file, FLAGS.recursive,
+  tfrecord.make_tfrecord(FLAGS.input_dir, FLAGS.output_file, FLAGS.recursive,
                            FLAGS.drum_channel)
 
 

@@ -13,12 +13,13 @@ import contextlib
 import glob
 import os
 
-from drumloops import backend, cli, data_splits
+from drumloops.data import splits
+from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  backend.music_vae()
+  magenta_setup.music_vae()
   # Magenta's own flags: --input_tfrecord, --output_tfrecord, --config, ...
   from magenta.models.music_vae import preprocess_tfrecord
   flags.adopt_module_key_flags(preprocess_tfrecord)
@@ -27,7 +28,7 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
-  backend.get_config(FLAGS.config)
+  magenta_setup.get_config(FLAGS.config)
   from magenta.models.music_vae import preprocess_tfrecord
   from magenta.models.music_vae import checkpoints
   import tensorflow as tf
@@ -37,7 +38,7 @@ def main():
     raise cli.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
                         'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
-  with data_splits.naming_damage(FLAGS.input_tfrecord):
+  with splits.naming_damage(FLAGS.input_tfrecord):
     preprocess_tfrecord.main(None)
   # Beam on Dask leaves these, empty.
   for folder in glob.glob(os.path.join(

@@ -11,13 +11,16 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from drumloops import (
-    autoencoder, backend, cli, completing, humanizing, midi, sampling)
+from drumloops import sampling
+from drumloops.humanize import humanizer
+from drumloops.midi import midi_file
+from drumloops.models import autoencoder, completion
+from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to sample from.')
   flags.DEFINE_string('checkpoint_file', None,
@@ -36,7 +39,7 @@ def define_flags():
                       'MIDI file to interpolate from, to reconstruct, to complete '
                       'or to vary.')
   flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
-  midi.define_flags()
+  midi_file.define_flags()
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
   flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
@@ -49,14 +52,14 @@ def define_flags():
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {sampling.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the feel, from 0 to '
-                     f'{humanizing.MOST} (default 1).')
+                     f'{humanizer.MOST} (default 1).')
   flags.DEFINE_integer('bars', None, 'Length; the bars after the first 4 go on with '
                        'those before. Default: as the config has it, 4.')
   flags.DEFINE_float('qpm', None, 'Tempo in quarters (beats) a minute. Default: the '
                      "MIDI file's, else 120.")
   flags.DEFINE_bool('humanize', False,
                     "Whether to give the loops a drummer's dynamics and timing.")
-  humanizing.define_flags()
+  humanizer.define_flags()
   flags.DEFINE_string('soundfont', None,
                       'SoundFont (.sf2) that plays the drums; default: the '
                       'environment variable SOUNDFONT, else a small one.')
@@ -75,7 +78,7 @@ def main():
       FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
       FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
       qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
-      wish=completing.read_wish(
+      constraints=completion.read_constraints(
           FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
       amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
       drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,

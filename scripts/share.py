@@ -8,12 +8,13 @@ Needs a token that may write (https://huggingface.co/settings/tokens) in HF_TOKE
 in Colab as a secret of this name. With --noprivate everybody sees them, and may play
 them by the licence you name, with --checkpoint_file=hf://your-name/my-drummer.
 """
-from drumloops import backend, cli, sharing
+from drumloops.export import hub
+from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('checkpoint_file', None, 'Finished weights.', required=True)
   flags.DEFINE_string('repo', None, 'your-name/name on the Hub.', required=True)
@@ -26,7 +27,7 @@ def define_flags():
 
 def main():
   FLAGS = flags.FLAGS
-  sharing.share(
+  hub.share(
       FLAGS.repo, FLAGS.config, FLAGS.checkpoint_file, FLAGS.evaluation_dir,
       FLAGS.private, FLAGS.license, FLAGS.hparams)
 

@@ -17,16 +17,17 @@ that it says: a ps, a worker or the chief.
 """
 import contextlib
 
-from drumloops import (
-    backend, backup, checkpoint_files, cli, cluster, data_splits, disk, stages,
-    training)
+from drumloops.data import splits
+from drumloops.runs import backup, checkpoint_files
+from drumloops.system import cli, disk, interrupts, magenta_setup
+from drumloops.training import distributed, trainer
 from absl import flags
 
 LOCK_SECONDS = 10  # For a training that is just being stopped to save.
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Folder of the run.', required=True)
   flags.DEFINE_string('examples_path', None, 'TFRecord of NoteSequences.')
@@ -58,31 +59,31 @@ def main():
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
     raise cli.UserError('Give either --examples_path or --tfds_name.')
   cli.check_seeds(seed=FLAGS.seed)
-  config = backend.get_config(FLAGS.config, FLAGS.hparams)
-  machines = cluster.read() if FLAGS.mode == 'train' else None
+  config = magenta_setup.get_config(FLAGS.config, FLAGS.hparams)
+  machines = distributed.read() if FLAGS.mode == 'train' else None
   if machines and machines.role == 'ps':
-    with stages.Stop() as stop:
-      cluster.serve(machines, stop)
+    with interrupts.Stop() as stop:
+      distributed.serve(machines, stop)
     return
   import tensorflow as tf
   if not tf.config.list_physical_devices('GPU'):
     print('No GPU was found, so this runs on the CPU, which is slow; in Colab '
           'choose Runtime > Change runtime type > GPU.')
-  backend.warn_of_new_gpu()
+  magenta_setup.warn_of_new_gpu()
   if FLAGS.mode == 'eval':
-    with data_splits.naming_damage(FLAGS.examples_path):
-      training.evaluate_once(
+    with splits.naming_damage(FLAGS.examples_path):
+      trainer.evaluate_once(
           config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
   if FLAGS.num_sync_workers > (machines.workers if machines else 0):
     raise cli.UserError('--num_sync_workers must not be more than the workers, the '
                         'chief among them, that TF_CONFIG names.')
   config = config._replace(
-      train_examples_path=training.readable(config, FLAGS.examples_path),
+      train_examples_path=trainer.readable(config, FLAGS.examples_path),
       tfds_name=FLAGS.tfds_name)
   if machines and not machines.is_chief:
-    with stages.Stop() as stop, data_splits.naming_damage(FLAGS.examples_path):
-      training.work(config, FLAGS.num_steps, FLAGS.seed, machines,
+    with interrupts.Stop() as stop, splits.naming_damage(FLAGS.examples_path):
+      trainer.work(config, FLAGS.num_steps, FLAGS.seed, machines,
                     FLAGS.num_sync_workers, stop)
     return
   init_from = FLAGS.init_from and checkpoint_files.find_checkpoint(
@@ -94,11 +95,11 @@ def main():
       stack.enter_context(disk.locked(
           folder, LOCK_SECONDS, f'Another training uses {folder}; stop that one '
           'first, or name another folder.'))
-    stop = stack.enter_context(stages.Stop())
+    stop = stack.enter_context(interrupts.Stop())
     if copies:
       stack.enter_context(copies)
-    stack.enter_context(data_splits.naming_damage(FLAGS.examples_path))
-    training.train(
+    stack.enter_context(splits.naming_damage(FLAGS.examples_path))
+    trainer.train(
         config, FLAGS.run_dir, FLAGS.num_steps, FLAGS.checkpoints_to_keep, FLAGS.seed,
         copies and copies.notify, init_from, FLAGS.save_seconds, stop, machines,
         FLAGS.num_sync_workers, checkpoint_files.own_scores(FLAGS.config))

@@ -9,12 +9,14 @@ The models and the code that runs them are in the file. Without --run_dir or
 """
 import os
 
-from drumloops import backend, checkpoint_files, cli, magentajs, web_page
+from drumloops.export import magentajs, web_app
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  flags.DEFINE_string('config', backend.DEFAULT_CONFIG, 'Name of the config.')
+  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to use.')
   flags.DEFINE_string('checkpoint_file', None,
@@ -32,12 +34,12 @@ def main():
   FLAGS = flags.FLAGS
   if FLAGS.magentajs:
     magentajs.write(
-        backend.get_config(FLAGS.config, FLAGS.hparams), FLAGS.config,
+        magenta_setup.get_config(FLAGS.config, FLAGS.hparams), FLAGS.config,
         checkpoint_files.find_checkpoint(
             FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.config),
         os.path.expanduser(FLAGS.magentajs))
     return
-  web_page.write(
+  web_app.write(
       FLAGS.output, FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.hparams,
       FLAGS.humanize, FLAGS.soundfont)
 

@@ -18,7 +18,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
-from drumloops import backend
+from drumloops.system import magenta_setup
 import own_loops
 
 # A flat model, whose graph is built in a second, and the same for every test.
@@ -79,7 +79,7 @@ def dataset(tmp_path_factory):
   else:
     print('GROOVE_ZIP is not set: using drum loops of our own.')
     midi = folder / 'own'
-    backend.music_vae()
+    magenta_setup.music_vae()
     own_loops.write_own_loops(midi)
     files = sorted(p.name for p in midi.iterdir())
     (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(

@@ -14,14 +14,15 @@ import conftest
 import numpy as np
 import pytest
 
-from drumloops import backend, backup, checkpoint_files, cli, stages
+from drumloops.runs import backup, checkpoint_files
+from drumloops.system import cli, interrupts, magenta_setup
 
 WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-  backend.music_vae()
+  magenta_setup.music_vae()
   monkeypatch.setattr(backup, 'STALL_SECONDS', 1)
   monkeypatch.setattr(backup, 'CHUNK', 1 << 15)  # Three for a checkpoint.
 
@@ -578,8 +579,9 @@ def test_kill_9(run, drive):
   code = f'''
 import os, signal, sys
 sys.path.insert(0, {str(conftest.SCRIPTS)!r})
-from drumloops import backend, backup
-backend.music_vae()
+from drumloops.runs import backup
+from drumloops.system import magenta_setup
+magenta_setup.music_vae()
 backup.CHUNK = {1 << 15}
 def fsync(fd, calls=[]):
   calls.append(fd)
@@ -698,7 +700,7 @@ def train(run_dir, dataset, *flags, code=None, **kwargs):
   """Runs train.py, or after `code`, which may change it."""
   command = ([conftest.SCRIPTS / 'train.py'] if code is None else
              ['-c', 'import os, time, train\n'
-              'from drumloops import backup, cli, disk, training\n' + code +
+              'from drumloops.runs import backup; from drumloops.system import cli, disk; from drumloops.training import trainer\n' + code +
               '\ncli.run(train.main, train.define_flags)'])
   return conftest.run(
       sys.executable, *command, *conftest.FLAT, f'--run_dir={run_dir}',
@@ -740,7 +742,7 @@ def test_training_with_a_slow_drive(dataset, tmp_path):
       f'--backup_dir={drive}',
       code='''
 backup.SLOW_SECONDS = 0.1
-training.validation_slices = lambda config: None
+trainer.validation_slices = lambda config: None
 copies, saves, fsync = [], [], os.fsync
 def slow(fd):
   time.sleep(0.5)
@@ -818,7 +820,7 @@ def test_stopped_by_hand(endless_training, tmp_path):
   process = endless_training(run, f'--backup_dir={drive}')
   process.send_signal(signal.SIGINT)
   conftest.read_until(process.stdout.fileno(), 'Copying to the backup')
-  time.sleep(stages.PRESS_SECONDS)  # What comes sooner is the same press.
+  time.sleep(interrupts.PRESS_SECONDS)  # What comes sooner is the same press.
   process.send_signal(signal.SIGINT)
   began = time.time()
   out, _ = process.communicate(timeout=120)

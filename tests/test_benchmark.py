@@ -1,7 +1,7 @@
 """scripts/benchmark.py."""
 import benchmark
 import conftest
-from drumloops import backend
+from drumloops.system import magenta_setup
 
 
 def test_quick_prints_both_sides_and_their_ratio(tmp_path):
@@ -33,6 +33,6 @@ def test_operations_counted():
       'core_decoder/decoder/output_projection/bias': [512]}
   forward = (64 * 7 * 8 + 2 * 5 + 5 * 6 + 16 * 4 * 12 + 16 * 3 * 6 +
              16 * 3 * 12 + 64 * 3 * 12 + 64 * 3 * 512)
-  hparams = backend.get_config(
+  hparams = magenta_setup.get_config(
       'hierdec-drums_4bar_tiny', 'batch_size=2,dec_rnn_size=[3]').hparams
   assert benchmark.flops(hparams, shapes) == 3 * 2 * 2 * forward

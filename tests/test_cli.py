@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import conftest
-from drumloops import cli, disk
+from drumloops.system import cli, disk
 import pytest
 
 SCRIPTS = sorted(p.name for p in conftest.SCRIPTS.glob('*.py')

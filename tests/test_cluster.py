@@ -11,7 +11,8 @@ import sys
 import time
 
 import conftest
-from drumloops import cli, cluster
+from drumloops.system import cli
+from drumloops.training import distributed
 import pytest
 
 JOBS = {'chief': ['a:1'], 'ps': ['b:1'], 'worker': ['c:1', 'd:1']}
@@ -30,7 +31,7 @@ def config(jobs, role, index):
     ({'worker': ['a:1', 'c:1'], 'ps': ['b:1']}, 'worker', 1, False, 1)])
 def test_who_is_who(monkeypatch, jobs, role, index, is_chief, number):
   monkeypatch.setenv('TF_CONFIG', config(jobs, role, index))
-  machines = cluster.read()
+  machines = distributed.read()
   assert (machines.is_chief, machines.number) == (is_chief, number)
   assert machines.workers == sum(map(len, jobs.values())) - 1
   assert machines.device == f'/job:{role}/task:{index}'
@@ -41,7 +42,7 @@ def test_who_is_who(monkeypatch, jobs, role, index, is_chief, number):
     config({}, 'worker', 0)])
 def test_one_machine(monkeypatch, text):
   monkeypatch.setenv('TF_CONFIG', text)
-  assert cluster.read() is None
+  assert distributed.read() is None
 
 
 @pytest.mark.parametrize('text,word', [
@@ -58,7 +59,7 @@ def test_one_machine(monkeypatch, text):
 def test_what_is_refused(monkeypatch, text, word):
   monkeypatch.setenv('TF_CONFIG', text)
   with pytest.raises(cli.UserError, match=word):
-    cluster.read()
+    distributed.read()
 
 
 def test_more_synchronous_workers_than_there_are(tmp_path):
@@ -69,15 +70,16 @@ def test_more_synchronous_workers_than_there_are(tmp_path):
 
 def test_a_worker_whose_chief_had_nothing_to_do(dataset, monkeypatch, capsys):
   """It says so."""
-  from drumloops import backend, stages, training
+  from drumloops.system import interrupts, magenta_setup
+  from drumloops.training import trainer
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
   def gone(*_):
-    raise cluster.Ended
-  monkeypatch.setattr(cluster, 'Shared', gone)
-  training.work(
-      backend.get_config(name, hparams)._replace(
+    raise distributed.Ended
+  monkeypatch.setattr(distributed, 'Shared', gone)
+  trainer.work(
+      magenta_setup.get_config(name, hparams)._replace(
           train_examples_path=str(dataset / 'drummer-test.tfrecord')),
-      9, 0, cluster.Cluster(JOBS, 'worker', 0), 0, stages.Stop())
+      9, 0, distributed.Cluster(JOBS, 'worker', 0), 0, interrupts.Stop())
   assert 'has taken 0 steps; the chief has ended training.' in capsys.readouterr().out
 
 
@@ -116,22 +118,23 @@ COUNTING = '''
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import tensorflow.compat.v1 as tf
-from drumloops import cluster, stages
-cluster.CHECK_SECONDS, cluster.SILENCE_SECONDS, cluster.PS_SECONDS = 1, 2, 15
-stages.PRESS_SECONDS = 0.5
-machines = cluster.read()
-with stages.Stop() as stop:
+from drumloops.system import interrupts
+from drumloops.training import distributed
+distributed.CHECK_SECONDS, distributed.SILENCE_SECONDS, distributed.PS_SECONDS = 1, 2, 15
+interrupts.PRESS_SECONDS = 0.5
+machines = distributed.read()
+with interrupts.Stop() as stop:
   if machines.role == 'ps':
-    cluster.serve(machines, stop)
+    distributed.serve(machines, stop)
     sys.exit()
   if machines.is_chief and 'idle' in sys.argv:
-    cluster.end(machines, stop)
+    distributed.end(machines, stop)
     sys.exit()
   with (stop.between_steps(), tf.Graph().as_default(),
-        cluster.variables_on_ps(machines)):
+        distributed.variables_on_ps(machines)):
     step = tf.train.get_or_create_global_step()
     count = tf.assign_add(step, 1)
-    sess = cluster.Shared(machines, step, lambda _: None, (), stop)
+    sess = distributed.Shared(machines, step, lambda _: None, (), stop)
     while not stop.asked:
       sess.run(count)
       print('counted', flush=True)
@@ -177,7 +180,7 @@ def test_a_chief_that_has_nothing_to_do():
     ps, worker = [start(role, 0) for role in ('ps', 'worker')]
     wait_for(worker, 'on all interfaces')
     chief = start('chief', 0)
-    assert 'drumloops.cluster.Ended' in worker.communicate(timeout=120)[0]
+    assert 'drumloops.training.distributed.Ended' in worker.communicate(timeout=120)[0]
     assert 'The chief has ended training' in ps.communicate(timeout=60)[0]
     assert not chief.wait(60)
 

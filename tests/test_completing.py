@@ -1,8 +1,11 @@
 """Completing: what is kept is kept exactly, in the file; what can't be, is said."""
 import conftest
-from drumloops import (
-    backend, checkpoint_files, cli, completing, given, grid, grooves, loop_midi, midi,
-    sampling, varying)
+from drumloops import grid, sampling
+from drumloops.data import patterns
+from drumloops.midi import input_loop, loop_file, midi_file
+from drumloops.models import completion, variation
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 import note_seq
 import numpy as np
 import pytest
@@ -13,9 +16,9 @@ FUNK = [(36, 0), (38, 4), (36, 10), (38, 12)]  # Pitches at sixteenths of a bar.
 @pytest.fixture(scope='module')
 def weights():
   """The project's own config and checkpoint."""
-  config = backend.get_config(backend.DEFAULT_CONFIG)
+  config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
   return config, checkpoint_files.find_checkpoint(
-      config_name=backend.DEFAULT_CONFIG)
+      config_name=magenta_setup.DEFAULT_CONFIG)
 
 
 @pytest.fixture
@@ -37,22 +40,22 @@ def mine(tmp_path):
 
 def read(path, bars):
   """Returns [(drum, start in steps, velocity)] of a written file."""
-  file = midi.read(path)
+  file = midi_file.read(path)
   assert file.last_tick == bars * 4 * file.ticks_per_quarter
   return [(grid.class_of_pitch(hit.on.data[1]), hit.on.tick / file.ticks_per_step,
-           hit.on.data[2]) for hit in midi.find_hits(file.tracks)]
+           hit.on.data[2]) for hit in midi_file.find_hits(file.tracks)]
 
 
 def make(path, tmp_path, **options):
   paths = sampling.sample(
-      backend.DEFAULT_CONFIG, mode=options.pop('mode', 'complete'),
+      magenta_setup.DEFAULT_CONFIG, mode=options.pop('mode', 'complete'),
       input_midi_1=path, output_dir=str(tmp_path / 'out'), **options)
   return [read(p, options.get('bars') or 4) for p in paths['midi']], paths
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-  monkeypatch.setattr(completing, 'PARTICLES', 8)
+  monkeypatch.setattr(completion, 'PARTICLES', 8)
 
 
 def test_1000_requests_keep_what_they_keep(weights):
@@ -62,32 +65,32 @@ def test_1000_requests_keep_what_they_keep(weights):
   while len(allowed) < 1000:
     loop = rng.randint(512, size=64) * (rng.random_sample(64) < rng.rand())
     drums = np.flatnonzero(rng.random_sample(9) < rng.rand())
-    wish = completing.Wish(
+    constraints = completion.Constraints(
         tuple(drums), tuple(np.flatnonzero(rng.random_sample(4) < 0.3)),
         rng.rand() < 0.3, tuple(np.flatnonzero(rng.random_sample(9) < 0.2)))
     try:
-      allowed.append(wish.allowed(loop))
-      wishes.append((loop, wish))
+      allowed.append(constraints.allowed(loop))
+      wishes.append((loop, constraints))
     except cli.UserError as e:
       assert 'no drum is left' in str(e)
       impossible += 1
   assert impossible > 5
-  done = completing.Completer(*weights).complete(np.array(allowed), 1.)
-  for loop, (original, wish) in zip(done, wishes):
-    bars = np.repeat(np.isin(np.arange(4), wish.bars), 16)
+  done = completion.Completer(*weights).complete(np.array(allowed), 1.)
+  for loop, (original, constraints) in zip(done, wishes):
+    bars = np.repeat(np.isin(np.arange(4), constraints.bars), 16)
     np.testing.assert_array_equal(loop[bars], original[bars])
-    before, after = grooves.bits(original), grooves.bits(loop)
-    np.testing.assert_array_equal(after[:, list(wish.drums)],
-                                  before[:, list(wish.drums)])
-    silent = [d for d in wish.without if d not in wish.drums]
+    before, after = patterns.bits(original), patterns.bits(loop)
+    np.testing.assert_array_equal(after[:, list(constraints.drums)],
+                                  before[:, list(constraints.drums)])
+    silent = [d for d in constraints.without if d not in constraints.drums]
     assert not after[~bars][:, silent].any()
-    if wish.rhythm:
+    if constraints.rhythm:
       np.testing.assert_array_equal(loop > 0, original > 0)
 
 
 def test_seed_decides(weights):
   allowed = np.ones([2, 64, 512], bool)
-  a, b, c = (completing.Completer(*weights, seed=seed).complete(allowed, 0.6)
+  a, b, c = (completion.Completer(*weights, seed=seed).complete(allowed, 0.6)
              for seed in (1, 1, 2))
   np.testing.assert_array_equal(a, b)
   assert (a != c).any()
@@ -95,7 +98,7 @@ def test_seed_decides(weights):
 
 def test_kept_hits_keep_their_velocity_and_timing(mine, tmp_path):
   loops, paths = make(mine(), tmp_path, num_outputs=2, humanize=True,
-                      wish=completing.read_wish('kick,snare', '', False, ''))
+                      constraints=completion.read_constraints('kick,snare', '', False, ''))
   for found in loops:
     own = [(grid.class_of_pitch(pitch), 16 * bar + at + 0.1, 33 + i)
            for bar in range(4) for i, (pitch, at) in enumerate(FUNK)]
@@ -109,14 +112,14 @@ def test_kept_hits_keep_their_velocity_and_timing(mine, tmp_path):
 
 def test_at_the_files_own_tempo(mine, tmp_path):
   _, paths = make(mine(), tmp_path, num_outputs=1,
-                  wish=completing.read_wish('kick', '', False, ''))
-  assert midi.tempo_at(midi.read(paths['midi'][0]).tracks, 0) == pytest.approx(
+                  constraints=completion.read_constraints('kick', '', False, ''))
+  assert midi_file.tempo_at(midi_file.read(paths['midi'][0]).tracks, 0) == pytest.approx(
       93, abs=0.01)
 
 
 def test_a_short_file_repeats_and_says_so(mine, tmp_path, capsys):
   loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
-                  wish=completing.read_wish('kick', '', False, ''))
+                  constraints=completion.read_constraints('kick', '', False, ''))
   assert 'gives 2 bars, which repeat: bar 3 is bar 1 again' in capsys.readouterr().out
   kicks = [round(start) for drum, start, _ in loops[0] if drum == 0]
   assert kicks == [16 * bar + at for bar in range(8) for at in (0, 10)]
@@ -128,10 +131,10 @@ def kicks(loop):
 
 def end_at(path, quarters):
   """Lets a file end so many quarters after its beginning."""
-  file = midi.read(path)
+  file = midi_file.read(path)
   for track in file.tracks:
     track[-1].tick = quarters * file.ticks_per_quarter
-  midi.write(midi.to_bytes(file), path)
+  midi_file.write(midi_file.to_bytes(file), path)
 
 
 def test_a_rest_at_the_end_is_kept(mine, tmp_path, capsys):
@@ -139,7 +142,7 @@ def test_a_rest_at_the_end_is_kept(mine, tmp_path, capsys):
   path = mine(bars=1)
   end_at(path, 16)
   [loop], _ = make(path, tmp_path, num_outputs=1, bars=8,
-                   wish=completing.read_wish('kick', '', False, ''))
+                   constraints=completion.read_constraints('kick', '', False, ''))
   assert kicks(loop) == [0.1, 10.1, 64.1, 74.1]
   assert 'gives 4 bars, which repeat: bar 5 is bar 1' in capsys.readouterr().out
 
@@ -148,11 +151,11 @@ def test_a_rest_at_the_end_is_kept(mine, tmp_path, capsys):
 def test_a_file_of_any_length_begins_again(weights, mine, capsys, own, bars):
   """As it is: what is early for its next bar, but not for one after the loop."""
   path = mine(bars=own, hits=[(36, 0), (38, 15.7)])
-  file = midi.read(path)
-  for i, hit in enumerate(midi.find_hits(file.tracks)):
+  file = midi_file.read(path)
+  for i, hit in enumerate(midi_file.find_hits(file.tracks)):
     hit.on.data = hit.on.data[:2] + bytes([i + 1])
-  midi.write(midi.to_bytes(file), path)
-  found = given.read(path, weights[0], bars, completing.read_wish(
+  midi_file.write(midi_file.to_bytes(file), path)
+  found = input_loop.read(path, weights[0], bars, completion.read_constraints(
       'kick', '', False, ''))
   every = [(16 * bar + at + 0.1, 2 * (bar % own) + i + 1)
            for bar in range(bars) for i, at in enumerate((0, 15.7))]
@@ -160,8 +163,8 @@ def test_a_file_of_any_length_begins_again(weights, mine, capsys, own, bars):
           found.hits] == every[:2 * bars - bool(bars % own)]
   assert f'gives {own} bar{"s" * (own > 1)}, which repeat' in capsys.readouterr().out
   with pytest.raises(cli.UserError, match=f'gives {own} bar.* goes up to {own}'):
-    given.read(path, weights[0], bars, completing.read_wish('', '1-8', False, ''))
-  given.read(path, weights[0], bars)
+    input_loop.read(path, weights[0], bars, completion.read_constraints('', '1-8', False, ''))
+  input_loop.read(path, weights[0], bars)
   assert 'after that there is silence' in capsys.readouterr().out
 
 
@@ -170,7 +173,7 @@ def test_32nds_are_in_the_bars_in_which_they_lie(
     weights, mine, capsys, own, first_bar):
   """The last one too, though it is nearer to the sixteenth after it."""
   path = mine(bars=own, hits=[(36, at / 2 - 0.1) for at in range(32)])
-  found = given.read(path, weights[0], 4, first_bar=first_bar)
+  found = input_loop.read(path, weights[0], 4, first_bar=first_bar)
   assert [round(start, 1) for _, start, *_ in found.hits] == [
       at / 2 for at in range(128)]
   said = capsys.readouterr().out
@@ -182,14 +185,14 @@ def test_32nds_are_in_the_bars_in_which_they_lie(
 
 def test_the_last_32nd_is_in_the_loop(mine, tmp_path):
   [loop], _ = make(mine(hits=[(36, at / 2 - 0.1) for at in range(32)]), tmp_path,
-                       num_outputs=1, wish=completing.read_wish('kick', '', False, ''))
+                       num_outputs=1, constraints=completion.read_constraints('kick', '', False, ''))
   assert kicks(loop) == [at / 2 for at in range(128)]
 
 
 def test_bars_after_the_kept_ones(mine, tmp_path):
   """Two bars are given, six are played to them, in one file of eight."""
   loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
-                  wish=completing.read_wish('', '1-2', False, ''))
+                  constraints=completion.read_constraints('', '1-2', False, ''))
   first = [(d, round(s)) for d, s, _ in loops[0] if s < 31.5]
   assert sorted(first) == sorted(
       (grid.class_of_pitch(p), 16 * b + at) for b in (0, 1) for p, at in FUNK)
@@ -219,7 +222,7 @@ def test_vary_from_the_loop_itself_to_others(mine, tmp_path):
 def test_every_mode_goes_on(mine, tmp_path):
   for mode, inputs in (('sample', 0), ('reconstruct', 1), ('interpolate', 2)):
     paths = sampling.sample(
-        backend.DEFAULT_CONFIG, mode=mode, num_outputs=2, bars=6,
+        magenta_setup.DEFAULT_CONFIG, mode=mode, num_outputs=2, bars=6,
         input_midi_1=mine() if inputs else None,
         input_midi_2=mine(name='b.mid', hits=FUNK[:2]) if inputs == 2 else None,
         output_dir=str(tmp_path / mode))
@@ -232,7 +235,7 @@ def test_interpolation_ends_at_the_loops(weights):
   """Hit for hit, whatever their latents leave out."""
   rng = np.random.RandomState(0)
   loops = rng.randint(512, size=[2, 64])  # As no drummer plays.
-  path = varying.interpolate(varying.Varier(*weights), *loops, 5, 0.6, 0)
+  path = variation.interpolate(variation.Varier(*weights), *loops, 5, 0.6, 0)
   np.testing.assert_array_equal(path[[0, -1]], loops)
 
 
@@ -241,9 +244,9 @@ def test_noise_is_gumbel_noise():
   rng = np.random.RandomState(0)
   logits = rng.standard_normal((20000, 4))
   drawn = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-  noise = varying.noise_of(logits, drawn, rng)
+  noise = variation.noise_of(logits, drawn, rng)
   np.testing.assert_array_equal(np.argmax(logits + noise, axis=1), drawn)
-  for values in (noise, varying.mix_noise(noise, rng.gumbel(size=noise.shape),
+  for values in (noise, variation.mix_noise(noise, rng.gumbel(size=noise.shape),
                                           0.4)):
     assert values.mean() == pytest.approx(np.euler_gamma, abs=0.02)
     assert values.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.02)
@@ -251,8 +254,8 @@ def test_noise_is_gumbel_noise():
 
 def test_what_the_encoder_hears():
   loop = np.array([1, 0, 6, 3] * 16)
-  def heard(**wish):
-    return completing.roll(completing.Wish(**wish).allowed(loop))
+  def heard(**constraints):
+    return completion.roll(completion.Constraints(**constraints).allowed(loop))
   np.testing.assert_array_equal(heard(bars=range(4))[:4, :4], [
       [1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 0], [1, 1, 0, 0]])
   np.testing.assert_array_equal(heard(bars=range(4))[:4, 9], [0, 1, 0, 0])
@@ -264,13 +267,13 @@ def test_what_the_encoder_hears():
 
 
 def test_hidden_in_training_as_in_completing():
-  """What `hide` makes of loops is what `roll` makes of some Wish's mask."""
+  """What `hide` makes of loops is what `roll` makes of some Constraints's mask."""
   import tensorflow as tf
   from magenta.models.music_vae import slice_batches
-  backend.music_vae()
+  magenta_setup.music_vae()
   rng = np.random.RandomState(0)
   loops = rng.randint(512, size=[200, 64]) * (rng.random_sample([200, 64]) < 0.6)
-  bits = grooves.bits(loops.astype(int))
+  bits = patterns.bits(loops.astype(int))
   rolls = np.append(bits, ~bits.any(axis=-1, keepdims=True), axis=-1)
   tf.random.set_seed(0)
   heard = slice_batches.hide(tf.constant(rolls)).numpy()
@@ -287,7 +290,7 @@ def test_hidden_in_training_as_in_completing():
 def test_mixed_loops_are_of_the_batchs_bars_and_drums():
   import tensorflow as tf
   from magenta.models.music_vae import slice_batches
-  backend.music_vae()
+  magenta_setup.music_vae()
   loops = np.repeat(np.arange(1, 65)[:, np.newaxis], 64, axis=1)
   tf.random.set_seed(0)
   np.testing.assert_array_equal(
@@ -327,12 +330,12 @@ def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   """General MIDI's other kick, 35, stays what it is."""
   path = mine(hits=[(35, 0), (38, 8)])
   paths = make(path, tmp_path, num_outputs=1,
-               wish=completing.read_wish('kick', '1-2', False, 'toms'))[1]
+               constraints=completion.read_constraints('kick', '1-2', False, 'toms'))[1]
   with open(paths['page'], encoding='utf-8') as f:
     assert ('complete mine.mid · kick and bars 1, 2 kept, without low tom, mid tom, '
             'high tom') in f.read()
-  pitches = {hit.on.data[1] for hit in midi.find_hits(
-      midi.read(paths['midi'][0]).tracks)}
+  pitches = {hit.on.data[1] for hit in midi_file.find_hits(
+      midi_file.read(paths['midi'][0]).tracks)}
   assert 35 in pitches and 36 not in pitches
 
 
@@ -343,10 +346,10 @@ def test_what_is_added_has_the_files_notes(mine, tmp_path):
   straight = mine(name='b.mid', hits=FUNK)
   def notes(**options):
     paths = make(path, tmp_path, pictures=True, num_outputs=3, **options)[1]
-    return [{hit.on.data[1] for hit in midi.find_hits(midi.read(p).tracks)}
+    return [{hit.on.data[1] for hit in midi_file.find_hits(midi_file.read(p).tracks)}
             for p in paths['midi']]
-  bars = completing.read_wish('', '1', False, '')
-  for made in (notes(wish=bars, bars=6), notes(wish=bars, humanize=True),
+  bars = completion.read_constraints('', '1', False, '')
+  for made in (notes(constraints=bars, bars=6), notes(constraints=bars, humanize=True),
                notes(mode='vary', amount=1.)):
     found = set.union(*made)
     assert {35, 40} <= found and not {37, 38, 58, 22} & found and 42 in found
@@ -362,7 +365,7 @@ def test_swing_is_found():
   def find(starts, noise=0, graces=()):
     hits = [(1, start + noise * rng.standard_normal(), velocity, 38)
             for velocity, part in ((90, starts), (30, graces)) for start in part]
-    return given.find_swing(hits)
+    return input_loop.find_swing(hits)
   for unit, places in (
       ('eighths', lambda share: [0, 4 * share]),
       ('sixteenths', lambda share: [0, 2 * share, 2, 2 + 2 * share])):
@@ -402,17 +405,17 @@ def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
     added = np.array([start for loop in made for drum, start, _ in loop if not any(
         drum == d and abs(start - at - 0.1) < 0.01 for d, at in own)])
     return np.abs((added % 4)[:, np.newaxis] - [*expected, 4]).min(axis=1)
-  wish = completing.read_wish('ride', '', False, '')
-  assert away(wish=wish, bars=6).max() < 0.11  # The file is late by a tenth.
+  constraints = completion.read_constraints('ride', '', False, '')
+  assert away(constraints=constraints, bars=6).max() < 0.11  # The file is late by a tenth.
   assert away(mode='vary', amount=1.).max() < 0.11
   assert away(mode='reconstruct', temperature=1.).max() < 0.01
   other = mine(name='b.mid', hits=hits)
   assert away(mode='interpolate', input_midi_2=other).max() < 0.01
-  played = away(wish=wish, humanize=True)
+  played = away(constraints=constraints, humanize=True)
   assert 0.02 < np.median(played) < 0.25
   # A straight hit of a kept drum stays the one that it was.
-  path, wish = mine(hits=[*hits, (36, 6)]), completing.read_wish('kick', '', False, '')
-  for loop in make(path, tmp_path, num_outputs=2, wish=wish)[0]:
+  path, constraints = mine(hits=[*hits, (36, 6)]), completion.read_constraints('kick', '', False, '')
+  for loop in make(path, tmp_path, num_outputs=2, constraints=constraints)[0]:
     assert [round(start, 1) for drum, start, _ in loop if drum == 0] == [
         16 * bar + 6.1 for bar in range(4)]
 
@@ -429,12 +432,12 @@ def test_straight_hits_of_a_swinging_file_stay(mine, tmp_path):
 
 
 def test_teaching_changes_the_encoder_only(weights):
-  from drumloops import listening
+  from drumloops.models import encoder_finetuning
   config, checkpoint = weights
   slices = np.random.RandomState(0).randint(512, size=[200, 64])
-  changed = listening.teach(config, checkpoint, slices, 3)
+  changed = encoder_finetuning.teach(config, checkpoint, slices, 3)
   assert changed and all(name.startswith('encoder/') for name in changed)
-  again = listening.teach(config, checkpoint, slices, 3)
+  again = encoder_finetuning.teach(config, checkpoint, slices, 3)
   for name, value in changed.items():
     np.testing.assert_array_equal(value, again[name])
 
@@ -442,8 +445,8 @@ def test_teaching_changes_the_encoder_only(weights):
 def test_loops_are_longer_in_the_file_and_sound(mine, tmp_path):
   import soundfile
   _, paths = make(mine(), tmp_path, num_outputs=1, bars=8, qpm=120,
-                  wish=completing.read_wish('kick', '', False, ''))
+                  constraints=completion.read_constraints('kick', '', False, ''))
   if paths['wav']:
     audio, rate = soundfile.read(paths['wav'][0])
     assert len(audio) / rate == pytest.approx(16, abs=0.01)
-  assert loop_midi.TICKS_PER_QUARTER == midi.read(paths['midi'][0]).ticks_per_quarter
+  assert loop_file.TICKS_PER_QUARTER == midi_file.read(paths['midi'][0]).ticks_per_quarter

@@ -1,6 +1,6 @@
 """The 4-bar configs: what they are, and their sizes."""
 import conftest
-from drumloops import backend
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 
@@ -21,7 +21,7 @@ PARAMETERS = {
 
 
 def test_all_are_tested_and_in_the_readme():
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import drums_4bar
   assert set(PARAMETERS) == set(drums_4bar.SIZES)
   readme = (conftest.SCRIPTS / 'README.md').read_text()
@@ -33,7 +33,7 @@ def test_all_are_tested_and_in_the_readme():
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_parameters(name):
   import tensorflow.compat.v1 as tf
-  config = backend.get_config(name, 'batch_size=2')
+  config = magenta_setup.get_config(name, 'batch_size=2')
   with tf.Graph().as_default():
     config.model.build(config.hparams, config.data_converter.output_depth,
                        is_training=False)
@@ -47,7 +47,7 @@ def test_parameters(name):
 @pytest.mark.parametrize('name', PARAMETERS)
 def test_hyperparameters_and_data(name):
   from magenta.models.music_vae import drums_4bar
-  config = backend.get_config(name)
+  config = magenta_setup.get_config(name)
   hparams = config.hparams
   assert (hparams.max_seq_len, hparams.max_beta) == (64, 0.2)
   recipe = (hparams.batch_size, hparams.sampling_schedule,
@@ -70,7 +70,7 @@ def test_hyperparameters_and_data(name):
 def test_adam(name, settings, rates):
   """Ours as the recipe has it, upstream's as TensorFlow's defaults are."""
   import tensorflow.compat.v1 as tf
-  config = backend.get_config(
+  config = magenta_setup.get_config(
       name, 'batch_size=2,enc_rnn_size=[4],dec_rnn_size=[4],z_size=2')
   converter = config.data_converter
   steps = config.hparams.max_seq_len
@@ -93,14 +93,14 @@ def test_roland_map_is_the_default_configs():
   for name, classes in (
       ('hierdec-drums_4bar', data.ROLAND_DRUM_PITCH_CLASSES),
       ('hierdec-drums_4bar_small', data.REDUCED_DRUM_PITCH_CLASSES)):
-    converter = backend.get_config(name).data_converter
+    converter = magenta_setup.get_config(name).data_converter
     assert upstream.pitch_classes(converter) == classes
 
 
 def test_magenta_js_can_load_hier_drums():
   """Magenta.js wants 2 encoder levels of one layer, and these names."""
   import tensorflow.compat.v1 as tf
-  config = backend.get_config('hier-drums_4bar', 'batch_size=2')
+  config = magenta_setup.get_config('hier-drums_4bar', 'batch_size=2')
   with tf.Graph().as_default():
     config.model.build(config.hparams, 512, is_training=False)
     config.model.encode(tf.zeros([2, 64, 10]), tf.constant([64, 64]))
@@ -118,7 +118,7 @@ def test_magenta_js_can_load_hier_drums():
 
 def test_upstream_configs_are_still_there():
   for name in ('groovae_4bar', 'cat-drums_2bar_small', 'hier-trio_16bar'):
-    assert backend.get_config(name)
+    assert magenta_setup.get_config(name)
 
 
 @pytest.mark.parametrize('flags,words', [

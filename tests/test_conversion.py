@@ -10,7 +10,10 @@ import zipfile
 
 import conftest
 import download_groove
-from drumloops import backend, cli, conversion, data_splits, midi, notebook
+from drumloops import notebook
+from drumloops.data import splits, tfrecord
+from drumloops.midi import midi_file
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import pytest
 
@@ -110,10 +113,10 @@ def test_zip_that_leaves_the_folder_is_refused(tmp_path):
 
 def test_official_split(groove_zip, dataset):
   for split, count in FILES.items():
-    path = data_splits.split_path(dataset / 'drummer.tfrecord', split)
+    path = splits.split_path(dataset / 'drummer.tfrecord', split)
     found = sequences(path)
     assert len(found) == count
-    info = data_splits.read_splits(
+    info = splits.read_splits(
         dataset / 'groove', [ns.filename for ns in found])
     assert len(info) == count and set(info.values()) == {split}
 
@@ -126,16 +129,16 @@ def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path
       '--recursive')
   assert result.returncode == 0, result.stderr[-3000:]
   ours = [r for split in FILES for r in records(
-      data_splits.split_path(dataset / 'drummer.tfrecord', split))]
+      splits.split_path(dataset / 'drummer.tfrecord', split))]
   assert sorted(ours) == sorted(records(tmp_path / 'stock.tfrecord'))
 
 
 def meta(kind, *content):
-  return bytes([midi.META, kind, len(content), *content])
+  return bytes([midi_file.META, kind, len(content), *content])
 
 
-FOUR_FOUR = meta(midi.TIME_SIGNATURE, 4, 2, 24, 8)
-TEMPO_MAP = [(1920 * bar, meta(midi.TEMPO, 9, 39 + bar, 192))
+FOUR_FOUR = meta(midi_file.TIME_SIGNATURE, 4, 2, 24, 8)
+TEMPO_MAP = [(1920 * bar, meta(midi_file.TEMPO, 9, 39 + bar, 192))
              for bar in range(4)]
 
 
@@ -154,15 +157,15 @@ def beat(bars=4, channel=9, pitch=36, length=60, head=((0, FOUR_FOUR),),
   notes = []
   for bar in range(bars) if isinstance(bars, int) else bars:
     for tick in range(1920 * bar, 1920 * (bar + 1), 480):
-      notes.append(midi.Event(tick, bytes([0x90 | channel, pitch, 100])))
+      notes.append(midi_file.Event(tick, bytes([0x90 | channel, pitch, 100])))
       if length is not None:
-        notes.append(midi.Event(
+        notes.append(midi_file.Event(
             tick + length, bytes([0x80 | channel, pitch, 0])))
-  tracks = [[midi.Event(*event) for event in head], notes]
+  tracks = [[midi_file.Event(*event) for event in head], notes]
   for track in tracks:
     tick = max([event.tick for event in track], default=0)
-    track.append(midi.Event(tick, meta(midi.END_OF_TRACK)))
-  return midi.to_bytes(midi.Midi(kind, 480, tracks))
+    track.append(midi_file.Event(tick, meta(midi_file.END_OF_TRACK)))
+  return midi_file.to_bytes(midi_file.Midi(kind, 480, tracks))
 
 
 def write(folder, **files):
@@ -176,7 +179,7 @@ def write(folder, **files):
 def convert(folder, capsys=None, **kwargs):
   """Returns {file name: NoteSequence}, and what was said, of a folder."""
   output = folder.parent / 'out' / 'x.tfrecord'
-  conversion.make_tfrecord(str(folder), str(output), **kwargs)
+  tfrecord.make_tfrecord(str(folder), str(output), **kwargs)
   found = {ns.filename: ns for ns in sequences(output)}
   return found, capsys and capsys.readouterr().out
 
@@ -192,7 +195,7 @@ EIGHT_BEATS = [(quarter, 36, 100) for quarter in range(8)]
 
 def test_corrupt_midi_is_skipped_counted_and_named(tmp_path):
   folder = tmp_path / 'midi'
-  backend.music_vae()
+  magenta_setup.music_vae()
   conftest.own_loops.write_own_loops(folder, count=2)
   (folder / 'bad.mid').write_bytes(b'MThd, not really')
   (folder / 'empty.MID').write_bytes(b'')
@@ -216,22 +219,22 @@ def test_folder_without_midi(tmp_path):
   conftest.check_sentence(make('--input_dir=missing'), 'missing')
   assert not (tmp_path / 'x.tfrecord').exists()
   with pytest.raises(cli.UserError, match='is a folder'):
-    conversion.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
+    tfrecord.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
 
 
 def test_what_would_take_gigabytes_is_skipped(tmp_path, capsys, monkeypatch):
   """Before note_seq reads it, whose array has 8 bytes for each tick."""
   late = meta(0x06, 65)  # A marker.
-  monkeypatch.setattr(conversion, 'MOST_BYTES', 10_000)
+  monkeypatch.setattr(tfrecord, 'MOST_BYTES', 10_000)
   seen = []
-  to_sequence = conversion.to_sequence
-  monkeypatch.setattr(conversion, 'to_sequence',
+  to_sequence = tfrecord.to_sequence
+  monkeypatch.setattr(tfrecord, 'to_sequence',
                       lambda data: seen.append(data) or to_sequence(data))
   good = beat()
   # After the end of a track only Magenta reads on.
   cut = good.replace(b'MTrk\0\0\0\x0c', b'MTrk\0\0\0\x18', 1).replace(
-      meta(midi.END_OF_TRACK), meta(midi.END_OF_TRACK) +
-      midi.write_number(2 ** 28 - 1) + late + b'\0' + meta(1), 1)
+      meta(midi_file.END_OF_TRACK), meta(midi_file.END_OF_TRACK) +
+      midi_file.write_number(2 ** 28 - 1) + late + b'\0' + meta(1), 1)
   found, said = convert(write(
       tmp_path / 'midi', good=good, cut=cut,
       ticks=beat(head=[(2 ** 28 - 1, late)]),
@@ -239,7 +242,7 @@ def test_what_would_take_gigabytes_is_skipped(tmp_path, capsys, monkeypatch):
       size=good + bytes(10_000)), capsys)
   assert set(found) == {'good.mid', 'cut.mid'}
   assert hits(found['cut.mid']) == hits(found['good.mid'])
-  assert max(midi.parse(data).last_tick for data in seen) < 4 * 1920
+  assert max(midi_file.parse(data).last_tick for data in seen) < 4 * 1920
   assert 'Skipped 3 of 5 files' in said
   assert 'ticks.mid is damaged: its last event is in bar 139811' in said
   assert 'size.mid has more than' in said
@@ -247,9 +250,9 @@ def test_what_would_take_gigabytes_is_skipped(tmp_path, capsys, monkeypatch):
 
 def test_what_every_daw_opens_is_read(tmp_path, capsys):
   odd = {
-      'key': meta(0x59, 0, 255), 'short': meta(midi.TIME_SIGNATURE, 4, 2),
-      'meter': meta(midi.TIME_SIGNATURE, 4, 200, 24, 8),
-      'smpte': meta(0x54, 0xe0, 0, 0, 0, 0), 'tempo': meta(midi.TEMPO, 0, 0, 0),
+      'key': meta(0x59, 0, 255), 'short': meta(midi_file.TIME_SIGNATURE, 4, 2),
+      'meter': meta(midi_file.TIME_SIGNATURE, 4, 200, 24, 8),
+      'smpte': meta(0x54, 0xe0, 0, 0, 0, 0), 'tempo': meta(midi_file.TEMPO, 0, 0, 0),
       'controller': bytes([0xb9, 7, 255]), 'system': bytes([0xf4])}
   files = {name: beat(2, head=[(0, event)]) for name, event in odd.items()}
   good = beat(2)
@@ -270,7 +273,7 @@ def test_what_every_daw_opens_is_read(tmp_path, capsys):
     (TEMPO_MAP, 1), (TEMPO_MAP, 0), (TEMPO_MAP[1:], 1),
 ])
 def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
   head = [(0, FOUR_FOUR), *head]
   found, said = convert(write(
@@ -279,7 +282,7 @@ def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
   mapped, plain = found['mapped.mid'], found['plain.mid']
   assert hits(mapped) == hits(plain)
   assert len(mapped.tempos) == 1
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   assert len(packed_slices.pack(mapped, converter))
   assert said.splitlines()[-1] == (
       'In 1 file the tempo changes: the hits were taken by the beat, at the '
@@ -287,12 +290,12 @@ def test_tempo_map_is_taken_by_the_beat(tmp_path, capsys, head, kind):
 
 
 def test_hits_that_magenta_would_lose(tmp_path, capsys):
-  unknown = midi.parse(beat(2))
-  unknown.tracks[1].insert(2, midi.Event(300, meta(0x60)))
+  unknown = midi_file.parse(beat(2))
+  unknown.tracks[1].insert(2, midi_file.Event(300, meta(0x60)))
   files = {
       'unended': beat(2, length=None), 'no_time': beat(2, length=0),
       # mido loses the time before what it does not know.
-      'unknown': midi.to_bytes(unknown),
+      'unknown': midi_file.to_bytes(unknown),
       # The header says that there is one track only.
       'tracks': beat(2).replace(b'\0\2\1\xe0', b'\0\1\1\xe0')}
   found, said = convert(write(tmp_path / 'midi', **files), capsys)
@@ -303,25 +306,25 @@ def test_hits_that_magenta_would_lose(tmp_path, capsys):
 
 def test_an_end_at_the_tick_of_another_hit():
   """The first hit has no end, so that each end belongs to the hit before."""
-  events = [midi.Event(0, bytes([0x99, 36, 100]))]
+  events = [midi_file.Event(0, bytes([0x99, 36, 100]))]
   for tick in (480, 960, 2000, 2400):
-    events += [midi.Event(tick, bytes([0x99, 36, 100])),
-               midi.Event(tick, bytes([0x89, 36, 0]))]
-  events.insert(7, midi.Event(1500, bytes([0x89, 36, 0])))
-  events.append(midi.Event(2400, meta(midi.END_OF_TRACK)))
-  flat = midi.flatten(midi.Midi(0, 480, [events]))
-  backend.music_vae()
-  assert len(conversion.to_sequence(midi.to_bytes(flat)).notes) == 5
+    events += [midi_file.Event(tick, bytes([0x99, 36, 100])),
+               midi_file.Event(tick, bytes([0x89, 36, 0]))]
+  events.insert(7, midi_file.Event(1500, bytes([0x89, 36, 0])))
+  events.append(midi_file.Event(2400, meta(midi_file.END_OF_TRACK)))
+  flat = midi_file.flatten(midi_file.Midi(0, 480, [events]))
+  magenta_setup.music_vae()
+  assert len(tfrecord.to_sequence(midi_file.to_bytes(flat)).notes) == 5
 
 
 def test_odd_hits_are_left_to_magenta(tmp_path, capsys):
   """As in GMD, whose NoteSequences are stock's."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.scripts import convert_dir_to_note_sequences as upstream
   # The last hit ends when it begins.
-  data = beat().replace(midi.write_number(60) + bytes([0x89, 36, 0]) +
-                        bytes([0, *meta(midi.END_OF_TRACK)]),
-                        bytes([0, 0x89, 36, 0, 0, *meta(midi.END_OF_TRACK)]))
+  data = beat().replace(midi_file.write_number(60) + bytes([0x89, 36, 0]) +
+                        bytes([0, *meta(midi_file.END_OF_TRACK)]),
+                        bytes([0, 0x89, 36, 0, 0, *meta(midi_file.END_OF_TRACK)]))
   folder = write(tmp_path / 'midi', a=data)
   found, said = convert(folder, capsys)
   assert len(found['a.mid'].notes) == 15
@@ -341,16 +344,16 @@ def test_names_that_are_not_utf8(tmp_path, capsys):
   assert set(found) == {'sub/드럼/드럼.mid', 'sub/드럼/a.mid'}
   assert {ns.collection_name for ns in found.values()} == {'드럼'}
   said.encode()
-  conversion.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
+  tfrecord.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
   assert (folder / 'out' / 'x.tfrecord').exists()
   with pytest.raises(cli.UserError, match='no folder 드럼'):
-    conversion.make_tfrecord(name, str(tmp_path / 'x'))
+    tfrecord.make_tfrecord(name, str(tmp_path / 'x'))
 
 
 def test_home_and_brackets_in_names(tmp_path, monkeypatch):
   write(tmp_path / '[a] *?{b}', **{'[1] {x,y}*': beat()})
   monkeypatch.setenv('HOME', str(tmp_path))
-  assert conversion.make_tfrecord('~/[a] *?{b}', '~/[c]/x.tfrecord') == {
+  assert tfrecord.make_tfrecord('~/[a] *?{b}', '~/[c]/x.tfrecord') == {
       'train': 1}
   assert len(records(tmp_path / '[c]' / 'x.tfrecord')) == 1
 
@@ -375,13 +378,13 @@ def test_splits_of_other_data_are_removed(tmp_path, capsys):
 
 def test_two_conversions_at_once(tmp_path, monkeypatch):
   folder = write(tmp_path / 'midi', a=beat())
-  to_sequence = conversion.to_sequence
+  to_sequence = tfrecord.to_sequence
   def other_process(data):
-    monkeypatch.setattr(conversion, 'to_sequence', to_sequence)
+    monkeypatch.setattr(tfrecord, 'to_sequence', to_sequence)
     monkeypatch.setattr(os, 'getpid', lambda: 1)
     convert(folder)
     return to_sequence(data)
-  monkeypatch.setattr(conversion, 'to_sequence', other_process)
+  monkeypatch.setattr(tfrecord, 'to_sequence', other_process)
   found, _ = convert(folder)
   assert len(found) == 1
   assert [p.name for p in (tmp_path / 'out').iterdir()] == ['x.tfrecord']
@@ -411,7 +414,7 @@ OFFICIAL = {'드/1.mid': 'train', '드/2.mid': 'validation', '드/3.mid': 'test'
 def read_splits(folder, info, names=tuple(OFFICIAL)):
   (folder / 'info.csv').write_bytes(
       info if isinstance(info, bytes) else info.encode())
-  return data_splits.read_splits(folder, names)
+  return splits.read_splits(folder, names)
 
 
 def test_info_cut_off_anywhere(tmp_path):
@@ -473,7 +476,7 @@ def test_info_of_the_folder_around(tmp_path):
   (tmp_path / 'groove').mkdir()
   (tmp_path / 'groove' / 'info.csv').write_text(INFO)
   names = ['own/1.mid', *(f'groove/{name}' for name in OFFICIAL)]
-  assert data_splits.read_splits(tmp_path, names) == {
+  assert splits.read_splits(tmp_path, names) == {
       f'groove/{name}': split for name, split in OFFICIAL.items()}
 
 
@@ -503,23 +506,23 @@ def test_look_at_a_damaged_info(tmp_path):
     # Two silent bars between; a bar that is far on.
     ({'a': beat([0, 1, 4, 5]), 'b': beat([7])},
      '2 of 2 files give no 4-bar loops: 2 without 4 bars of drums in a row.'),
-    ({'a': beat(8, head=[(0, meta(midi.TIME_SIGNATURE, 3, 2, 24, 8))]),
+    ({'a': beat(8, head=[(0, meta(midi_file.TIME_SIGNATURE, 3, 2, 24, 8))]),
       'b': beat(0), 'c': beat(pitch=1), 'd': beat(2), 'e': beat(2)},
      '5 of 5 files give no 4-bar loops: 2 without 4 bars of drums in a row, 1 '
      'not in 4/4, 1 without notes, 1 with none of the nine drums on MIDI '
      'channel 10.'),
-    ({'a': beat(5, head=[(0, meta(midi.TIME_SIGNATURE, 3, 2, 24, 8)),
+    ({'a': beat(5, head=[(0, meta(midi_file.TIME_SIGNATURE, 3, 2, 24, 8)),
                          (1440, FOUR_FOUR)]), 'b': beat([1, 2, 3, 4])}, None),
 ])
 def test_files_without_loops(tmp_path, capsys, files, words):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
   found, said = convert(write(tmp_path / 'midi', **files), capsys)
   *_, last = lines = [l for l in said.splitlines() if 'is normal' not in l]
   # Where other files give some.
   assert (len(lines) < len(said.splitlines())) == (
       '4 bars of drums' in (words or '') and not words.startswith(f'{len(files)} of'))
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   without = sum(not len(packed_slices.pack(ns, converter))
                 for ns in found.values())
   if words is None:
@@ -532,9 +535,9 @@ def test_files_without_loops(tmp_path, capsys, files, words):
 def test_drums_of_another_channel(tmp_path, capsys):
   """As on channel 10, where files without notes on it are read from."""
   def together(channel, **kwargs):  # A kick and a hi-hat.
-    parts = [midi.parse(beat(channel=channel, pitch=pitch, **kwargs))
+    parts = [midi_file.parse(beat(channel=channel, pitch=pitch, **kwargs))
              for pitch in (36, 42)]
-    return midi.to_bytes(midi.Midi(1, 480, sum((p.tracks for p in parts), [])))
+    return midi_file.to_bytes(midi_file.Midi(1, 480, sum((p.tracks for p in parts), [])))
   wanted, _ = convert(write(tmp_path / 'ten', a=together(9)), capsys)
   folder = write(tmp_path / 'one', a=together(0), b=together(9), c=together(0, bars=2))
   found, said = convert(folder, capsys, drum_channel=1)
@@ -553,11 +556,11 @@ def test_drums_of_another_channel(tmp_path, capsys):
 
 @pytest.mark.parametrize('split', SLICES)
 def test_known_numbers_of_slices(groove_zip, dataset, split):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_cache
-  path = data_splits.split_path(dataset / 'drummer.tfrecord', split)
+  path = splits.split_path(dataset / 'drummer.tfrecord', split)
   counts = tuple(len(slice_cache.load_slices(
-      backend.get_config(name).data_converter, str(path)))
+      magenta_setup.get_config(name).data_converter, str(path)))
                  for name in ('hierdec-drums_4bar_small', 'hierdec-drums_4bar'))
   assert counts == SLICES[split]
 
@@ -565,11 +568,11 @@ def test_known_numbers_of_slices(groove_zip, dataset, split):
 def test_packed_dataset_is_upstreams(dataset):
   """The same examples, as the same four tensors, as upstream's get_dataset."""
   import tensorflow.compat.v1 as tf
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import data
   from magenta.models.music_vae import slice_batches
   path = str(dataset / 'drummer-test.tfrecord')
-  config = backend.get_config(conftest.TINY, 'batch_size=1')._replace(
+  config = magenta_setup.get_config(conftest.TINY, 'batch_size=1')._replace(
       eval_examples_path=path)
   packed = list(slice_batches.get_dataset(config, False).as_numpy_iterator())
   # Any other reader sends get_dataset down upstream's own path.
@@ -584,9 +587,9 @@ def test_packed_dataset_is_upstreams(dataset):
 
 
 def test_all_cores_pack_what_one_does(dataset, monkeypatch):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   found = sequences(dataset / 'drummer-validation.tfrecord')
   assert len(found) > 10
   packed = []
@@ -604,7 +607,7 @@ def test_all_cores_pack_what_one_does(dataset, monkeypatch):
 
 def test_packing_reads_no_further_than_it_works(monkeypatch):
   """So that memory does not grow with the data."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
   monkeypatch.setattr('os.cpu_count', lambda: 2)
@@ -615,7 +618,7 @@ def test_packing_reads_no_further_than_it_works(monkeypatch):
       yield i
   packed = packed_slices.pack_each(
       records(), lambda _: note_seq.NoteSequence(),
-      backend.get_config(conftest.TINY).data_converter, 50)
+      magenta_setup.get_config(conftest.TINY).data_converter, 50)
   for done, slices in enumerate(packed):
     assert not len(slices) and len(read) <= done + 2 * packed_slices.AHEAD + 1
   assert done == 49
@@ -623,9 +626,9 @@ def test_packing_reads_no_further_than_it_works(monkeypatch):
 
 def test_packing_ends_whatever_signals_mean_here(dataset):
   """Training has SIGTERM raise, and what raises at a bad moment may be lost."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   found = sequences(dataset / 'drummer-validation.tfrecord')[:4]
   def stop(*_):
     raise KeyboardInterrupt
@@ -645,13 +648,13 @@ def test_packing_ends_whatever_signals_mean_here(dataset):
 
 ORPHANS = '''
 import sys, time; sys.path.insert(0, sys.argv[1])
-from drumloops import backend; backend.music_vae()
+from drumloops.system import magenta_setup; magenta_setup.music_vae()
 from magenta.models.music_vae import packed_slices
 def parse(record):
   print('reads', flush=True)
   time.sleep(600)
 list(packed_slices.pack_each(
-    range(9), parse, backend.get_config('hierdec-drums_4bar_tiny').data_converter,
+    range(9), parse, magenta_setup.get_config('hierdec-drums_4bar_tiny').data_converter,
     9))
 '''
 
@@ -666,24 +669,24 @@ def test_converters_end_with_the_process_that_is_killed():
 
 
 def test_a_converter_that_is_killed(monkeypatch):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
   def die(record):
     os.kill(os.getpid(), signal.SIGKILL)
   monkeypatch.setattr('os.cpu_count', lambda: 2)
   with pytest.raises(Exception) as raised:
     list(packed_slices.pack_each(
-        range(4), die, backend.get_config(conftest.TINY).data_converter, 4))
+        range(4), die, magenta_setup.get_config(conftest.TINY).data_converter, 4))
   assert 'want of memory' in cli.sentence(raised.value)
 
 
 def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
-  roland = backend.get_config('hierdec-drums_4bar').data_converter
-  gm = backend.get_config('hierdec-drums_4bar_small').data_converter
+  roland = magenta_setup.get_config('hierdec-drums_4bar').data_converter
+  gm = magenta_setup.get_config('hierdec-drums_4bar_small').data_converter
   caches = lambda: sorted(tmp_path.glob('*.slices'))
   slices = np.array(slice_cache.load_slices(roland, str(path)))  # It is damaged below.
   assert len(caches()) == 1
@@ -705,7 +708,7 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
 
 
 def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
@@ -715,7 +718,7 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
   monkeypatch.setattr(slice_cache.os, 'replace', lambda old, new: (
       full() if new.startswith(str(tmp_path)) else replace(old, new)))
   assert len(slice_cache.load_slices(
-      backend.get_config(conftest.TINY).data_converter, str(path)))
+      magenta_setup.get_config(conftest.TINY).data_converter, str(path)))
   assert 'No space left' in capsys.readouterr().err
   assert [p.name for p in tmp_path.iterdir()] == ['x.tfrecord']
 
@@ -723,12 +726,12 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize('name', [conftest.TINY, 'groovae_4bar_hits_control'])
 def test_slices_stay_on_disk(dataset, tmp_path, name):
   """Rows are read as they are needed, even if somebody tidies up meanwhile."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_batches
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
-  config = backend.get_config(name, 'batch_size=8')
+  config = magenta_setup.get_config(name, 'batch_size=8')
   slices = slice_cache.load_slices(config.data_converter, str(path))
   assert isinstance(slices, np.memmap) and len(slices) > 16
   def read(slices):
@@ -809,7 +812,7 @@ def test_preprocess_of_nothing(tmp_path):
 
 def test_augmented_loops_are_the_same_grooves():
   """Each change by itself, on loops in which every drum can be told apart."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import drum_classes as dc
   from magenta.models.music_vae import slice_batches
@@ -838,6 +841,6 @@ def test_augmented_loops_are_the_same_grooves():
 
 def test_a_drummers_folder_keeps_the_split(dataset, groove_zip, tmp_path):
   """The info.csv is in the folder above it."""
-  counts = conversion.make_tfrecord(
+  counts = tfrecord.make_tfrecord(
       str(dataset / 'groove' / 'drummer5'), str(tmp_path / 'x.tfrecord'), True)
   assert set(counts) > {'train'}

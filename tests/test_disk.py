@@ -1,7 +1,7 @@
 """Files and folders: written whole, locked."""
 import os
 
-from drumloops import cli, disk
+from drumloops.system import cli, disk
 import pytest
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 
 import conftest
-from drumloops import backend
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 import test_interchange
@@ -38,7 +38,7 @@ def names(results, what):
 
 def test_no_config_is_worse_off_than_in_stock(found):
   stock, ours = found
-  known = set(backend.music_vae().CONFIG_MAP)
+  known = set(magenta_setup.music_vae().CONFIG_MAP)
   for results in found:
     assert names(results, 'sampled') | names(results, 'error') == known
   fails = {name: str(stock[f'{name} error'])
@@ -69,7 +69,7 @@ def test_every_config_gives_what_it_gives_in_stock(found):
 @pytest.fixture(scope='module')
 def melodies(tmp_path_factory):
   """A TFRecord of 8 melodies of 8 bars."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import note_seq
   import tensorflow as tf
   rng = random.Random(0)

@@ -5,10 +5,14 @@ sizes and drum maps are one structure, of which the first is tried.
 """
 import random
 
-from drumloops import (
-    backend, checkpoint_files, cli, completing, latent, sampling, sound, training)
+from drumloops import sampling
+from drumloops.midi import sound
+from drumloops.models import completion, latent
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
+from drumloops.training import trainer
 from drumloops.metrics import completion as completion_metrics
-from drumloops.metrics import evaluation, telling_apart
+from drumloops.metrics import discriminator, evaluation
 import export
 import note_seq
 import oracle
@@ -58,7 +62,7 @@ def others(name):
 def structures():
   """Returns a config of each structure, by name."""
   found = {}
-  for name, config in backend.music_vae().CONFIG_MAP.items():
+  for name, config in magenta_setup.music_vae().CONFIG_MAP.items():
     converter, model = config.data_converter, config.model
     settings = {k: str(v) for k, v in vars(converter).items()
                 if isinstance(v, (int, float, str, list, tuple, type(None)))
@@ -75,7 +79,7 @@ def structures():
 def songs(tmp_path_factory):
   """A folder of songs for melody, bass and drums, as MIDI and TFRecords."""
   import tensorflow as tf
-  backend.music_vae()
+  magenta_setup.music_vae()
   rng = random.Random(0)
   folder = tmp_path_factory.mktemp('songs')
   for split, count in (('', 6), ('-validation', 4), ('-test', 4)):
@@ -118,7 +122,7 @@ def outcome(stage):
 @pytest.mark.parametrize('name', structures())
 def test_stages(name, songs, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # Paths are relative.
-  known = backend.get_config
+  known = magenta_setup.get_config
   def small(name, hparams=''):
     config = known(name, hparams)
     oracle.make_narrow(config)
@@ -127,7 +131,7 @@ def test_stages(name, songs, tmp_path, monkeypatch):
       config.data_converter._slice_bars = 2
     config.hparams.batch_size = 4
     return config
-  monkeypatch.setattr(backend, 'get_config', small)
+  monkeypatch.setattr(magenta_setup, 'get_config', small)
   def silent(*_):  # Sound is tested elsewhere.
     raise ImportError
   monkeypatch.setattr(sound, 'Player', silent)
@@ -136,14 +140,14 @@ def test_stages(name, songs, tmp_path, monkeypatch):
       (evaluation, 'POINTS', 3),
       (completion_metrics, 'LOOPS', 4),
       # Four loops are too few to learn from.
-      (telling_apart, '_auc', lambda *_: 0.5), (completing, 'PARTICLES', 4),
+      (discriminator, '_auc', lambda *_: 0.5), (completion, 'PARTICLES', 4),
       (latent, 'CALIBRATION_LOOPS', 64)):
     monkeypatch.setattr(module, constant, value)
   examples = str(songs / 'songs.tfrecord')
   def trained(steps):
     config = small(name)
-    training.train(config._replace(
-        train_examples_path=training.readable(config, examples), tfds_name=None),
+    trainer.train(config._replace(
+        train_examples_path=trainer.readable(config, examples), tfds_name=None),
                    'run', steps)
   def sampled(mode):
     return sampling.sample(
@@ -151,7 +155,7 @@ def test_stages(name, songs, tmp_path, monkeypatch):
         num_outputs=2 if mode == 'interpolate' else 1,
         input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
         output_dir='out', bars=6 if mode == 'vary' else None,
-        wish=completing.Wish(drums=(0,) if mode == 'complete' else ()))
+        constraints=completion.Constraints(drums=(0,) if mode == 'complete' else ()))
   found = dict(zip(STAGES, map(outcome, (
       lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),
       lambda: sampled('interpolate'), lambda: sampled('reconstruct'),

@@ -3,8 +3,10 @@ import os
 import shutil
 
 import conftest
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, data_splits, latent, styles)
+from drumloops.data import splits, styles
+from drumloops.models import autoencoder, latent
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 from drumloops.metrics import style_classifier
 import numpy as np
 import pytest
@@ -93,10 +95,10 @@ def test_exported_run(exported, dataset):
   """
   assert set(os.listdir(exported)) - {'styles.npz'} == {
       'checkpoint', 'model.ckpt-5.data-00000-of-00001', 'model.ckpt-5.index'}
-  config = backend.get_config(conftest.TINY)
-  evaluator = autoencoder.Evaluator(config)
+  config = magenta_setup.get_config(conftest.TINY)
+  evaluator = autoencoder.Autoencoder(config)
   evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=str(exported)))
-  mu, sigma = evaluator.encode(data_splits.load_split(
+  mu, sigma = evaluator.encode(splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'train'))
   assert np.linalg.norm(mu.mean(axis=0)) < latent.MAX_SHIFT + 0.02
   np.testing.assert_allclose(
@@ -136,7 +138,7 @@ def test_without_styles_or_best(trained, dataset, tmp_path):
 
 def test_a_backup_without_a_best_checkpoint(trained, tmp_path, capsys):
   """As backup.py makes it; or with one that is damaged. The newest one is taken."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   shutil.copytree(trained / 'train', tmp_path / 'train')
   best, newest = tmp_path / 'best', str(tmp_path / 'train' / 'model.ckpt-12')
   best.mkdir()
@@ -157,7 +159,7 @@ def test_style_names():
 
 def test_classifier_knows_real_styles(groove_zip, dataset):
   """Far better than chance on performances that it has not seen."""
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   train, test = (styles.slices_by_style(str(dataset / f'{name}.tfrecord'),
                                         converter)
                  for name in ('drummer', 'drummer-test'))
@@ -182,7 +184,7 @@ def test_a_run_is_not_replaced(trained, dataset):
 
 def test_styles_of_other_weights_are_refused(tmp_path):
   """Of another step, and of a latent of another size."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   shutil.copytree(conftest.ROOT / 'weights' / 'hierdec-drums_4bar',
                   tmp_path / 'w')
   checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))

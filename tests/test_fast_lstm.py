@@ -5,11 +5,11 @@ Upstream's is the lstm_models that magenta_patches keeps as a backup.
 import types
 
 import benchmark
-from drumloops import backend
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 
-backend.music_vae()
+magenta_setup.music_vae()
 import tensorflow.compat.v1 as tf
 from magenta.models.music_vae import fast_lstm
 from magenta.models.music_vae import lstm_models
@@ -48,7 +48,7 @@ def make_config(module, name, hparams):
   hparams = f'batch_size={BATCH},{SIZES[name]}{hparams}'
   if not name.startswith('groovae'):
     return benchmark.make_config(module, name, hparams)
-  return backend.get_config(name, hparams)._replace(model=MusicVAE(
+  return magenta_setup.get_config(name, hparams)._replace(model=MusicVAE(
       module.BidirectionalLstmEncoder(), module.GrooveLstmDecoder()))
 
 
@@ -277,7 +277,7 @@ def test_groovae_has_the_fast_encoder(stock, monkeypatch):
   encode = fast_lstm.encode
   monkeypatch.setattr(fast_lstm, 'encode',
                       lambda *a: calls.append(a) or encode(*a))
-  hparams = backend.get_config(
+  hparams = magenta_setup.get_config(
       'groovae_4bar', 'enc_rnn_size=[24,16]').hparams
   sequences = np.random.RandomState(0).rand(BATCH, 64, 27)
   states = []

@@ -3,7 +3,10 @@ import os
 import types
 
 import conftest
-from drumloops import backend, cli, humanizing, midi, performing, takes
+from drumloops.humanize import feel_model, humanizer
+from drumloops.midi import midi_file
+from drumloops.models import groove_model
+from drumloops.system import cli, magenta_setup
 from drumloops.metrics import feel
 import note_seq
 import numpy as np
@@ -15,17 +18,17 @@ SMALL = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 @pytest.fixture(autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 @pytest.mark.parametrize('name,two_bars,changed', [
     (HITS_ALONE, 'groovae_2bar_humanize', {'dropout_keep_prob': 0.9}),
-    (humanizing.CONFIG, 'groovae_2bar_hits_control_tfds', {
+    (humanizer.CONFIG, 'groovae_2bar_hits_control_tfds', {
         'dropout_keep_prob': 1., 'enc_rnn_size': [256], 'z_size': 128,
         'free_bits': 64., 'max_beta': 0.08, 'input_dropout': 0.15})])
 def test_config_is_upstreams_for_4_bars(name, two_bars, changed):
   """What differs is said in drums_4bar.py."""
-  ours, two_bars = map(backend.get_config, (name, two_bars))
+  ours, two_bars = map(magenta_setup.get_config, (name, two_bars))
   changed = {**changed, 'max_seq_len': 64, 'batch_size': 64, 'warmup_steps': 300,
              'adam_beta2': 0.99, 'adam_epsilon': 1e-6}
   assert ours.hparams.values() == {**two_bars.hparams.values(), **changed}
@@ -39,14 +42,14 @@ def test_config_is_upstreams_for_4_bars(name, two_bars, changed):
       type(two_bars.model.encoder), type(two_bars.model.decoder))
 
 
-@pytest.mark.parametrize('name', [HITS_ALONE, humanizing.CONFIG])
+@pytest.mark.parametrize('name', [HITS_ALONE, humanizer.CONFIG])
 def test_packed_slices_are_what_upstream_feeds(dataset, name):
   """Inputs, outputs, controls and lengths of upstream's own pipeline."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import data
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = backend.get_config(name, 'batch_size=1')._replace(
+  config = magenta_setup.get_config(name, 'batch_size=1')._replace(
       eval_examples_path=str(dataset / 'drummer-test.tfrecord'), tfds_name=None)
   slices = slice_cache.load_slices(
       config.data_converter, config.eval_examples_path)
@@ -59,12 +62,12 @@ def test_packed_slices_are_what_upstream_feeds(dataset, name):
     for a, b in zip(ours, batch):
       np.testing.assert_array_equal(a[i], b.numpy()[0])
   assert ours[2].any() and ours[1][..., 9:].any()
-  assert ours[0][..., 9:].any() == (name == humanizing.CONFIG)
+  assert ours[0][..., 9:].any() == (name == humanizer.CONFIG)
 
 
 def test_counts_of_gmd(groove_zip, dataset):
   from magenta.models.music_vae import slice_cache
-  converter = backend.get_config(humanizing.CONFIG).data_converter
+  converter = magenta_setup.get_config(humanizer.CONFIG).data_converter
   for split, count in (('-validation', 1939), ('-test', 1919)):
     assert len(slice_cache.load_slices(
         converter, str(dataset / f'drummer{split}.tfrecord'))) == count
@@ -72,7 +75,7 @@ def test_counts_of_gmd(groove_zip, dataset):
 
 def train(run_dir, examples, *flags):
   return conftest.script(
-      'train.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
+      'train.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={examples}', *flags)
 
 
@@ -91,7 +94,7 @@ def finished(run_dir, dataset, tmp_path_factory):
   """Its finished weights."""
   folder = tmp_path_factory.mktemp('finished')
   result = conftest.script(
-      'export.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
+      'export.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
       '--listening_steps=5', f'--output_dir={folder}')
   assert result.returncode == 0, result.stderr[-3000:]
@@ -103,12 +106,12 @@ def finished(run_dir, dataset, tmp_path_factory):
 
 
 def load(finished, **take):
-  return humanizing.load(checkpoint_file=finished, hparams=SMALL, **take)
+  return humanizer.load(checkpoint_file=finished, hparams=SMALL, **take)
 
 
 @pytest.fixture(scope='module')
-def humanizer(finished):
-  backend.music_vae()
+def player(finished):
+  magenta_setup.music_vae()
   return load(finished)
 
 
@@ -117,12 +120,12 @@ def test_decoder_is_upstreams(finished, dataset):
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = backend.get_config(humanizing.CONFIG, SMALL)
+  config = magenta_setup.get_config(humanizer.CONFIG, SMALL)
   slices = slice_cache.load_slices(
       config.data_converter, str(dataset / 'drummer-test.tfrecord'))[:16]
   hits = slices[..., :9] > 0
   checkpoint = tf.train.latest_checkpoint(finished)
-  performer = performing.Performer(config, checkpoint)
+  performer = groove_model.GrooveModel(config, checkpoint)
   z = np.random.RandomState(0).standard_normal((16, 8)).astype('f')
   made = performer.play(hits, z)
   np.testing.assert_array_equal(made[..., :9] > 0, hits)
@@ -166,11 +169,11 @@ def on_grid(count=200, qpm=100.):
   return sequence
 
 
-def test_file(humanizer, tmp_path):
+def test_file(player, tmp_path):
   """Of any length; the pattern and all other notes stay."""
   source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
   note_seq.sequence_proto_to_midi_file(on_grid(), source)
-  humanizing.humanize_file(source, target, humanizer)
+  humanizer.humanize_file(source, target, player)
   before, after = (note_seq.midi_file_to_note_sequence(path)
                    for path in (source, target))
   def notes(sequence, is_drum):
@@ -191,12 +194,12 @@ def test_file(humanizer, tmp_path):
   assert other.start_time == pytest.approx(2 * step, abs=1e-3)
 
 
-def test_file_and_loop_get_the_same_feel(humanizer, tmp_path):
+def test_file_and_loop_get_the_same_feel(player, tmp_path):
   loop = on_grid(64)
   path = str(tmp_path / 'loop.mid')
   note_seq.sequence_proto_to_midi_file(loop, path)
-  humanizing.humanize_file(path, path, humanizer)
-  [played] = humanizing.humanize_loops([loop], humanizer)
+  humanizer.humanize_file(path, path, player)
+  [played] = humanizer.humanize_loops([loop], player)
   again = note_seq.midi_file_to_note_sequence(path)
   # In a file nothing can be before the beginning.
   a, b = (sorted((n.pitch, max(0, n.start_time), n.velocity)
@@ -206,12 +209,12 @@ def test_file_and_loop_get_the_same_feel(humanizer, tmp_path):
 
 def hits_of(path):
   """[(tick, pitch, velocity)] of a MIDI file's drums."""
-  return [(hit.on.tick, *hit.on.data[1:]) for hit in midi.find_hits(
-      midi.read(str(path)).tracks)]
+  return [(hit.on.tick, *hit.on.data[1:]) for hit in midi_file.find_hits(
+      midi_file.read(str(path)).tracks)]
 
 
 @pytest.mark.parametrize('as_flags', [False, True])
-def test_amounts(humanizer, finished, tmp_path, as_flags):
+def test_amounts(player, finished, tmp_path, as_flags):
   """None of it leaves every byte; velocities or timing alone leave the other."""
   source, target = tmp_path / 'in.mid', tmp_path / 'out.mid'
   note_seq.sequence_proto_to_midi_file(on_grid(), str(source))
@@ -225,15 +228,15 @@ def test_amounts(humanizer, finished, tmp_path, as_flags):
           f'--hparams={SMALL}', *(f'--{k}={v}' for k, v in amounts.items()))
       assert result.returncode == 0, result.stderr[-2000:]
     else:
-      humanizing.humanize_file(str(source), str(target), humanizer,
-                               humanizing.read_amount(*(
+      humanizer.humanize_file(str(source), str(target), player,
+                               humanizer.read_amount(*(
                                    amounts.get(k) for k in (
                                        'amount', 'velocity', 'timing'))))
     return hits_of(target)
   assert humanized(amount=0) == hits_of(source)
   assert target.read_bytes() == source.read_bytes()
   before = hits_of(source)
-  scale = midi.read(str(target)).ticks_per_step
+  scale = midi_file.read(str(target)).ticks_per_step
   louder = humanized(timing=0)
   assert [h[:2] for h in louder] == [h[:2] for h in before]
   assert [h[2] for h in louder] != [h[2] for h in before]
@@ -253,8 +256,8 @@ def test_takes(finished):
   loops = [on_grid(64), on_grid(60)]
   def played(take, loops=loops):
     return [[(n.velocity, n.start_time) for n in s.notes if n.is_drum]
-            for s in humanizing.humanize_loops(loops, load(finished, take=take))]
-  first, again, second, mean = map(played, (1, 1, 2, humanizing.MEAN_TAKE))
+            for s in humanizer.humanize_loops(loops, load(finished, take=take))]
+  first, again, second, mean = map(played, (1, 1, 2, humanizer.MEAN_TAKE))
   assert first == again
   assert len({str(x) for x in (*first, *second, *mean)}) == 6
   # Whatever else is humanized with it.
@@ -268,8 +271,8 @@ def test_another_file_has_another_chance(finished, tmp_path):
   paths = [str(tmp_path / f'{i}.mid') for i in range(2)]
   for sequence, path in zip(sequences, paths):
     note_seq.sequence_proto_to_midi_file(sequence, path)
-    humanizing.humanize_file(path, path, load(finished))
-  step = midi.read(paths[0]).ticks_per_step
+    humanizer.humanize_file(path, path, load(finished))
+  step = midi_file.read(paths[0]).ticks_per_step
   timing = [[tick / step - round(tick / step) for tick, pitch, _ in hits_of(path)
              if pitch != 3][:60] for path in paths]
   assert abs(np.corrcoef(*timing)[0, 1]) < 0.4  # By one seed: 0.9 and more.
@@ -285,14 +288,14 @@ def test_like_a_performance(finished, tmp_path):
     note_seq.sequence_proto_to_midi_file(sequence, path)
   found = []
   for like in (loud, soft):
-    humanizing.humanize_file(loud, str(tmp_path / 'out.mid'), load(
-        finished, take=humanizing.MEAN_TAKE, like=like))
+    humanizer.humanize_file(loud, str(tmp_path / 'out.mid'), load(
+        finished, take=humanizer.MEAN_TAKE, like=like))
     found.append(hits_of(tmp_path / 'out.mid'))
   assert found[0] != found[1]
   import tensorflow.compat.v1 as tf
-  performer = performing.Performer(
-      backend.get_config(humanizing.CONFIG, SMALL), tf.train.latest_checkpoint(finished))
-  slices = humanizing.played_slices(soft, performer)
+  performer = groove_model.GrooveModel(
+      magenta_setup.get_config(humanizer.CONFIG, SMALL), tf.train.latest_checkpoint(finished))
+  slices = humanizer.played_slices(soft, performer)
   assert slices.shape == (1, 64, 27)
   assert slices[0, :, 9:18].max() == pytest.approx(20 / 127)
   (tmp_path / 'bad.mid').write_bytes(b'not MIDI')
@@ -340,13 +343,13 @@ def test_spread_is_that_of_what_was_played():
       0.1 * bar + 0.02 * uneven * normal(64, 9),
       0.1 * np.tile(normal(64, 1), 9)], axis=-1)  # All drums late together.
   slices = np.concatenate([hits, (said + strayed) * np.tile(hits, 2)], axis=-1)
-  kept = takes.fit_spread(said, slices, feels)
+  kept = feel_model.fit_spread(said, slices, feels)
   assert kept['correlation'][10, 11] == pytest.approx(1, abs=0.05)
   assert kept['correlation'][0, 10] == pytest.approx(0, abs=0.05)
   assert np.abs(kept['even'][0, 1:]).max() < 0.2 < kept['even'][0, 0]
-  spread = takes.Spread(kept)
+  spread = feel_model.Spread(kept)
   chance = np.concatenate([
-      spread.chance(1, feel, rng.standard_normal(takes.CHANNELS), rng)
+      spread.chance(1, feel, rng.standard_normal(feel_model.CHANNELS), rng)
       for feel in feels])
   again = np.stack([spread(t, hits[:, t], said[:, t], chance[:, t])
                     for t in range(64)], axis=1)
@@ -389,11 +392,11 @@ def events(path):
   import mido
   midi = mido.MidiFile(path)
   others, hits = [], []
-  for t, track in enumerate(midi.tracks):
+  for t, track in enumerate(midi_file.tracks):
     now, open_hits = 0, {}
     for message in track:
       now += message.time
-      at = now / midi.ticks_per_beat
+      at = now / midi_file.ticks_per_beat
       if getattr(message, 'channel', None) != 9 or message.type not in (
           'note_on', 'note_off'):
         others.append((t, at, str(message.copy(time=0))))
@@ -404,13 +407,13 @@ def events(path):
         hit = open_hits[message.note].pop(0)
         hit[4] = at - hit[2]
     assert not track or track[-1].type == 'end_of_track'
-  return midi.type, others, hits
+  return midi_file.type, others, hits
 
 
 @pytest.mark.parametrize('kind', [0, 1])
 @pytest.mark.parametrize('ticks', [24, 480])
 @pytest.mark.parametrize('ending', ['note_off', 'velocity 0', 'same tick', 'none'])
-def test_all_else_in_a_file_stays(humanizer, tmp_path, kind, ticks, ending):
+def test_all_else_in_a_file_stays(player, tmp_path, kind, ticks, ending):
   """Tracks, channels, tempos, markers, the length; however notes end."""
   import mido
   drums = [mido.MetaMessage('track_name', name='Drums')]
@@ -438,12 +441,12 @@ def test_all_else_in_a_file_stays(humanizer, tmp_path, kind, ticks, ending):
       mido.MetaMessage('end_of_track', time=3)]
   midi = mido.MidiFile(type=kind, ticks_per_beat=ticks)
   if kind == 1:
-    midi.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
+    midi_file.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
   else:
-    midi.tracks.append(mido.merge_tracks([other, drums]))
+    midi_file.tracks.append(mido.merge_tracks([other, drums]))
   source, target = str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
-  midi.save(source)
-  humanizing.humanize_file(source, target, humanizer)
+  midi_file.save(source)
+  humanizer.humanize_file(source, target, player)
   before, after = events(source), events(target)
   assert before[:2] == after[:2]
   assert len(before[2]) == len(after[2]) == 64
@@ -458,15 +461,15 @@ def test_all_else_in_a_file_stays(humanizer, tmp_path, kind, ticks, ending):
   assert len({hit[3] for hit in after[2]}) > 2
 
 
-def test_no_hit_of_gmd_is_lost(groove_zip, humanizer, tmp_path):
+def test_no_hit_of_gmd_is_lost(groove_zip, player, tmp_path):
   """Performances, with hits as short as a tick, and struck again in a sound."""
   import zipfile
   with zipfile.ZipFile(groove_zip) as archive:
     names = sorted(n for n in archive.namelist() if n.endswith('.mid'))[::60]
     for name in names:
       (tmp_path / 'in.mid').write_bytes(archive.read(name))
-      humanizing.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
-                               humanizer)
+      humanizer.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
+                               player)
       before, after = events(tmp_path / 'in.mid'), events(tmp_path / 'out.mid')
       # The pedal's position at the tick of a hi-hat hit goes with it.
       pedal = lambda event: 'control=4 ' in event[2]
@@ -479,19 +482,19 @@ def test_no_hit_of_gmd_is_lost(groove_zip, humanizer, tmp_path):
   assert len(names) > 15
 
 
-def test_tempo_changes_stay(humanizer, tmp_path):
+def test_tempo_changes_stay(player, tmp_path):
   """Timing goes by the beats, at whatever tempo they come."""
   import mido
   source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
   sequence = on_grid(64)
   note_seq.sequence_proto_to_midi_file(sequence, source)
   midi = mido.MidiFile(source)
-  midi.tracks[0].insert(-1, mido.MetaMessage(
+  midi_file.tracks[0].insert(-1, mido.MetaMessage(
       'set_tempo', tempo=mido.bpm2tempo(50), time=4 * 480))
-  midi.save(str(tmp_path / 'slower.mid'))
-  humanizing.humanize_file(source, target, humanizer)
-  humanizing.humanize_file(str(tmp_path / 'slower.mid'),
-                           str(tmp_path / 'slower-out.mid'), humanizer)
+  midi_file.save(str(tmp_path / 'slower.mid'))
+  humanizer.humanize_file(source, target, player)
+  humanizer.humanize_file(str(tmp_path / 'slower.mid'),
+                           str(tmp_path / 'slower-out.mid'), player)
   def ticks(path):
     found = []
     for track in mido.MidiFile(path).tracks:
@@ -537,19 +540,19 @@ def test_like_other_percussion(tmp_path):
   path = str(tmp_path / 'other.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
   with pytest.raises(cli.UserError, match='nine drums.*pitches 88 on') as raised:
-    humanizing.played_slices(path, performer)
+    humanizer.played_slices(path, performer)
   assert 'move' not in str(raised.value)
 
 
-def test_a_full_disk_leaves_the_old_file(humanizer, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_file(player, tmp_path, monkeypatch):
   path = tmp_path / 'loop.mid'
   note_seq.sequence_proto_to_midi_file(on_grid(), str(path))
   before = path.read_bytes()
   def full(*_):
     raise OSError(28, 'No space left on device')
-  monkeypatch.setattr(midi.disk.os, 'replace', full)
+  monkeypatch.setattr(midi_file.disk.os, 'replace', full)
   with pytest.raises(OSError, match='loop.mid'):
-    humanizing.humanize_file(str(path), str(path), humanizer)
+    humanizer.humanize_file(str(path), str(path), player)
   assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
 
 
@@ -587,7 +590,7 @@ def test_distances_and_means_of_what_is_known():
 
 def test_offsets_are_milliseconds_late(dataset):
   """Against the MIDI's own times, by upstream's quantizing."""
-  config = backend.get_config(humanizing.CONFIG)
+  config = magenta_setup.get_config(humanizer.CONFIG)
   path = str(dataset / 'drummer-test.tfrecord')
   found = feel.performances(path, config.data_converter)
   import tensorflow.compat.v1 as tf
@@ -606,7 +609,7 @@ def test_offsets_are_milliseconds_late(dataset):
 
 def test_evaluation(finished, dataset, tmp_path):
   result = conftest.script(
-      'evaluate.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
+      'evaluate.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--checkpoint_file={finished}', f'--examples_path={dataset}/drummer.tfrecord',
       '--split=test', f'--output_dir={tmp_path}')
   assert result.returncode == 0, result.stderr[-3000:]
@@ -617,7 +620,7 @@ def test_evaluation(finished, dataset, tmp_path):
 
 def test_evaluation_without_data(run_dir, tmp_path):
   conftest.check_sentence(conftest.script(
-      'evaluate.py', f'--config={humanizing.CONFIG}', f'--hparams={SMALL}',
+      'evaluate.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={tmp_path}/x.tfrecord'),
                           'x.tfrecord')
 

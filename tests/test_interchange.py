@@ -1,6 +1,9 @@
 """Checkpoints made here work in stock Magenta on Python 3.7, and the reverse."""
 import conftest
-from drumloops import backend, checkpoint_files, humanizing, sampling
+from drumloops import sampling
+from drumloops.humanize import humanizer
+from drumloops.runs import checkpoint_files
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 
@@ -16,11 +19,11 @@ def oracle(python, *args):
 
 @pytest.fixture(scope='module')
 def slices_path(dataset, tmp_path_factory):
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_cache
   path = tmp_path_factory.mktemp('slices') / 'slices.npy'
   slices = slice_cache.load_slices(
-      backend.get_config(conftest.TINY).data_converter,
+      magenta_setup.get_config(conftest.TINY).data_converter,
       str(dataset / 'drummer-test.tfrecord'))
   np.save(path, slices[::max(1, len(slices) // 8)][:8].astype(np.int64))
   return path
@@ -37,8 +40,8 @@ def checkpoints(dataset, trained_tiny, stock_python, tmp_path_factory):
   return {
       'trained here': (conftest.TINY, trained_tiny / 'train/model.ckpt-5'),
       'slim': (conftest.TINY, trained_tiny / 'best/model.ckpt-5'),
-      'committed': (backend.DEFAULT_CONFIG, checkpoint_files.find_checkpoint(
-          config_name=backend.DEFAULT_CONFIG)),
+      'committed': (magenta_setup.DEFAULT_CONFIG, checkpoint_files.find_checkpoint(
+          config_name=magenta_setup.DEFAULT_CONFIG)),
       'echo': (sampling.ECHO_CONFIG, checkpoint_files.find_checkpoint(
           config_name=sampling.ECHO_CONFIG)),
       'made by stock': (conftest.TINY, folder / 'model.ckpt-0'),
@@ -105,8 +108,8 @@ def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
   results = []
   for name, python in (('ours', conftest.sys.executable),
                        ('stock', stock_python)):
-    oracle(python, 'humanize', humanizing.CONFIG,
-           checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG),
+    oracle(python, 'humanize', humanizer.CONFIG,
+           checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG),
            dataset / 'drummer-test.tfrecord', tmp_path / f'{name}.npz')
     results.append(np.load(tmp_path / f'{name}.npz'))
   ours, stock = results

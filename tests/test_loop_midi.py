@@ -1,7 +1,7 @@
 """Loops as MIDI files: exactly 4 bars, for any DAW."""
 import io
 
-from drumloops import loop_midi
+from drumloops.midi import loop_file
 import mido
 import note_seq
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 def test_midi_is_four_bars_on_channel_10(qpm, tmp_path):
   path = str(tmp_path / 'loop.mid')
   with open(path, 'wb') as f:
-    f.write(loop_midi.midi_bytes(loop_midi.as_loop(beat(shift=-0.2), qpm)))
+    f.write(loop_file.midi_bytes(loop_file.as_loop(beat(shift=-0.2), qpm)))
   midi = mido.MidiFile(path)
   assert len(midi.tracks) == 2
   for track in midi.tracks:
@@ -35,7 +35,7 @@ def test_midi_is_four_bars_on_channel_10(qpm, tmp_path):
 
 
 def test_what_is_after_the_loop_is_left_out():
-  loop = loop_midi.as_loop(beat(shift=1.5))
+  loop = loop_file.as_loop(beat(shift=1.5))
   assert {n.pitch for n in loop.notes} == {KICK, SNARE, HIHAT}
   assert loop.total_time == 8 and max(n.end_time for n in loop.notes) <= 8
 
@@ -54,8 +54,8 @@ def test_bytes_are_note_seqs(qpm):
           pitch=rng.randint(128), velocity=rng.randint(1, 128), start_time=start,
           end_time=start + rng.choice([0, 0.125]), instrument=instrument,
           is_drum=instrument == 9, program=instrument % 9)
-    loop = loop_midi.as_loop(sequence, qpm)
-    found, expected = io.BytesIO(loop_midi.midi_bytes(loop)), io.BytesIO()
+    loop = loop_file.as_loop(sequence, qpm)
+    found, expected = io.BytesIO(loop_file.midi_bytes(loop)), io.BytesIO()
     note_seq.note_sequence_to_pretty_midi(loop).write(expected)
     expected.seek(0)
     tracks = [mido.MidiFile(file=file).tracks for file in (found, expected)]

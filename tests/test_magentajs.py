@@ -9,8 +9,12 @@ import tarfile
 import threading
 
 import conftest
-from drumloops import (
-    backend, checkpoint_files, cli, grid, grooves, magentajs, varying)
+from drumloops import grid
+from drumloops.data import patterns
+from drumloops.export import magentajs
+from drumloops.models import variation
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import oracle
 import pytest
@@ -63,7 +67,7 @@ async function play({url, z, rolls}) {
 
 @pytest.fixture(scope='module', autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 @pytest.fixture(scope='module')
@@ -111,14 +115,14 @@ def found(scripts, tmp_path_factory):
   ours, requests = [], []
   with served(folder) as url:
     for i, (name, hparams, _) in enumerate(CASES.values()):
-      config = backend.get_config(name, hparams)
+      config = magenta_setup.get_config(name, hparams)
       checkpoint = (random_checkpoint(config, folder / f'model.ckpt-{i}') if hparams
                     else checkpoint_files.find_checkpoint(config_name=name))
       magentajs.write(config, name, checkpoint, folder / str(i))
-      varier = varying.Varier(config, checkpoint, COUNT)
+      varier = variation.Varier(config, checkpoint, COUNT)
       z = np.random.RandomState(i).standard_normal((COUNT, config.hparams.z_size))
       classes = varier.play(z, np.zeros([COUNT, 64, 512]), 1.)  # The likeliest ones.
-      hits = grooves.bits(classes)
+      hits = patterns.bits(classes)
       rolls = np.append(hits, ~hits.any(axis=-1, keepdims=True), axis=-1)
       ours.append((config, classes, varier.encode(classes)[0]))
       requests.append({'url': f'{url}/{i}', 'z': z.tolist(),
@@ -138,7 +142,7 @@ def test_decodes_as_tensorflow(case, found):
   assert len(np.unique(classes)) > 8
   np.testing.assert_array_equal(theirs['classes'], classes)
   pitches = [own[0] for own in upstream.pitch_classes(config.data_converter)]
-  hits = grooves.bits(classes[0])
+  hits = patterns.bits(classes[0])
   assert theirs['notes'] == [[step, pitches[drum]] for step, drum in np.argwhere(hits)]
   np.testing.assert_array_equal(np.array(theirs['roll'])[:, :-1], hits)
 
@@ -167,7 +171,7 @@ def test_a_second_layer_of_an_encoder_is_not_passed_over():
 def test_pitches_are_those_that_files_are_read_by():
   from magenta.models.music_vae import upstream
   for name in ('hierdec-drums_4bar', 'flat-drums_4bar'):
-    converter = backend.get_config(name).data_converter
+    converter = magenta_setup.get_config(name).data_converter
     drum_of = grid.drum_map(upstream.pitch_classes(converter))
     found = {p: drum for drum, pitches in enumerate(magentajs.pitch_classes(converter))
              for p in pitches}
@@ -179,6 +183,6 @@ def test_pitches_are_those_that_files_are_read_by():
     ('hierdec-drums_4bar', 'hier-drums_4bar_echo', 'does not fit')])
 def test_what_it_does_not_write(name, checkpoint, words, tmp_path):
   with pytest.raises(cli.UserError, match=words):
-    magentajs.write(backend.get_config(name), name, checkpoint_files.find_checkpoint(
+    magentajs.write(magenta_setup.get_config(name), name, checkpoint_files.find_checkpoint(
         config_name=checkpoint or name), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()

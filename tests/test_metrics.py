@@ -2,7 +2,9 @@
 import json
 
 import conftest
-from drumloops import autoencoder, backend, data_splits, grooves
+from drumloops.data import patterns, splits
+from drumloops.models import autoencoder
+from drumloops.system import magenta_setup
 from drumloops.metrics import evaluation
 import numpy as np
 import pytest
@@ -17,78 +19,78 @@ def random_loops(count, seed=0):
 @pytest.fixture(scope='module')
 def groove(dataset):
   """The splits' slices, of the GMD or of our own loops."""
-  backend.music_vae()
-  config = backend.get_config(conftest.TINY)
-  return {split: data_splits.load_split(
+  magenta_setup.music_vae()
+  config = magenta_setup.get_config(conftest.TINY)
+  return {split: splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, split)
           for split in ('train', 'test')}
 
 
 def test_numbers_of_a_beat():
   loops = np.stack([BEAT, np.zeros(64, int)])
-  assert grooves.hits(loops)[0].sum() == 8 * 6
-  np.testing.assert_array_equal(grooves.bar_similarity(loops), 1)
-  f = grooves.features(loops)
+  assert patterns.hits(loops)[0].sum() == 8 * 6
+  np.testing.assert_array_equal(patterns.bar_similarity(loops), 1)
+  f = patterns.features(loops)
   assert f.shape == (2, 16 * 9 + 4 + 3)
   assert f[0, 0] == 1 and f[0, 1] == 0  # The kick on the one, and no snare.
   np.testing.assert_allclose(f[0, 144:148], 0.75)
   changed = BEAT.copy()
   changed[:16] ^= 0b1000000  # A high tom on all of the first bar's steps.
   np.testing.assert_allclose(
-      grooves.bar_similarity(changed[np.newaxis])[0], [12 / 28, 1, 1])
-  assert grooves.hamming(BEAT[np.newaxis], changed[np.newaxis]) == [16]
+      patterns.bar_similarity(changed[np.newaxis])[0], [12 / 28, 1, 1])
+  assert patterns.hamming(BEAT[np.newaxis], changed[np.newaxis]) == [16]
   np.testing.assert_array_equal(
-      grooves.nearest(np.stack([changed, BEAT]), loops), [16, 0])
+      patterns.nearest(np.stack([changed, BEAT]), loops), [16, 0])
 
 
 def test_frechet_distance_is_that_of_gaussians():
   """Against the closed forms for a shift and for a scale."""
   x = np.random.RandomState(0).randn(500, 3)
-  assert grooves.frechet_distance(x, x) == pytest.approx(0, abs=1e-5)
-  assert grooves.frechet_distance(x, x + [3, 0, 4]) == pytest.approx(5)
+  assert patterns.frechet_distance(x, x) == pytest.approx(0, abs=1e-5)
+  assert patterns.frechet_distance(x, x + [3, 0, 4]) == pytest.approx(5)
   trace = np.trace(np.cov(x, rowvar=False))
-  assert grooves.frechet_distance(x, 2 * (x - x.mean(axis=0)) + x.mean(axis=0)
+  assert patterns.frechet_distance(x, 2 * (x - x.mean(axis=0)) + x.mean(axis=0)
                                   ) == pytest.approx(np.sqrt(trace))
 
 
 def test_baselines_are_worse_than_the_floor(groove):
   rng = np.random.RandomState(0)
   train, test = groove['train'], groove['test']
-  distance = grooves.Distance(train, test)
+  distance = patterns.Distance(train, test)
   floor = distance(train[rng.choice(len(train), min(1000, len(train)), False)])
-  mixed = grooves.mixed_bars(train, 1000, rng)
-  marginal = grooves.marginal_loops(train, 1000, rng)
+  mixed = patterns.mixed_bars(train, 1000, rng)
+  marginal = patterns.marginal_loops(train, 1000, rng)
   assert distance(test) == pytest.approx(0, abs=1e-5)
   assert floor < distance(mixed) < distance(marginal)
   # Each baseline keeps what it is meant to keep.
   for loops in (mixed, marginal):
     np.testing.assert_allclose(
-        grooves.hits(loops).mean(axis=(0, 1)),
-        grooves.hits(train).mean(axis=(0, 1)), atol=0.06)
+        patterns.hits(loops).mean(axis=(0, 1)),
+        patterns.hits(train).mean(axis=(0, 1)), atol=0.06)
   if len(test) == 1768:
     assert floor * 3 < distance(mixed)
-    assert grooves.hits(test).sum(axis=-1).mean() == pytest.approx(1.21, abs=.01)
+    assert patterns.hits(test).sum(axis=-1).mean() == pytest.approx(1.21, abs=.01)
 
 
 def test_drum_scores():
   truth = BEAT[np.newaxis]
   predicted = truth | 0b1000  # An open hi-hat at every step.
-  precision, recall, f1 = grooves.drum_scores(truth, predicted)
+  precision, recall, f1 = patterns.drum_scores(truth, predicted)
   np.testing.assert_array_equal(precision[:4], [1, 1, 1, 0])
   np.testing.assert_array_equal(recall[:4], [1, 1, 1, 0])
   predicted = truth & ~0b100
-  assert grooves.drum_scores(truth, predicted)[1][2] == 0
+  assert patterns.drum_scores(truth, predicted)[1][2] == 0
   predicted = truth * (np.arange(64) < 32)
-  precision, recall, f1 = grooves.drum_scores(truth, predicted)
+  precision, recall, f1 = patterns.drum_scores(truth, predicted)
   np.testing.assert_allclose([precision[0], recall[0], f1[0]], [1, .5, 2 / 3])
 
 
 def test_mix_takes_each_step_from_one_loop():
   a, b = random_loops(50), random_loops(50, 1)
   rng = np.random.RandomState(0)
-  np.testing.assert_array_equal(grooves.mix(a, b, 0, rng), a)
-  np.testing.assert_array_equal(grooves.mix(a, b, 1, rng), b)
-  third = grooves.mix(a, b, 1 / 3, rng)
+  np.testing.assert_array_equal(patterns.mix(a, b, 0, rng), a)
+  np.testing.assert_array_equal(patterns.mix(a, b, 1, rng), b)
+  third = patterns.mix(a, b, 1 / 3, rng)
   assert ((third == a) | (third == b)).all()
   assert np.mean(third == b) == pytest.approx(1 / 3, abs=0.05)
 

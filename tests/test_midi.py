@@ -3,7 +3,11 @@ import os
 import struct
 
 import conftest
-from drumloops import backend, cli, given, grid, humanizing, midi, page
+from drumloops import grid
+from drumloops.humanize import humanizer
+from drumloops.midi import input_loop, midi_file
+from drumloops.output import gallery
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import pytest
 
@@ -12,7 +16,7 @@ KICK, SNARE, HIHAT, LOW_TOM = 36, 38, 42, 43
 
 @pytest.fixture(autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 def drum_of(pitch):
@@ -21,15 +25,15 @@ def drum_of(pitch):
 
 
 def meta(kind, content):
-  return bytes([midi.META, kind]) + midi.write_number(len(content)) + content
+  return bytes([midi_file.META, kind]) + midi_file.write_number(len(content)) + content
 
 
 def tempo(qpm):
-  return meta(midi.TEMPO, round(60e6 / qpm).to_bytes(3, 'big'))
+  return meta(midi_file.TEMPO, round(60e6 / qpm).to_bytes(3, 'big'))
 
 
 def time_signature(numerator, power):
-  return meta(midi.TIME_SIGNATURE, bytes([numerator, power, 24, 8]))
+  return meta(midi_file.TIME_SIGNATURE, bytes([numerator, power, 24, 8]))
 
 
 def groove(bars=4):
@@ -57,17 +61,17 @@ def write(path, *tracks, kind=1, ticks=480):
   """Writes a file of tracks of [(tick, message)]."""
   made = []
   for track in tracks:
-    events = [midi.Event(*e) for e in sorted(track, key=lambda e: e[0])]
-    events.append(midi.Event(max([0] + [e.tick for e in events]),
-                             meta(midi.END_OF_TRACK, b'')))
+    events = [midi_file.Event(*e) for e in sorted(track, key=lambda e: e[0])]
+    events.append(midi_file.Event(max([0] + [e.tick for e in events]),
+                             meta(midi_file.END_OF_TRACK, b'')))
     made.append(events)
-  path.write_bytes(midi.to_bytes(midi.Midi(kind, ticks, made)))
+  path.write_bytes(midi_file.to_bytes(midi_file.Midi(kind, ticks, made)))
   return str(path)
 
 
 def steps_of(path, bars=4):
   return [(grid.nearest_step(start), pitch) for _, start, _, pitch in
-          midi.first_bars(path, drum_of, bars).hits]
+          midi_file.first_bars(path, drum_of, bars).hits]
 
 
 TEMPOS = [(b * 1920, tempo(96 + b / 7)) for b in range(4)]
@@ -117,7 +121,7 @@ def test_a_bar_of_2_4_is_refused(tmp_path, where, numerator):
 
 
 def bars_of(path, most=8, **options):
-  return midi.first_bars(path, drum_of, most, **options).bars
+  return midi_file.first_bars(path, drum_of, most, **options).bars
 
 
 @pytest.mark.parametrize('end,bars', [
@@ -149,7 +153,7 @@ def test_what_is_early_for_the_next_bar(tmp_path, capsys):
   early = notes([(0, KICK), (63.8, SNARE)], length=10)
   for end, there in ((4 * 1920, True), (8 * 1920, False)):
     path = write(tmp_path / 'in.mid', early + [(end, meta(1, b''))])
-    hits = midi.first_bars(path, drum_of, 4).hits
+    hits = midi_file.first_bars(path, drum_of, 4).hits
     assert [round(hit[1], 1) for hit in hits] == [0, 63.8][:1 + there]
     assert ('the 1 hits after them are not' in capsys.readouterr().out) != there
 
@@ -162,10 +166,10 @@ def test_first_bar(tmp_path, capsys, meter, power, steps):
   path = write(tmp_path / 'in.mid', pickup + notes(
       [(steps - 2, SNARE)] + [(s + steps, p) for s, p in groove(6)]))
   with pytest.raises(cli.UserError, match='bars 1 to 4, which .* --first_bar=N'):
-    midi.first_bars(path, drum_of, 4)
+    midi_file.first_bars(path, drum_of, 4)
   def read(first_bar):
     return sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in
-                  midi.first_bars(path, drum_of, 4, first_bar=first_bar).hits)
+                  midi_file.first_bars(path, drum_of, 4, first_bar=first_bar).hits)
   assert read(2) == [hit for hit in groove(6) if hit[0] < 64]
   said = capsys.readouterr().out
   assert 'bars 2 to 5 are used, the 1 hits before and the ' in said
@@ -180,7 +184,7 @@ def test_first_bar(tmp_path, capsys, meter, power, steps):
 def test_first_bar_without_drums(tmp_path):
   path = write(tmp_path / 'in.mid', notes([(0, KICK), (100, KICK)]))
   with pytest.raises(cli.UserError, match='nine drums in its bars 2 to 5'):
-    midi.first_bars(path, drum_of, 4, first_bar=2)
+    midi_file.first_bars(path, drum_of, 4, first_bar=2)
 
 
 # Drums on another channel.
@@ -189,12 +193,12 @@ def test_first_bar_without_drums(tmp_path):
 def test_drums_of_another_channel(tmp_path, capsys):
   bass = notes([(s, 40) for s in range(0, 64, 3)], channel=9)
   path = write(tmp_path / 'in.mid', notes(groove(), channel=2), bass)
-  found = midi.first_bars(path, drum_of, 4, drum_channel=3).hits
+  found = midi_file.first_bars(path, drum_of, 4, drum_channel=3).hits
   assert sorted((round(start), pitch) for _, start, _, pitch in found) == groove()
   assert not capsys.readouterr().out
   # One flag is for two files, of which one may be a loop of this project.
   path = write(tmp_path / 'ours.mid', notes(groove()))
-  assert len(midi.first_bars(path, drum_of, 4, drum_channel=3).hits) == len(groove())
+  assert len(midi_file.first_bars(path, drum_of, 4, drum_channel=3).hits) == len(groove())
   assert 'ours.mid has no notes on MIDI channel 3' in capsys.readouterr().out
 
 
@@ -204,9 +208,9 @@ def test_humanized_on_their_own_channel(tmp_path):
   others += notes([(s, HIHAT) for s in range(64)])
   path = write(tmp_path / 'in.mid', notes(groove(), channel=0), others)
   reference = write(tmp_path / 'reference.mid', notes(groove()))
-  humanizing.humanize_file(path, path, Pushes(), drum_channel=1)
-  humanizing.humanize_file(reference, reference, Pushes())
-  (drums, rest), (expected,) = (midi.read(p).tracks for p in (path, reference))
+  humanizer.humanize_file(path, path, Pushes(), drum_channel=1)
+  humanizer.humanize_file(reference, reference, Pushes())
+  (drums, rest), (expected,) = (midi_file.read(p).tracks for p in (path, reference))
   assert [(e.tick, e.data) for e in drums[:-1]] == [
       (e.tick, bytes([e.data[0] - 9]) + e.data[1:]) for e in expected[:-1]]
   assert [(e.tick, e.data) for e in rest[:-1]] == sorted(others, key=lambda e: e[0])
@@ -234,7 +238,7 @@ def test_general_midi_is_known_and_the_rest_is_said(tmp_path, capsys):
   other = {KICK: 35, LOW_TOM: 41, SNARE: 40}
   path = write(tmp_path / 'gm.mid', notes(
       [(s, other.get(p, p)) for s, p in groove()] + [(1, 3), (2, 3), (70, 36)]))
-  found = midi.first_bars(path, drum_of, 4).hits
+  found = midi_file.first_bars(path, drum_of, 4).hits
   assert len(found) == len(groove()) and {d for d, _, _, _ in found} == {
       0, 1, 2, 4}
   said = capsys.readouterr().out
@@ -247,11 +251,11 @@ def odd_files():
   return {
       'key signature': [(0, meta(0x59, bytes([0, 255])))],
       'controller': [(0, bytes([0xb9, 4, 255]))],
-      'time signature': [(0, meta(midi.TIME_SIGNATURE, bytes([4, 2])))],
+      'time signature': [(0, meta(midi_file.TIME_SIGNATURE, bytes([4, 2])))],
       'offset': [(0, meta(0x54, bytes([97, 0, 0, 0, 0])))],
       'unknown meta': [(0, meta(0x0b, b'x')), (7, meta(0x60, b'yz'))],
       'escape': [(0, bytes([0xf7, 2, 1, 2])), (3, bytes([0xf0, 2, 1, 0xf7]))],
-      'tempo 0': [(0, meta(midi.TEMPO, bytes(3)))],
+      'tempo 0': [(0, meta(midi_file.TEMPO, bytes(3)))],
       'text': [(0, meta(3, '드럼'.encode('cp949')))]}
 
 
@@ -259,8 +263,8 @@ def odd_files():
 def test_what_daws_open_is_opened_and_kept(tmp_path, name):
   path = write(tmp_path / 'in.mid', odd_files()[name] + notes(groove()))
   assert sorted(steps_of(path)) == groove()
-  before = midi.read(path)
-  midi.write(midi.to_bytes(before), str(tmp_path / 'out.mid'))
+  before = midi_file.read(path)
+  midi_file.write(midi_file.to_bytes(before), str(tmp_path / 'out.mid'))
   assert (tmp_path / 'out.mid').read_bytes() == (
       tmp_path / 'in.mid').read_bytes()
 
@@ -274,7 +278,7 @@ def test_chunks_of_others_and_a_riff(tmp_path):
       '<I', 12 + len(data)) + b'RMIDdata' + struct.pack('<I', len(data)) + data):
     (tmp_path / 'in.mid').write_bytes(content)
     assert sorted(steps_of(path)) == groove()
-    assert midi.first_bars(path, drum_of, 4).qpm == pytest.approx(72, rel=1e-5)
+    assert midi_file.first_bars(path, drum_of, 4).qpm == pytest.approx(72, rel=1e-5)
 
 
 def test_running_status():
@@ -283,7 +287,7 @@ def test_running_status():
            + b'\x78\x24\0' + b'\0\xff\x2f\0')
   data = b'MThd' + struct.pack('>IHHH', 6, 0, 1, 480) + b'MTrk' + struct.pack(
       '>I', len(track)) + track
-  hits = midi.find_hits(midi.parse(data).tracks)
+  hits = midi_file.find_hits(midi_file.parse(data).tracks)
   assert [(h.on.tick, h.on.data[1], h.off and h.off.tick) for h in hits] == [
       (0, 36, 240), (120, 38, None)]
 
@@ -300,7 +304,7 @@ def test_damage_is_a_sentence(tmp_path, change, words):
   path = write(tmp_path / 'in.mid', notes(groove()))
   (tmp_path / 'in.mid').write_bytes(change((tmp_path / 'in.mid').read_bytes()))
   with pytest.raises(cli.UserError, match=words) as error:
-    midi.read(path)
+    midi_file.read(path)
   assert path in str(error.value) and str(error.value).endswith('.')
 
 
@@ -318,8 +322,8 @@ def test_slices_are_what_upstreams_converters_make(dataset):
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  rolls = backend.get_config('hierdec-drums_4bar')
-  grooves = backend.get_config('groovae_4bar')
+  rolls = magenta_setup.get_config('hierdec-drums_4bar')
+  grooves = magenta_setup.get_config('groovae_4bar')
   folder = next(dataset / d for d in ('groove', 'own') if (dataset / d).exists())
   compared = 0
   for record in list(tf.python_io.tf_record_iterator(
@@ -332,9 +336,9 @@ def test_slices_are_what_upstreams_converters_make(dataset):
       continue
     path = str(folder / sequence.filename)
     np.testing.assert_allclose(
-        given.read(path, grooves, 4).encoder_input(grooves.data_converter),
+        input_loop.read(path, grooves, 4).encoder_input(grooves.data_converter),
         windows[0], atol=0.01)
-    roll = given.read(path, rolls, 4).encoder_input(rolls.data_converter)
+    roll = input_loop.read(path, rolls, 4).encoder_input(rolls.data_converter)
     np.testing.assert_array_equal(roll[:, :9], windows[0][:, :9] > 0)
     np.testing.assert_array_equal(roll[:, 9], ~windows[0][:, :9].any(axis=1))
     compared += 1
@@ -345,7 +349,7 @@ def test_slices_are_what_upstreams_converters_make(dataset):
 
 
 class Pushes:
-  """A humanizer that makes everything louder and later, or earlier, by drum."""
+  """A player that makes everything louder and later, or earlier, by drum."""
   shape = (64, 9)
   said = 0.9  # Of velocities.
 
@@ -390,9 +394,9 @@ def test_bars_are_humanized_as_the_time_signatures_have_them(
   for path in (path, write(tmp_path / 'reference.mid', notes(
       [(s + steps * is_pickup, p) for s, p in before] +
       [(s + steps, p) for s, p in after]))):
-    humanizer = Listens()
-    humanizing.humanize_file(path, path, humanizer)
-    told.append(humanizer.told)
+    player = Listens()
+    humanizer.humanize_file(path, path, player)
+    told.append(player.told)
     if path.endswith('in.mid'):
       assert ('not in 4/4 throughout' in capsys.readouterr().out) != is_pickup
       assert [start for start, *_ in played(path)] == pytest.approx(
@@ -402,9 +406,9 @@ def test_bars_are_humanized_as_the_time_signatures_have_them(
 
 def played(path):
   """[(tick in steps, pitch, velocity)] of a file's hits, by time."""
-  file = midi.read(path)
+  file = midi_file.read(path)
   return [(hit.on.tick / file.ticks_per_step, *hit.on.data[1:])
-          for hit in midi.find_hits(file.tracks)]
+          for hit in midi_file.find_hits(file.tracks)]
 
 
 def test_one_drummer_plays_all_tracks(tmp_path):
@@ -412,10 +416,10 @@ def test_one_drummer_plays_all_tracks(tmp_path):
   apart = write(tmp_path / 'b.mid', *[
       notes([h for h in groove() if h[1] == pitch])
       for pitch in (SNARE, KICK, HIHAT, LOW_TOM)])
-  humanizer = humanizing.load()
+  player = humanizer.load()
   results = []
   for path in (together, apart):
-    humanizing.humanize_file(path, path, humanizer)
+    humanizer.humanize_file(path, path, player)
     results.append(sorted(played(path)))
   assert results[0] == results[1] and len({v for _, _, v in results[0]}) > 5
 
@@ -426,7 +430,7 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
   path = write(tmp_path / 'in.mid', [
       event for start in starts for event in notes([(start, KICK), (start, SNARE)])])
   before = played(path)
-  humanizing.humanize_file(path, path, Pushes())
+  humanizer.humanize_file(path, path, Pushes())
   after = played(path)
   for pitch in (KICK, SNARE):
     a, b = ([start for start, p, _ in hits if p == pitch]
@@ -440,13 +444,13 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
 
 @pytest.mark.parametrize('amount', [0., 0.5, 1., 1.2])
 def test_hits_in_one_sixteenth_keep_their_ratio(amount):
-  """The humanizer says the loudest's velocity; softer ones stay softer, from 1 on."""
-  humanizer = Pushes()
+  """The player says the loudest's velocity; softer ones stay softer, from 1 on."""
+  player = Pushes()
   def new(said, *velocities):
-    humanizer.said = said
-    played = humanizing.play(humanizer, [
+    player.said = said
+    played = humanizer.play(player, [
         [(1, 4 - 0.1 * i, v) for i, v in enumerate(velocities)]],
-                             humanizing.Amount(amount, 0.))
+                             humanizer.Amount(amount, 0.))
     return [velocity for velocity, _ in played[0]]
   # Grace notes before a stroke, a pair of one velocity, and one hit.
   for velocities in ((34, 112), (30, 30, 100), (127, 126), (90, 90), (3, 2, 1), (60,)):
@@ -461,30 +465,30 @@ def test_hits_in_one_sixteenth_keep_their_ratio(amount):
 
 
 def test_many_loops_are_one_batch():
-  humanizer = Pushes()
-  humanizer.calls = 0
+  player = Pushes()
+  player.calls = 0
   patterns = [[(0, 0., 80), (1, 4., 80), (None, 5., 80)], [],
               [(8, 3., 80), (0, 1000., 80)]]
-  played = humanizing.play(humanizer, patterns)
-  assert humanizer.slices == 3  # Not the 15 that are silent.
+  played = humanizer.play(player, patterns)
+  assert player.slices == 3  # Not the 15 that are silent.
   assert played[0] == [(114, -0.45), (114, 4.45), None] and played[1] == []
   assert played[2] == [(114, 2.55), (114, 999.55)]
-  assert humanizing.play(humanizer, [[(None, 1., 80)], []]) == [[None], []]
+  assert humanizer.play(player, [[(None, 1., 80)], []]) == [[None], []]
 
 
 def pedals(path):
   """For each hi-hat hit, the pedal's position; for each choke, its pitch's hits."""
-  file = midi.read(path)
+  file = midi_file.read(path)
   pedal, hats, struck, chokes = None, [], {}, []
   for track in file.tracks:
     for event in track:
-      if event.is_drum(midi.CONTROLLER):
+      if event.is_drum(midi_file.CONTROLLER):
         pedal = event.data[2]
-      elif event.is_drum(midi.KEY_PRESSURE):
+      elif event.is_drum(midi_file.KEY_PRESSURE):
         chokes.append((event.data[1], struck.get(event.data[1], 0)))
       elif event.is_hit:
         struck[event.data[1]] = struck.get(event.data[1], 0) + 1
-        if event.data[1] in midi.HI_HATS:
+        if event.data[1] in midi_file.HI_HATS:
           hats.append((event.data[1], pedal))
   return hats, chokes
 
@@ -502,16 +506,16 @@ def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
                (tick + after, bytes([0x89, 49, 0]))]
   path = write(tmp_path / 'in.mid', events)
   expected, others = pedals(path), [
-      (e.tick, e.data) for t in midi.read(path).tracks for e in t
-      if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
+      (e.tick, e.data) for t in midi_file.read(path).tracks for e in t
+      if not e.is_drum(midi_file.NOTE_ON, midi_file.NOTE_OFF)]
   starts = played(path)
-  humanizing.humanize_file(path, path, Pushes())
+  humanizer.humanize_file(path, path, Pushes())
   assert pedals(path) == expected
   assert played(path) != starts
   if before:  # What is not at the tick of a hit stays where it is.
     assert others == [
-        (e.tick, e.data) for t in midi.read(path).tracks for e in t
-        if not e.is_drum(midi.NOTE_ON, midi.NOTE_OFF)]
+        (e.tick, e.data) for t in midi_file.read(path).tracks for e in t
+        if not e.is_drum(midi_file.NOTE_ON, midi_file.NOTE_OFF)]
 
 
 def sounds(path):
@@ -527,8 +531,8 @@ def sounds(path):
   for _, t, _, message in sorted(events, key=lambda event: event[:3]):
     if message.type == 'note_on':
       heard = dict(now)
-      if message.note not in midi.HI_HATS:
-        heard.pop(('control_change', midi.FOOT_CONTROLLER), None)
+      if message.note not in midi_file.HI_HATS:
+        heard.pop(('control_change', midi_file.FOOT_CONTROLLER), None)
       found.setdefault((t, message.note), []).append(heard)
     elif message.type == 'sysex':
       now['sysex'] = message.data
@@ -547,7 +551,7 @@ def test_every_hit_sounds_as_it_did(tmp_path, seed):
       tick = 120 * step + rng.choice([0, 0, 0, rng.randint(-50, 50)])
       if tick >= 0 and rng.rand() < 0.6:
         track = tracks[rng.randint(3)]
-        if pitch in midi.HI_HATS:
+        if pitch in midi_file.HI_HATS:
           track = tracks[1]
           track.append((tick, bytes([0xb9, 4, rng.randint(128)])))
         track.append((tick, bytes([0x99, pitch, 90])))
@@ -565,7 +569,7 @@ def test_every_hit_sounds_as_it_did(tmp_path, seed):
         track[i] = event
   path = write(tmp_path / 'in.mid', *tracks)
   before, starts = sounds(path), played(path)
-  humanizing.humanize_file(path, path, Pushes())
+  humanizer.humanize_file(path, path, Pushes())
   assert sounds(path) == before
   assert np.mean([a[0] != b[0] for a, b in zip(starts, played(path))]) > 0.2
 
@@ -578,10 +582,10 @@ def test_a_repeated_controller_holds_no_hit(tmp_path):
             (120 * step - 5, message), (120 * step, message),
             (120 * step, bytes([0x99, pitch, 90])))])
     def others():
-      return [(event.tick, event.data) for track in midi.read(path).tracks
+      return [(event.tick, event.data) for track in midi_file.read(path).tracks
               for event in track if not event.is_hit]
     before = others()
-    humanizing.humanize_file(path, path, Pushes())
+    humanizer.humanize_file(path, path, Pushes())
     assert others() == before
     return {round(start % 1, 2) for start, _, _ in played(path)} != {0}
   assert moved(bytes([0xb9, 10, 64])) and moved(bytes([0xc8, 5]))
@@ -591,10 +595,10 @@ def test_a_repeated_controller_holds_no_hit(tmp_path):
 
 def test_type_2_is_pattern_by_pattern(tmp_path):
   path = write(tmp_path / 'in.mid', notes(groove()), notes(groove()), kind=2)
-  humanizer = Pushes()
-  humanizing.humanize_file(path, path, humanizer)
-  assert humanizer.slices == 2
-  hits = [midi.find_hits([track]) for track in midi.read(path).tracks]
+  player = Pushes()
+  humanizer.humanize_file(path, path, player)
+  assert player.slices == 2
+  hits = [midi_file.find_hits([track]) for track in midi_file.read(path).tracks]
   assert [h.on.tick for h in hits[0]] == [h.on.tick for h in hits[1]]
 
 
@@ -609,5 +613,5 @@ def test_names_that_are_not_utf_8(tmp_path):
       f'--input_midi_2={os.fsdecode(path)}', '--num_outputs=2',
       f'--output_dir={tmp_path}/out')
   assert result.returncode == 0, result.stderr[-2000:]
-  entry = page.read_entries(tmp_path / 'out' / 'index.html')[0][0]
+  entry = gallery.read_entries(tmp_path / 'out' / 'index.html')[0][0]
   assert entry['inputs'] == ['드럼.mid'] * 2

@@ -50,8 +50,8 @@ def test_committed_form_cells_without_outputs():
 
 def test_first_bars_keep_an_early_first_hit(tmp_path):
   """However short it is; what is before its bar does not count."""
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   import note_seq
   from drumloops import notebook
   sequence = note_seq.NoteSequence()
@@ -67,8 +67,8 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
 
 
 def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   from drumloops import notebook
   own = str(conftest.ROOT / 'weights' / 'hierdec-drums_4bar')
   find = lambda run: notebook.find_weights(
@@ -90,20 +90,22 @@ def shown(monkeypatch):
 
 def test_reconstruction_beside_the_original(tmp_path, monkeypatch, shown):
   """Both as picture and sound, at the file's tempo."""
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   import note_seq
-  from drumloops import loop_midi, notebook, page, sampling
+  from drumloops import notebook, sampling
+  from drumloops.midi import loop_file
+  from drumloops.output import gallery
   path = str(tmp_path / 'mine & yours.mid')
   sequence = own_loops.beat(93)
   note_seq.sequence_proto_to_midi_file(sequence, path)
   def sample(*args, qpm, input_midi_1, soundfont, **kwargs):
     assert abs(qpm - 93) < 0.01 and input_midi_1 == path
-    return page.write_loops([loop_midi.as_loop(sequence, qpm)], str(tmp_path), 'a', {
+    return gallery.write_loops([loop_file.as_loop(sequence, qpm)], str(tmp_path), 'a', {
         'config': '', 'checkpoint': '', 'mode': 'reconstruct', 'style': None,
         'seed': 0, 'temperature': 1, 'qpm': qpm, 'humanized': False})
   monkeypatch.setattr(sampling, 'sample', sample)
-  notebook.reconstruct(backend.DEFAULT_CONFIG, path, {
+  notebook.reconstruct(magenta_setup.DEFAULT_CONFIG, path, {
       'checkpoint_file': None, 'qpm': 110, 'soundfont': ''})
   [text] = shown
   assert text.count('<img') == text.count('<audio controls loop') == 2

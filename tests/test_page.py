@@ -7,7 +7,9 @@ import re
 import shutil
 
 import browser
-from drumloops import backend, loop_midi, page, sound
+from drumloops.midi import loop_file, sound
+from drumloops.output import gallery
+from drumloops.system import magenta_setup
 import numpy as np
 from own_loops import beat
 import pytest
@@ -19,15 +21,15 @@ FACTS = {'config': 'hierdec-drums_4bar', 'checkpoint': 'model.ckpt-1',
 
 @pytest.fixture(autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 def write(folder, name='funk', count=3, **facts):
   # Other seeds are other loops.
   shift = 0.02 * (facts.get('seed', FACTS['seed']) - FACTS['seed'])
-  loops = [loop_midi.as_loop(beat(shift=0.1 * i + shift), 173.5)
+  loops = [loop_file.as_loop(beat(shift=0.1 * i + shift), 173.5)
            for i in range(count)]
-  return page.write_loops(loops, str(folder), name, {**FACTS, **facts})
+  return gallery.write_loops(loops, str(folder), name, {**FACTS, **facts})
 
 
 def test_files_and_what_the_page_remembers(tmp_path):
@@ -44,7 +46,7 @@ def test_files_and_what_the_page_remembers(tmp_path):
   assert write(tmp_path, 'funk', 2, inputs=['a.mid'])['name'] == 'funk'
   os.remove(tmp_path / 'rock-1.mid')
   write(tmp_path, 'a&b <i>', 1)
-  entries = page.read_entries(paths['page'])[0]
+  entries = gallery.read_entries(paths['page'])[0]
   # The newest first, each once, and none whose files are gone.
   assert [(e['name'], e['seed']) for e in entries] == [
       ('a&b <i>-1', 7), ('funk-1', 7), ('funk-2', 7), ('funk-take3-1', 9),
@@ -73,16 +75,16 @@ def test_a_page_says_what_its_loops_were_made_from(tmp_path):
       'timing 0.5 · seed', ' · complete c.mid · kick kept · funk · seed',
       ' · interpolate a.mid to b.mid · humanized, take 3 · seed'):
     assert words in found, words
-  entries = page.read_entries(tmp_path / 'index.html')[0]
+  entries = gallery.read_entries(tmp_path / 'index.html')[0]
   assert len(entries) == 4
   for damage in ({'inputs': 'a.mid'}, {'inputs': [1]}, {'amount': 'much'}):
-    assert page.is_entry(entries[0]) and not page.is_entry({**entries[0], **damage})
+    assert gallery.is_entry(entries[0]) and not gallery.is_entry({**entries[0], **damage})
 
 
 def test_a_page_that_is_not_ours_is_replaced(tmp_path):
   (tmp_path / 'index.html').write_bytes(b'\xff<html>')
   write(tmp_path, count=1)
-  assert len(page.read_entries(tmp_path / 'index.html')[0]) == 1
+  assert len(gallery.read_entries(tmp_path / 'index.html')[0]) == 1
 
 
 def test_without_sound(tmp_path, monkeypatch, capsys):
@@ -101,12 +103,12 @@ def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
   shutil.copy(sound.find_soundfont(), own)
-  loops = [loop_midi.as_loop(beat(), 120)]
+  loops = [loop_file.as_loop(beat(), 120)]
   out = str(tmp_path / 'out')
-  assert page.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
-  assert page.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
-  assert page.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
-  assert page.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
+  assert gallery.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
+  assert gallery.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
+  assert gallery.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
+  assert gallery.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
 
 
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
@@ -114,8 +116,8 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   own = tmp_path / 'half.sf2'
   content = pathlib.Path(sound.find_soundfont()).read_bytes()
   own.write_bytes(content[:len(content) // 2])
-  loops = [loop_midi.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
-  paths = page.write_loops(loops, str(tmp_path / 'a'), 'a', FACTS, own)
+  loops = [loop_file.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
+  paths = gallery.write_loops(loops, str(tmp_path / 'a'), 'a', FACTS, own)
   assert len(paths['midi']) == 3 and not paths['wav']
   assert 'is damaged' in capsys.readouterr().out
   write_wav = sound.Player.write_wav
@@ -125,19 +127,19 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
     write_wav(player, loop, path)
   monkeypatch.setattr(sound.Player, 'write_wav', stop_at_2)
   with pytest.raises(KeyboardInterrupt):
-    page.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
-  names = [e['name'] for e in page.read_entries(tmp_path / 'b' / 'index.html')[0]]
+    gallery.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
+  names = [e['name'] for e in gallery.read_entries(tmp_path / 'b' / 'index.html')[0]]
   assert 'b-1' in names and 'b-2' not in names
 
 
 def test_without_sounds_and_pictures(tmp_path):
   """MIDI and a page that lists it; what is there already stays on the page."""
-  loops = [loop_midi.as_loop(beat(shift=0.1 * i), 120) for i in range(2)]
-  paths = page.write_loops(loops, str(tmp_path), 'a', FACTS, sounds=False,
+  loops = [loop_file.as_loop(beat(shift=0.1 * i), 120) for i in range(2)]
+  paths = gallery.write_loops(loops, str(tmp_path), 'a', FACTS, sounds=False,
                            pictures=False)
   assert not paths['wav'] and not paths['picture']
   assert sorted(os.listdir(tmp_path)) == ['a-1.mid', 'a-2.mid', 'index.html']
-  page.write_loops(loops[:1], str(tmp_path), 'a', FACTS, pictures=False)
+  gallery.write_loops(loops[:1], str(tmp_path), 'a', FACTS, pictures=False)
   with browser.Browser() as b:
     b.open(tmp_path / 'index.html')
     assert b.run('[loops.length, document.images.length]') == [2, 0]
@@ -150,20 +152,20 @@ def test_without_sounds_and_pictures(tmp_path):
 def test_painted_is_drawn():
   """By another library, pixel by pixel, but for what nobody sees."""
   import PIL.Image
-  painter = page.Painter(4)
+  painter = gallery.Painter(4)
   kept = np.zeros([64, 9], bool)
   kept[:32] = True
   # With and without legend, one after the other.
   for i, (shift, given) in enumerate(((0, None), (0.2, None), (0.1, kept), (0, None))):
-    loop = loop_midi.as_loop(beat(shift=shift), 120)
+    loop = loop_file.as_loop(beat(shift=shift), 120)
     png = io.BytesIO()
-    page.picture(loop, f'a {i}', kept=given).savefig(png, dpi=page.DPI)
+    gallery.picture(loop, f'a {i}', kept=given).savefig(png, dpi=gallery.DPI)
     drawn = PIL.Image.open(png).convert('RGB')
-    painted = painter(f'a {i}', loop_midi.hits(loop), given)
-    assert painted.size == drawn.size == (page.WIDTH, page.HEIGHT)
+    painted = painter(f'a {i}', loop_file.hits(loop), given)
+    assert painted.size == drawn.size == (gallery.WIDTH, gallery.HEIGHT)
     np.testing.assert_allclose(np.int16(painted), np.int16(drawn), atol=2)
   # Steps of long loops are narrower than a pixel, and every hit is seen.
-  empty, full = (page.Painter(64)('a', [(4, step, 127) for step in steps])
+  empty, full = (gallery.Painter(64)('a', [(4, step, 127) for step in steps])
                  for steps in ((), range(1024)))
   assert (np.asarray(empty) != full).any(axis=(0, 2)).sum() > 800
 
@@ -174,15 +176,15 @@ def test_a_page_of_thousands_opens_at_once(tmp_path):
   for i in range(2, 1001):
     for kind in ('mid', 'png', 'wav'):
       os.link(tmp_path / f'funk-1.{kind}', tmp_path / f'funk-{i}.{kind}')
-  [entry] = page.read_entries(tmp_path / 'index.html')[0]
-  page.write_page(str(tmp_path), [
+  [entry] = gallery.read_entries(tmp_path / 'index.html')[0]
+  gallery.write_page(str(tmp_path), [
       {**entry, 'name': f'funk-{i + 1}'} for i in range(1000)])
   with browser.Browser() as b:
     b.open(tmp_path / 'index.html')
     assert b.run('loops.length') == 1000
     assert b.run('[...document.images].filter(i => i.complete && i.naturalWidth)'
                  '.length') < 100
-    assert b.run('document.querySelectorAll("button").length') == page.SHOWN
+    assert b.run('document.querySelectorAll("button").length') == gallery.SHOWN
     # What is not made yet has the room that it will take, and is found by its name.
     assert abs(b.run('loops.at(-1).offsetHeight - loops[0].offsetHeight')) < 100
     assert b.run('loops.at(-1).textContent').startswith('funk-1000173.5')
@@ -202,7 +204,7 @@ def test_a_page_of_thousands_opens_at_once(tmp_path):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  backend.music_vae()
+  magenta_setup.music_vae()
   folder = tmp_path_factory.mktemp('outputs')
   write(folder)
   return folder
@@ -265,8 +267,8 @@ def test_sound_in_the_page_is_the_wav(folder):
 
 
 def test_older_loops_play_from_their_files(folder, monkeypatch):
-  monkeypatch.setattr(page, 'EMBEDDED', 1)
-  page.write_page(str(folder), [])
+  monkeypatch.setattr(gallery, 'EMBEDDED', 1)
+  gallery.write_page(str(folder), [])
   try:
     with browser.Browser() as b:
       b.open(folder / 'index.html')
@@ -278,12 +280,12 @@ def test_older_loops_play_from_their_files(folder, monkeypatch):
       assert b.run('playing') is None and b.console_errors() == []
   finally:
     monkeypatch.undo()
-    page.write_page(str(folder), [])
+    gallery.write_page(str(folder), [])
 
 
 def test_odd_names_and_quick_fingers(tmp_path, monkeypatch):
   """What was asked for last is what plays, whatever came before."""
-  monkeypatch.setattr(page, 'EMBEDDED', 3)
+  monkeypatch.setattr(gallery, 'EMBEDDED', 3)
   write(tmp_path, 'a#b %41?', 6)
   with browser.Browser() as b:
     b.open(tmp_path / 'index.html')

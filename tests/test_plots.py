@@ -1,5 +1,8 @@
 """Pictures, by what is drawn in them."""
-from drumloops import backend, grid, loop_midi, plots
+from drumloops import grid
+from drumloops.midi import loop_file
+from drumloops.output import plots
+from drumloops.system import magenta_setup
 import note_seq
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ def sequence_of(hits, qpm=120.):
 
 @pytest.fixture(autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 def test_lanes():
@@ -36,21 +39,21 @@ def test_lanes():
     'groovae_4bar'])
 def test_lanes_of_decoded_loops(name):
   """One drum after the other comes back on its own row, whatever the map."""
-  converter = backend.get_config(name).data_converter
+  converter = magenta_setup.get_config(name).data_converter
   converter.set_mode('infer')
   one = np.zeros([1, 9, converter.output_depth], np.float32)
   for drum in range(9):
     one[0, drum, drum if name.startswith('groovae') else 1 << drum] = 1
   [sequence] = converter.from_tensors(one)
   assert sorted((grid.nearest_step(start), lane)
-                for lane, start, _ in loop_midi.hits(sequence)) == [
+                for lane, start, _ in loop_file.hits(sequence)) == [
                     (drum, drum) for drum in range(9)]
 
 
 def draw(hits):
   """Returns the axis, and its [(left, middle, shade)] and lines."""
   figure, axes = plots.figure_of(1)
-  plots.drum_grid(axes[0, 0], loop_midi.hits(sequence_of(hits)), title='title')
+  plots.drum_grid(axes[0, 0], loop_file.hits(sequence_of(hits)), title='title')
   axis = axes[0, 0]
   boxes, lines = axis.collections
   return axis, [
@@ -78,7 +81,7 @@ def test_on_the_grid_there_are_no_lines_to_explain():
 
 def test_interpolation_strip():
   figure = plots.plot_interpolation(
-      [loop_midi.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
+      [loop_file.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
       'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
@@ -92,7 +95,7 @@ def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):
   with warnings.catch_warnings():
     warnings.simplefilter('error')  # Of a letter that is not in the font.
     figure = plots.plot_interpolation(
-        [loop_midi.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
+        [loop_file.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
         '드럼 $x^2$.mid')
     figure.savefig(tmp_path / 'strip.png')
   assert 'Ba$$in_.mid' in figure.axes[0].get_title('left')

@@ -2,9 +2,12 @@
 import os
 
 import conftest
-from drumloops import (
-    backend, cli, given, grid, humanizing, latent, loop_midi, midi, page, sampling,
-    sound)
+from drumloops import grid, sampling
+from drumloops.humanize import humanizer
+from drumloops.midi import input_loop, loop_file, midi_file, sound
+from drumloops.models import latent
+from drumloops.output import gallery
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import pytest
 import test_sound
@@ -85,11 +88,11 @@ def test_slerp_is_upstreams():
 
 def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
   """A loop that the converter decodes is encoded as it was."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   import note_seq
   from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import slice_cache
-  config = backend.get_config(conftest.TINY)
+  config = magenta_setup.get_config(conftest.TINY)
   converter = config.data_converter
   slices = slice_cache.load_slices(
       converter, str(dataset / 'drummer-test.tfrecord'))
@@ -100,9 +103,9 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     path = str(tmp_path / 'loop.mid')
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
-        given.read(path, config, 4).encoder_input(converter), inputs[i])
+        input_loop.read(path, config, 4).encoder_input(converter), inputs[i])
     drawn = np.zeros([64, 9], bool)
-    for lane, start, _ in loop_midi.hits(sequence):
+    for lane, start, _ in loop_file.hits(sequence):
       drawn[round(start), lane] = True
     np.testing.assert_array_equal(drawn, inputs[i, :, :9])
 
@@ -121,7 +124,7 @@ def test_tempo(trained, tmp_path):
     starts.append(np.array([n.start_time for n in sequence.notes]))
     assert soundfile.info(tmp_path / f'{name}.wav').frames == round(
         16 * 60 / qpm * 44100)
-    assert page.read_entries(tmp_path / 'index.html')[0][0]['qpm'] == qpm
+    assert gallery.read_entries(tmp_path / 'index.html')[0][0]['qpm'] == qpm
   np.testing.assert_allclose(starts[0], 2 * starts[1], atol=2e-3)
 
 
@@ -138,12 +141,12 @@ def test_wrong_midi(trained, tmp_path):
   waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
   for name, sequence in (('piano', piano), ('waltz', waltz)):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
-  config = backend.get_config(conftest.TINY)
+  config = magenta_setup.get_config(conftest.TINY)
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
     with pytest.raises(cli.UserError, match=word):
-      given.read(str(tmp_path / f'{name}.mid'), config, 4)
+      input_loop.read(str(tmp_path / f'{name}.mid'), config, 4)
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
       'valid MIDI')
@@ -172,7 +175,7 @@ def test_seeds_and_takes_that_there_are_not(seed):
   for words, call, kwargs in (
       ('seed', sampling.sample, {'config_name': conftest.TINY, 'seed': seed}),
       ('take', sampling.sample, {'config_name': conftest.TINY, 'take': seed}),
-      ('take', humanizing.load, {'take': seed})):
+      ('take', humanizer.load, {'take': seed})):
     with pytest.raises(cli.UserError, match=f'{words} must be from 0 to 4294967295'):
       call(**kwargs)
 
@@ -222,10 +225,10 @@ def test_humanized(trained, tmp_path):
     path = sampling.sample(
         config, str(trained), num_outputs=1, hparams=hparams,
         output_dir=str(tmp_path / name), **flags)['midi'][0]
-    file = midi.read(path)
+    file = midi_file.read(path)
     found[name] = sorted((hit.on.data[1], hit.on.tick / file.ticks_per_step,
-                          hit.on.data[2]) for hit in midi.find_hits(file.tracks))
-    [entry] = page.read_entries(tmp_path / name / 'index.html')[0]
+                          hit.on.data[2]) for hit in midi_file.find_hits(file.tracks))
+    [entry] = gallery.read_entries(tmp_path / name / 'index.html')[0]
     assert (entry['humanized'], entry['take']) == (
         name != 'plain', flags.get('take', 1) if flags else None)
   plain = found['plain']
@@ -297,9 +300,9 @@ def test_keras_3_in_the_environment(tmp_path):
 import sys; sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
 tf.keras.Model
-from drumloops import backend, cli
+from drumloops.system import cli, magenta_setup
 try:
-  backend.music_vae()
+  magenta_setup.music_vae()
 except cli.UserError as e:
   print(e)
 """
@@ -316,7 +319,7 @@ def test_early_hits_are_played_with_the_loop():
   for start, velocity in ((-0.03, 90), (0.47, 0), (7.99, 80)):
     sequence.notes.add(pitch=36, velocity=velocity, is_drum=True,
                        start_time=start, end_time=start + 0.1)
-  [hits] = loop_midi.deliver([loop_midi.as_loop(sequence, 60)])
+  [hits] = loop_file.deliver([loop_file.as_loop(sequence, 60)])
   assert [(round(start, 2), velocity) for _, start, velocity in hits] == [
       (0, 90), (3.76, 1), (63.92, 80)]
 
@@ -327,5 +330,5 @@ def test_early_hits_are_played_with_the_loop():
 def test_loops_are_as_long_as_the_configs(name, bars):
   import note_seq
   loop = sampling.as_loop(note_seq.NoteSequence(), 100,
-                          sampling.bars_of(backend.get_config(name)))
-  assert loop_midi.bars_of(loop) == bars
+                          sampling.bars_of(magenta_setup.get_config(name)))
+  assert loop_file.bars_of(loop) == bars

@@ -7,7 +7,8 @@ import json
 import shutil
 
 import conftest
-from drumloops import checkpoint_files, cli
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli
 import hub
 import pytest
 import yaml
@@ -106,8 +107,10 @@ def test_shared_and_taken(server, env, tmp_path):
 CALLS = '''
 import os, shutil, sys; sys.path.insert(0, sys.argv[1])
 
-from drumloops import backend, checkpoint_files, cli, sharing
-backend.music_vae()
+from drumloops.export import hub
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
+magenta_setup.music_vae()
 for call in sys.argv[2:]:
   try:
     eval(call)

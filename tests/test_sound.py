@@ -2,7 +2,9 @@
 import concurrent.futures
 import struct
 
-from drumloops import cli, loop_midi, sound, web_page
+from drumloops.export import web_app
+from drumloops.midi import loop_file, sound
+from drumloops.system import cli
 import note_seq
 import numpy as np
 from own_loops import CRASH, KICK, beat
@@ -12,7 +14,7 @@ import soundfile
 
 @pytest.mark.parametrize('qpm', [97., 120., 173.5])
 def test_wav_repeats_without_a_seam(qpm, tmp_path):
-  loop = loop_midi.as_loop(beat(), qpm)
+  loop = loop_file.as_loop(beat(), qpm)
   sound.Player().write_wav(loop, tmp_path / 'loop.wav')
   info = soundfile.info(tmp_path / 'loop.wav')
   assert (info.samplerate, info.channels, info.subtype) == (44100, 2, 'PCM_16')
@@ -29,14 +31,14 @@ def test_tails_wrap():
   crash = note_seq.NoteSequence()
   crash.notes.add(pitch=CRASH, velocity=127, start_time=7.9, end_time=8,
                   is_drum=True)
-  audio = sound.synthesize(loop_midi.as_loop(crash))
+  audio = sound.synthesize(loop_file.as_loop(crash))
   loudness = np.sqrt((audio ** 2).mean(axis=1))
   assert loudness[:44100].mean() > 100 * loudness[-88200:-8820].mean()
   early = note_seq.NoteSequence()
   early.notes.add(pitch=CRASH, velocity=127, start_time=3.9, end_time=4,
                   is_drum=True)
   # The same loop turned by half; FluidSynth starts notes on blocks of 64.
-  turned = np.roll(sound.synthesize(loop_midi.as_loop(early)), 176400, axis=0)
+  turned = np.roll(sound.synthesize(loop_file.as_loop(early)), 176400, axis=0)
   frames = [np.sqrt((x ** 2).mean(axis=1).reshape(-1, 1764).mean(axis=1))
             for x in (audio, turned)]
   np.testing.assert_allclose(*frames, atol=0.02)
@@ -47,7 +49,7 @@ def test_onsets_are_where_the_midi_says():
   for step in (0.25, 8.25, 15.9, 40.4):
     kicks.notes.add(pitch=KICK, velocity=100, start_time=step / 8,
                     end_time=step / 8, is_drum=True)
-  loop = loop_midi.as_loop(kicks, 100)
+  loop = loop_file.as_loop(kicks, 100)
   audio = np.abs(sound.synthesize(loop)).max(axis=1)
   for note in loop.notes:
     start = round(note.start_time * sound.SAMPLE_RATE)
@@ -56,14 +58,14 @@ def test_onsets_are_where_the_midi_says():
 
 def test_silence_stays_silence():
   """But for FluidSynth's dither: the peak is not set of nothing."""
-  audio = sound.synthesize(loop_midi.as_loop(note_seq.NoteSequence(), 60))
+  audio = sound.synthesize(loop_file.as_loop(note_seq.NoteSequence(), 60))
   assert audio.shape == (16 * 44100, 2)
   assert np.abs(audio).max() <= sound.SILENCE
 
 
 def test_loops_leave_nothing_to_the_next():
   """One Player's are as those of new ones, in two threads too, to the sample."""
-  loops = [loop_midi.as_loop(beat(shift=0.1 * i), 120 + 7 * i) for i in range(4)]
+  loops = [loop_file.as_loop(beat(shift=0.1 * i), 120 + 7 * i) for i in range(4)]
   alone = [sound.synthesize(loop) for loop in loops]
   def play(order):
     player = sound.Player()
@@ -81,7 +83,7 @@ def test_dense_and_loud_loops_do_not_clip():
     for pitch in (36, 38, 42, 46, 43, 47, 50, 49, 51):
       sequence.notes.add(pitch=pitch, velocity=127, start_time=step / 8,
                          end_time=(step + 1) / 8, is_drum=True)
-  audio = sound.synthesize(loop_midi.as_loop(sequence, 300))
+  audio = sound.synthesize(loop_file.as_loop(sequence, 300))
   at_peak = np.abs(audio) > 0.9999 * np.abs(audio).max()
   assert at_peak.sum() < 4  # What is clipped is flat for longer.
 
@@ -113,7 +115,7 @@ def test_a_kit_elsewhere(bank, program, tmp_path, capsys):
     return name + struct.pack('<HH', *(
         (program, bank) if kit else (99, 120))) + record[24:]
   path = altered(tmp_path / 'a.sf2', b'phdr', 38, move)
-  player, loop = sound.Player(path), loop_midi.as_loop(beat())
+  player, loop = sound.Player(path), loop_file.as_loop(beat())
   np.testing.assert_array_equal(player(loop), sound.synthesize(loop))
   player.say_what_is_missing([KICK])
   assert f'(bank {bank}, program {program}) plays' in capsys.readouterr().out
@@ -128,7 +130,7 @@ def without_closed_hihat(path):
 
 def test_drums_of_which_there_is_no_sound(tmp_path, capsys):
   path = without_closed_hihat(tmp_path / 'a.sf2')
-  web_page.sample_drums([KICK, 42, CRASH], path)
+  web_app.sample_drums([KICK, 42, CRASH], path)
   assert 'closed hi-hat, note 42.\n' in capsys.readouterr().out
   sound.Player(path).say_what_is_missing([KICK, 42, CRASH])
   assert 'a.sf2 has no sound of these drums, so they are silent: ' \
@@ -139,7 +141,7 @@ def test_drums_of_which_there_is_no_sound(tmp_path, capsys):
 
 def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
   """Its samples are what is heard; what is no SoundFont is a sentence."""
-  loop = loop_midi.as_loop(beat())
+  loop = loop_file.as_loop(beat())
   content = bytearray(open(sound.find_soundfont(), 'rb').read())
   at = content.index(b'smpl')
   size = int.from_bytes(content[at + 4:at + 8], 'little')

@@ -16,7 +16,7 @@ import termios
 import time
 
 import conftest
-from drumloops import backend, cli, stages
+from drumloops.system import cli, interrupts, magenta_setup
 import pytest
 
 TRIES = int(os.environ.get('STOP_TRIES', 1))
@@ -24,8 +24,8 @@ TRIES = int(os.environ.get('STOP_TRIES', 1))
 SHORT = '''
 import pathlib, sys, time
 sys.path.insert(0, sys.argv[1])
-from drumloops import stages
-with stages.Stop() as stop:
+from drumloops.system import interrupts
+with interrupts.Stop() as stop:
   with stop.between_steps():
     while not stop.asked:
       print('loss=1', end='\\r', flush=True)
@@ -60,7 +60,7 @@ SEQUENCES = {
 
 def saved_step(run_dir):
   """Asserts that there is one whole checkpoint and no rest; returns its step."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   from magenta.models.music_vae import checkpoints
   found = sorted(p.name for p in (run_dir / 'train').glob('model*'))
   assert len(found) == 2 and found[1].endswith('.index'), found
@@ -155,7 +155,7 @@ def press(manager, times):
 def start_code(command):
   script, *arguments = map(str, command)
   return (f'import sys; sys.path.insert(0, {str(conftest.SCRIPTS)!r})\n'
-          f'from drumloops import stages\nstages.run({script!r}, *{arguments!r})')
+          f'from drumloops.system import interrupts\nstages.run({script!r}, *{arguments!r})')
 
 
 @pytest.mark.parametrize('times', [1, 3])
@@ -224,11 +224,11 @@ def test_what_is_run_is_quoted_and_its_failure_told(tmp_path, capsys):
   names = ['my run\'s "best"', 'take $5', '$(touch x)', '`id`', '드럼 연습', '-a;b']
   (tmp_path / 'show.py').write_text(
       'import sys; print(ascii(sys.argv[1:])); sys.exit(len(sys.argv) > 9)')
-  stages.run(str(tmp_path / 'show.py'), *names, run_dir=names[0], style='')
+  interrupts.run(str(tmp_path / 'show.py'), *names, run_dir=names[0], style='')
   assert capsys.readouterr().out == (
       f'{ascii(names + ["--run_dir=" + names[0]])}\n')
   with pytest.raises(cli.UserError, match='did not get through'):
-    stages.run(str(tmp_path / 'show.py'), *'123456789')
+    interrupts.run(str(tmp_path / 'show.py'), *'123456789')
   (tmp_path / 'die.py').write_text('import os; os.kill(os.getpid(), 9)')
   with pytest.raises(cli.UserError, match='want of memory'):
-    stages.run(str(tmp_path / 'die.py'))
+    interrupts.run(str(tmp_path / 'die.py'))

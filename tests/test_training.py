@@ -56,8 +56,9 @@ def test_same_seed_same_checkpoint(trained, dataset, tmp_path):
 
 def test_processes_are_forked_before_a_session_opens(dataset, tmp_path, monkeypatch):
   """The first one may start a GPU, which no forked process can use."""
-  from drumloops import backend, training
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  from drumloops.training import trainer
+  magenta_setup.music_vae()
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
   for split in ('', '-validation'):
@@ -68,7 +69,7 @@ def test_processes_are_forked_before_a_session_opens(dataset, tmp_path, monkeypa
   monkeypatch.setattr(packed_slices, 'pack_each', lambda *args: (
       events.append('fork'), pack(*args))[1])
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
-  training.train(backend.get_config(name, hparams)._replace(
+  trainer.train(magenta_setup.get_config(name, hparams)._replace(
       train_examples_path=str(tmp_path / 'drummer.tfrecord')), tmp_path / 'run', 1)
   assert events[:3] == ['fork', 'fork', 'session'] and 'fork' not in events[2:]
 
@@ -76,29 +77,30 @@ def test_processes_are_forked_before_a_session_opens(dataset, tmp_path, monkeypa
 def test_how_long_and_how_good_without_validation(
     dataset, tmp_path, monkeypatch, capsys):
   """Said after the first steps, and of the last batch at the end."""
-  from drumloops import backend, training
+  from drumloops.system import magenta_setup
+  from drumloops.training import trainer
   shutil.copy(dataset / 'drummer.tfrecord', tmp_path)
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
-  config = backend.get_config(name, hparams)._replace(
+  config = magenta_setup.get_config(name, hparams)._replace(
       train_examples_path=str(tmp_path / 'drummer.tfrecord'))
-  training.train(config, tmp_path / 'run', 40)
+  trainer.train(config, tmp_path / 'run', 40)
   said = capsys.readouterr().out
   assert 'Without a GPU' not in said  # It took a second.
   assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the latent '
                    r'\(last batch\)\.', said)
-  monkeypatch.setattr(training, 'LONG_SECONDS', 0)
-  training.train(config, tmp_path / 'run', 80)
+  monkeypatch.setattr(trainer, 'LONG_SECONDS', 0)
+  trainer.train(config, tmp_path / 'run', 80)
   assert capsys.readouterr().out.count('Without a GPU this takes 0.0 hours more') == 1
 
 
 def test_says_how_long_only_if_that_is_long_and_there_is_no_gpu(monkeypatch):
   import tensorflow as tf
-  from drumloops import training
+  from drumloops.training import trainer
   said = []
-  training.say_how_long(59 * 60, said.append)
-  training.say_how_long(9000, said.append)
+  trainer.say_how_long(59 * 60, said.append)
+  trainer.say_how_long(9000, said.append)
   monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: [kind])
-  training.say_how_long(9000, said.append)
+  trainer.say_how_long(9000, said.append)
   [sentence] = said
   assert '2.5 hours' in sentence
 
@@ -114,8 +116,9 @@ def test_says_how_long_only_if_that_is_long_and_there_is_no_gpu(monkeypatch):
     ('groovae_4bar_hits_control', 91, 7, ['91.0 nats', 'hardly depend'])])
 def test_where_a_run_stands(capsys, config, nats, bits, words):
   """Beside the project's weights, where they can be compared, and what to do."""
-  from drumloops import checkpoint_files, training
-  training.say_where_it_stands(
+  from drumloops.runs import checkpoint_files
+  from drumloops.training import trainer
+  trainer.say_where_it_stands(
       300, {'reconstruction_loss': nats, 'kl_bits': bits, 'where': 'validation split'},
       checkpoint_files.own_scores(config), 'the same command')
   lines = capsys.readouterr().out.splitlines()
@@ -199,8 +202,9 @@ def test_resume_and_sampling_with_a_broken_checkpoint(
     ('folder', 'model.ckpt-12.data-00000-of-00001'), ('only-state', 'no file in it')])
 def test_which_checkpoint_is_meant(trained, tmp_path, name, words):
   """Of any folder or file; or what is wrong with it, which is not always training."""
-  from drumloops import backend, checkpoint_files, cli
-  backend.music_vae()
+  from drumloops.runs import checkpoint_files
+  from drumloops.system import cli, magenta_setup
+  magenta_setup.music_vae()
   shutil.copytree(trained, tmp_path / 'run')
   shutil.copytree(trained / 'best', tmp_path / 'best-only' / 'best')
   (tmp_path / 'empty').mkdir()
@@ -238,10 +242,10 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
   every_step.write_text(
       'import sys\nsys.path.insert(0, %r)\n'
-      'from drumloops import training\n'
+      'from drumloops.training import trainer\n'
       'training.Validation = None\n'
       'training.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
-  code = ('import sitecustomize, train; from drumloops import cli; '
+  code = ('import sitecustomize, train; from drumloops.system import cli; '
           'cli.run(train.main, train.define_flags)')
   steps = [12]
   for delay in (0.0, 0.013, 0.027):
@@ -322,7 +326,7 @@ def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
 TFDS_CLIPS = '''
 import sys; sys.path.insert(0, sys.argv[1])
 
-from drumloops import backend; backend.music_vae()
+from drumloops.system import magenta_setup; magenta_setup.music_vae()
 from magenta.models.music_vae import groove_tfds, packed_slices
 import note_seq
 import numpy as np
@@ -333,7 +337,7 @@ builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(
         manual_dir=sys.argv[3], max_examples_per_split=100))
 clips = list(tfds.as_numpy(builder.as_dataset(split='train')))
-converter = backend.get_config('groovae_4bar').data_converter
+converter = magenta_setup.get_config('groovae_4bar').data_converter
 ids = {clip['id'].decode().split(':')[0] for clip in clips}
 ours = {}
 for record in tf.python_io.tf_record_iterator(sys.argv[4] + '/drummer.tfrecord'):
@@ -438,19 +442,21 @@ def test_truncated_tfrecord(dataset, tmp_path):
     (lambda data: data[:-50] + bytes([data[-50] ^ 255]) + data[-49:],
      'truncated after')])
 def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
-  from drumloops import backend, cli, data_splits, styles, training
-  backend.music_vae()
+  from drumloops.data import splits, styles
+  from drumloops.system import cli, magenta_setup
+  from drumloops.training import trainer
+  magenta_setup.music_vae()
   name = conftest.FLAT[0].removeprefix('--config=')
   path = tmp_path / 'x.tfrecord'
-  config = backend.get_config(name)._replace(train_examples_path=str(path))
+  config = magenta_setup.get_config(name)._replace(train_examples_path=str(path))
   data = (dataset / 'drummer-test.tfrecord').read_bytes()
   path.write_bytes(data)
-  path = tmp_path / data_splits.split_path('x.tfrecord', split)
+  path = tmp_path / splits.split_path('x.tfrecord', split)
   path.write_bytes(damage(data))
-  readers = [lambda: data_splits.load_split(
+  readers = [lambda: splits.load_split(
       config, f'{tmp_path}/x.tfrecord', None, split)]
   if split == 'validation' and words != 'is empty':  # Which is as good as none.
-    readers.append(lambda: training.validation_slices(config))
+    readers.append(lambda: trainer.validation_slices(config))
   if words != 'is empty':  # Which gives no performances, as others may.
     readers.append(lambda: styles.performances(str(path), config.data_converter))
   for read in readers:
@@ -459,19 +465,20 @@ def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
 
 
 def test_a_validation_split_that_gives_no_slices(dataset, tmp_path, capsys):
-  from drumloops import backend, training
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  from drumloops.training import trainer
+  magenta_setup.music_vae()
   import note_seq
   import tensorflow as tf
-  config = backend.get_config(conftest.FLAT[0].removeprefix('--config='))
+  config = magenta_setup.get_config(conftest.FLAT[0].removeprefix('--config='))
   config = config._replace(train_examples_path=f'{tmp_path}/x.tfrecord')
-  assert training.validation_slices(config) is None
+  assert trainer.validation_slices(config) is None
   assert 'no validation split' in capsys.readouterr().out
   sequence = note_seq.NoteSequence()
   sequence.notes.add(pitch=60, velocity=80, end_time=1)
   with tf.io.TFRecordWriter(f'{tmp_path}/x-validation.tfrecord') as writer:
     writer.write(sequence.SerializeToString())
-  assert training.validation_slices(config) is None
+  assert trainer.validation_slices(config) is None
   assert 'validation split gives no slices' in capsys.readouterr().out
 
 
@@ -495,8 +502,8 @@ def test_checkpoint_of_another_config(trained, tmp_path):
 
 def test_fine_tuning_begins_with_the_weights(trained, dataset, tmp_path):
   """Every weight is the other run's, the optimizer and the step are new."""
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   import tensorflow.compat.v1 as tf
   weights = trained / 'best'  # Has no optimizer's state.
   for init_from in (weights, trained / 'train' / 'model.ckpt-12'):
@@ -554,8 +561,8 @@ def test_a_best_checkpoint_of_other_data_is_set_aside(trained, dataset, tmp_path
 
 
 def test_a_pattern_leaves_other_splits_out(dataset, tmp_path, capfd):
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   from magenta.models.music_vae import slice_cache
   for split in ('', '-validation', '-test'):
     shutil.copy(dataset / f'drummer{split}.tfrecord', tmp_path)
@@ -600,12 +607,12 @@ def test_home_folder(trained, dataset, tmp_path):
 
 def test_own_files_train_the_humanizer(tmp_path, dataset):
   """Cowbells, claps and a bass are left out, as DrumsConverter leaves them out."""
-  from drumloops import backend
-  backend.music_vae()
+  from drumloops.system import magenta_setup
+  magenta_setup.music_vae()
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
-  converter = backend.get_config('groovae_4bar_humanize').data_converter
+  converter = magenta_setup.get_config('groovae_4bar_humanize').data_converter
   record = next(tf.python_io.tf_record_iterator(
       str(dataset / 'drummer-test.tfrecord')))
   plain = note_seq.NoteSequence.FromString(record)

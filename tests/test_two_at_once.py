@@ -10,7 +10,10 @@ import sys
 import time
 
 import conftest
-from drumloops import backend, backup, checkpoint_files, cli, page, runs, styles
+from drumloops.data import styles
+from drumloops.output import gallery
+from drumloops.runs import backup, checkpoint_files, run_folder
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import own_loops
 import pytest
@@ -19,19 +22,20 @@ CAMPAIGN = int(os.environ.get('CAMPAIGN', 1))
 SAMPLER = '''
 import sys; sys.path.insert(0, sys.argv[1])
 
-from drumloops import backend; backend.music_vae()
-from drumloops import loop_midi, page
+from drumloops.system import magenta_setup; magenta_setup.music_vae()
+from drumloops.midi import loop_file
+from drumloops.output import gallery
 import own_loops, test_page
 shift = float(sys.argv[2])
 for i in range(4):
-  loop = loop_midi.as_loop(own_loops.beat(shift=shift + 0.04 * i), 120)
-  page.write_loops([loop], 'out', 'same', test_page.FACTS)
+  loop = loop_file.as_loop(own_loops.beat(shift=shift + 0.04 * i), 120)
+  gallery.write_loops([loop], 'out', 'same', test_page.FACTS)
 '''
 
 
 @pytest.fixture(autouse=True)
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 def start(*command, cwd=None):
@@ -84,7 +88,7 @@ def test_samplings_into_one_folder(tmp_path):
     names = {p.stem for p in (folder / 'out').glob('*.mid')}
     assert len(names) == 12
     assert len({p.read_bytes() for p in (folder / 'out').glob('*.mid')}) == 12
-    entries = page.read_entries(folder / 'out' / 'index.html')[0]
+    entries = gallery.read_entries(folder / 'out' / 'index.html')[0]
     assert {e['name'] for e in entries} == names
     assert {p.suffix for p in (folder / 'out').iterdir()} == {
         '.mid', '.png', '.wav', '.html'}
@@ -110,7 +114,7 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
   from magenta.models.music_vae import slice_cache
   path = tmp_path / 'x.tfrecord'
   shutil.copy(dataset / 'drummer-test.tfrecord', path)
-  converter = backend.get_config(conftest.TINY).data_converter
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
   slices = slice_cache.load_slices(converter, str(path))
   slices = np.array(slices)
   for cache in tmp_path.glob('*.slices*'):
@@ -152,7 +156,7 @@ def test_damaged_page(tmp_path, capsys):
   """A page that is damaged is made anew, of what it still tells."""
   import test_page
   test_page.write(tmp_path, count=2)
-  path = tmp_path / page.PAGE
+  path = tmp_path / gallery.PAGE
   content = path.read_bytes()
   facts = content.index(b'id="facts"')
   others = [json.dumps(e).encode() for e in (
@@ -165,10 +169,10 @@ def test_damaged_page(tmp_path, capsys):
                  for other in others)):
     path.write_bytes(data)
     capsys.readouterr()
-    page.write_page(str(tmp_path), [])
+    gallery.write_page(str(tmp_path), [])
     said = capsys.readouterr().out.count('is damaged')
     assert said <= 1
-    assert said or len(page.read_entries(path)[0]) == 2
+    assert said or len(gallery.read_entries(path)[0]) == 2
 
 
 @pytest.mark.parametrize('best', [
@@ -191,7 +195,7 @@ def test_damaged_best(tmp_path, capsys, best):
     test_backup.save(new, 7)
   assert test_backup.check_whole(drive) == 7
   (new / 'best' / 'best.json').write_bytes(best)
-  assert runs.read_best(new) == {} and runs.is_best_damaged(new)
+  assert run_folder.read_best(new) == {} and run_folder.is_best_damaged(new)
 
 
 def test_run_dir_that_is_removed(endless_training, tmp_path):

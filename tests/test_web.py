@@ -9,9 +9,14 @@ import subprocess
 
 import browser
 import conftest
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, grid, grooves, humanizing, midi,
-    performing, takes, varying, web_page)
+from drumloops import grid
+from drumloops.data import patterns
+from drumloops.export import web_app
+from drumloops.humanize import feel_model, humanizer
+from drumloops.midi import midi_file
+from drumloops.models import autoencoder, groove_model, variation
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 import numpy as np
 import pytest
 import soundfile
@@ -24,7 +29,7 @@ SMALL = 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8'
 
 @pytest.fixture(autouse=True, scope='module')
 def magenta():
-  backend.music_vae()
+  magenta_setup.music_vae()
 
 
 @pytest.fixture(scope='module')
@@ -42,8 +47,8 @@ def node(tmp_path_factory):
         import fs from 'fs';
         const read = name => fs.readFileSync('{folder}/' + name);
         const web = {{}};
-        for (const name of {json.dumps(web_page.MODELS)}) {{
-          Object.assign(web, await import('{web_page.WEB.as_uri()}/' + name + '.js'));
+        for (const name of {json.dumps(web_app.MODELS)}) {{
+          Object.assign(web, await import('{web_app.WEB.as_uri()}/' + name + '.js'));
         }}
         const bytes = new Uint8Array(read('weights')).buffer;
         const [spec, given] = ['spec.json', 'given.json'].map(
@@ -59,7 +64,7 @@ def node(tmp_path_factory):
 
 def save_dequantized(checkpoint, path):
   from magenta.models.music_vae import checkpoints
-  checkpoints.save({**web_page.dequantized(web_page.read_tensors(checkpoint)),
+  checkpoints.save({**web_app.dequantized(web_app.read_tensors(checkpoint)),
                     'global_step': np.int64(1)}, path)
   return path
 
@@ -91,16 +96,16 @@ def random_weights(config, path, seed=0):
 def model(request, tmp_path_factory):
   """A config, a checkpoint, and the same as a page has it."""
   name, hparams = request.param
-  folder, config = tmp_path_factory.mktemp('web'), backend.get_config(name, hparams)
+  folder, config = tmp_path_factory.mktemp('web'), magenta_setup.get_config(name, hparams)
   checkpoint = (random_weights(config, f'{folder}/model.ckpt-0') if hparams else
                 checkpoint_files.find_checkpoint(config_name=name))
   return config, save_dequantized(checkpoint, f'{folder}/model.ckpt-1'), (
-      web_page.spec_and_weights(name, config, checkpoint, humanize=not hparams))
+      web_app.spec_and_weights(name, config, checkpoint, humanize=not hparams))
 
 
 def test_patterns_are_tensorflows(model, node):
   config, checkpoint, page = model
-  varier = varying.Varier(config, checkpoint, LOOPS)
+  varier = variation.Varier(config, checkpoint, LOOPS)
   rng = np.random.RandomState(0)
   z = rng.standard_normal((LOOPS, config.hparams.z_size)).astype(np.float32)
   noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
@@ -133,33 +138,33 @@ def test_patterns_are_tensorflows(model, node):
 
 @pytest.fixture(scope='module')
 def shipped():
-  config = backend.get_config(backend.DEFAULT_CONFIG)
-  return web_page.spec_and_weights(
-      backend.DEFAULT_CONFIG, config, checkpoint_files.find_checkpoint(
-          config_name=backend.DEFAULT_CONFIG))
+  config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
+  return web_app.spec_and_weights(
+      magenta_setup.DEFAULT_CONFIG, config, checkpoint_files.find_checkpoint(
+          config_name=magenta_setup.DEFAULT_CONFIG))
 
 
 @pytest.fixture(scope='module')
-def patterns():
+def drawn():
   rng = np.random.RandomState(0)
   return (rng.randint(512, size=(LOOPS, STEPS)) *
           (rng.random_sample((LOOPS, STEPS)) < 0.6))
 
 
-def test_the_mean_take_is_tensorflows(shipped, patterns, node, tmp_path):
-  own = checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG)
-  performer = performing.Performer(
-      backend.get_config(humanizing.CONFIG),
+def test_the_mean_take_is_tensorflows(shipped, drawn, node, tmp_path):
+  own = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
+  performer = groove_model.GrooveModel(
+      magenta_setup.get_config(humanizer.CONFIG),
       save_dequantized(own, f'{tmp_path}/model.ckpt-1'))
-  hits = grooves.bits(patterns)
-  velocities, offsets = humanizing.Humanizer(
-      performer, takes.load(own), humanizing.MEAN_TAKE)(hits, range(LOOPS))
+  hits = patterns.bits(drawn)
+  velocities, offsets = humanizer.Humanizer(
+      performer, feel_model.load(own), humanizer.MEAN_TAKE)(hits, range(LOOPS))
   found = node(shipped, '''
       const engine = await web.Engine.open(spec, bytes);
       const played = await engine.humanize(
         given.patterns.map(x => Uint16Array.from(x)), {take: 0});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
-               patterns=patterns.tolist())
+               patterns=drawn.tolist())
   for (velocity, offset), *want in zip(found, hits, velocities, offsets):
     hit = want[0]
     np.testing.assert_allclose(
@@ -171,13 +176,13 @@ def test_the_mean_take_is_tensorflows(shipped, patterns, node, tmp_path):
 def test_takes_are_spread_as_pythons(shipped, dataset, node):
   """Of the same hits: velocities' and timing's distributions, drum by drum."""
   from drumloops.metrics import feel
-  config = backend.get_config(humanizing.CONFIG)
+  config = magenta_setup.get_config(humanizer.CONFIG)
   reference = feel.performances(str(dataset / 'drummer-test.tfrecord'),
                                 config.data_converter)
   hits = reference.hits[:128]
-  checkpoint = checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG)
-  performer, kept = performing.Performer(config, checkpoint), takes.load(checkpoint)
-  first, second = (humanizing.Humanizer(performer, kept, take)(hits, range(len(hits)))
+  checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
+  performer, kept = groove_model.GrooveModel(config, checkpoint), feel_model.load(checkpoint)
+  first, second = (humanizer.Humanizer(performer, kept, take)(hits, range(len(hits)))
                    for take in (1, 2))
   found = node(shipped, '''
       const engine = await web.Engine.open(spec, bytes);
@@ -236,7 +241,7 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
   spec, weights = shipped
   page = tmp_path / 'page.html'
   page.write_text(f'''<!DOCTYPE html><meta charset="utf-8"><script type="module">
-      {web_page.join_modules(web_page.MODELS)}
+      {web_app.join_modules(web_app.MODELS)}
       const web = {{Engine}}, spec = {json.dumps(spec)};
       const bytes = fromBase64({json.dumps(base64.b64encode(weights).decode())}).buffer;
       window.answer = async () => {{ {REQUEST} }};</script>''')
@@ -247,8 +252,8 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
 
 def test_what_is_locked_is_kept(node, tmp_path):
   """In 1,000 requests; and what is between two loops begins and ends with them."""
-  config = backend.get_config('hierdec-drums_4bar_tiny')
-  tiny = web_page.spec_and_weights(
+  config = magenta_setup.get_config('hierdec-drums_4bar_tiny')
+  tiny = web_app.spec_and_weights(
       'tiny', config, random_weights(config, f'{tmp_path}/model.ckpt-1'), False)
   assert node(tiny, '''
       const engine = await web.Engine.open(spec, bytes), random = new web.Random(1);
@@ -275,7 +280,7 @@ def test_what_is_locked_is_kept(node, tmp_path):
 def test_links_are_read_as_they_were_written(node):
   """With any number of loops, and of what was done to them."""
   assert node(({}, b''), f'''
-      const {{readLink, writeLink}} = await import('{web_page.WEB.as_uri()}/link.js');
+      const {{readLink, writeLink}} = await import('{web_app.WEB.as_uri()}/link.js');
       const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
       for (const count of [0, 64, 65, 1000]) {{
         for (const times of [0, 1e9, most, most + 1]) {{
@@ -313,7 +318,7 @@ def with_length(data, more):
 def odd_files(tmp_path):
   """Returns files that players open, all of them with one groove: {name: bytes}."""
   path, hits = tmp_path / 'in.mid', test_midi.notes(test_midi.groove())
-  signature, meta = midi.TIME_SIGNATURE, test_midi.meta
+  signature, meta = midi_file.TIME_SIGNATURE, test_midi.meta
   plain = written(path, [(0, test_midi.tempo(72))], hits)
   second = plain.index(b'MTrk', 20)
   riff = b'RIFF' + struct.pack('<I', 12 + len(plain)) + b'RMIDdata' + struct.pack(
@@ -321,7 +326,7 @@ def odd_files(tmp_path):
   info = b'LIST' + struct.pack('<I', 16) + b'INFOINAM' + struct.pack('<I', 4) + b'beat'
   running, before = b'\0\x99\0\0', 0
   for step, pitch in test_midi.groove():
-    running += midi.write_number(120 * step - before) + bytes([pitch, 100])
+    running += midi_file.write_number(120 * step - before) + bytes([pitch, 100])
     running, before = running + b'\0\xff\x01\x01x\0\xf0\x01\xf7', 120 * step
   one = written(path, [])
   return {
@@ -341,7 +346,7 @@ def odd_files(tmp_path):
           one[:-4] + running + one[-4:], len(running)),
       'no end of track': with_length(plain[:-4], -4),
       'events after the end': with_length(plain + b'\0\x99\x24\x64', 4),
-      'tempo of two bytes': written(path, [(0, meta(midi.TEMPO, b'\xea\x60'))], hits),
+      'tempo of two bytes': written(path, [(0, meta(midi_file.TEMPO, b'\xea\x60'))], hits),
       'time signatures that are none': written(path, [
           (0, meta(signature, content)) for content in (
               b'\3', b'\0\2\x18\x08', b'\3\xc8\x18\x08', b'\xff\0\x18\x08')] + hits),
@@ -358,7 +363,7 @@ def odd_files(tmp_path):
 
 
 READ = f'''
-    const {{parseMidi, readMidi}} = await import('{web_page.WEB.as_uri()}/midi.js');
+    const {{parseMidi, readMidi}} = await import('{web_app.WEB.as_uri()}/midi.js');
     const pitches = [36, 38, 42, 46, 43, 47, 50, 49, 51], how = {{
       least: 4, most: 4, pitches, ...given.how}};
     return given.files.map(file => {{
@@ -386,7 +391,7 @@ def test_the_page_reads_what_the_commands_read(node, tmp_path):
       node, files.values(), how={'most': 5})):
     path = tmp_path / 'in.mid'
     path.write_bytes(data)
-    hits, qpm, bars, _ = midi.first_bars(str(path), test_midi.drum_of, 5)
+    hits, qpm, bars, _ = midi_file.first_bars(str(path), test_midi.drum_of, 5)
     assert bars == grid.BARS, name
     assert sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in hits
                   ) == test_midi.groove(), name
@@ -406,7 +411,7 @@ def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
   for data, found in zip(files, read_in_page(node, files)):
     path.write_bytes(data)
     with pytest.raises(cli.UserError, match='not in 4/4 throughout') as error:
-      midi.first_bars(str(path), test_midi.drum_of, 4)
+      midi_file.first_bars(str(path), test_midi.drum_of, 4)
     assert str(error.value).startswith(f'{path} {found[:-1]}; --first_bar')
 
 
@@ -418,8 +423,8 @@ def test_the_page_parses_as_the_commands(node, tmp_path):
           [event.meta[0], *event.meta[1]] if event.meta else event.data[1:])]
                for event in track[:-1]
                if event.data[0] < 0xf0 or event.meta] + [track[-1].tick]
-              for track in midi.parse(data).tracks]
-    except midi.DamagedError as e:
+              for track in midi_file.parse(data).tracks]
+    except midi_file.DamagedError as e:
       return f'{e}.'
   rng, odd = np.random.RandomState(0), list(odd_files(tmp_path).values())
   plain, files = odd[0], [b'', b'not MIDI at all, but long enough', *odd]
@@ -459,11 +464,11 @@ def test_a_file_is_as_long_as_its_tracks(node, tmp_path):
 def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   """By the distance to the training loops: 1,000 of the page's, and of Python's."""
   from magenta.models.music_vae import slice_cache
-  config = backend.get_config(backend.DEFAULT_CONFIG)
+  config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
   train = slice_cache.load_slices(config.data_converter, str(dataset / 'drummer.tfrecord'))
-  distance = grooves.Distance(train, train)
-  evaluator = autoencoder.Evaluator(config)
-  evaluator.load(checkpoint_files.find_checkpoint(config_name=backend.DEFAULT_CONFIG))
+  distance = patterns.Distance(train, train)
+  evaluator = autoencoder.Autoencoder(config)
+  evaluator.load(checkpoint_files.find_checkpoint(config_name=magenta_setup.DEFAULT_CONFIG))
   pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
       (1000, config.hparams.z_size)), 0.6)
   ours = node(shipped, '''
@@ -497,15 +502,15 @@ def test_a_page_with_a_soundfont_and_without_humanizer(tmp_path):
 
 
 def test_a_page_that_would_be_too_large_is_a_sentence(tmp_path, monkeypatch):
-  monkeypatch.setattr(web_page, 'MAX_MB', 2)
+  monkeypatch.setattr(web_app, 'MAX_MB', 2)
   with pytest.raises(cli.UserError, match='8 MB'):
-    web_page.write(f'{tmp_path}/a.html', backend.DEFAULT_CONFIG)
+    web_app.write(f'{tmp_path}/a.html', magenta_setup.DEFAULT_CONFIG)
   assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize('config,words', [
     ('cat-mel_2bar_big', 'hierdec-'), ('groovae_4bar', 'hierdec-'),
-    (humanizing.CONFIG, 'hierdec-')])
+    (humanizer.CONFIG, 'hierdec-')])
 def test_what_no_page_plays_is_a_sentence(tmp_path, config, words):
   conftest.check_sentence(conftest.script(
       'web.py', f'--config={config}', f'--output={tmp_path}/a.html'), words)

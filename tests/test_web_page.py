@@ -6,7 +6,9 @@ import re
 
 import browser
 import conftest
-from drumloops import backend, grid, midi
+from drumloops import grid
+from drumloops.midi import midi_file
+from drumloops.system import magenta_setup
 import mido
 import numpy as np
 from own_loops import beat
@@ -110,15 +112,15 @@ def test_loops_are_there_and_grids_are_sequencers(window):
 
 def test_midi_is_what_the_grid_shows(window, tmp_path):
   """Read back hit for hit; amount 0 is flat and on the grid."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   for amount in (100, 0):
     set_slider(window, 'feel', amount)
     set_slider(window, 'tempo', 93)
     path = tmp_path / 'loop.mid'
     path.write_bytes(save(window, 0, 'midi'))
-    file = midi.read(str(path))
+    file = midi_file.read(str(path))
     found = np.zeros(64, int)
-    hits = midi.find_hits(file.tracks)
+    hits = midi_file.find_hits(file.tracks)
     for hit in hits:
       start = hit.on.tick / file.ticks_per_step
       found[grid.nearest_step(start)] |= 1 << grid.class_of_pitch(hit.on.data[1])
@@ -268,14 +270,14 @@ def midi_files(tmp_path, count):
 
 
 def test_a_midi_file_is_taken_in(window, tmp_path):
-  backend.music_vae()
+  magenta_setup.music_vae()
   import note_seq
   path = tmp_path / 'mine.mid'
   note_seq.sequence_proto_to_midi_file(beat(), str(path))
   said = drop(window, ('mine.mid', path.read_bytes()))
   assert 'mine.mid' in said
-  file = midi.read(str(path))
-  want = midi.first_bars(str(path), grid.class_of_pitch, grid.BARS)
+  file = midi_file.read(str(path))
+  want = midi_file.first_bars(str(path), grid.class_of_pitch, grid.BARS)
   found = np.zeros(64, int)
   for drum, start, *_ in want.hits:
     found[grid.nearest_step(start)] |= 1 << drum

@@ -2,9 +2,13 @@
 import json
 
 import conftest
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, completing, conversion, data_splits,
-    humanizing, sampling, styles, varying)
+from drumloops import sampling
+from drumloops.data import splits, styles, tfrecord
+from drumloops.humanize import humanizer
+from drumloops.models import autoencoder, variation
+from drumloops.models import completion as completing
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, magenta_setup
 from drumloops.metrics import completion, evaluation, feel, reports
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ MAX_BYTES = 25 * 2 ** 20
 
 @pytest.fixture(scope='module')
 def checkpoint():
-  backend.music_vae()
+  magenta_setup.music_vae()
   return checkpoint_files.find_checkpoint(config_name=NAME)
 
 
@@ -46,7 +50,7 @@ def test_card_has_the_evaluations_numbers():
 @pytest.fixture(scope='module')
 def result(groove_zip, dataset, checkpoint):
   return evaluation.evaluate(
-      backend.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
+      magenta_setup.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
       split='test')
 
 
@@ -131,10 +135,10 @@ def test_cards_have_the_completions_numbers():
 
 def test_echo_says_back(groove_zip, dataset):
   """F1 of greedy loops from latents alone, on loops of the test split."""
-  config = backend.get_config(sampling.ECHO_CONFIG)
-  loops = data_splits.evenly_spaced(data_splits.load_split(
+  config = magenta_setup.get_config(sampling.ECHO_CONFIG)
+  loops = splits.evenly_spaced(splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'test'))[::4]
-  scores = completion.evaluate_latents(config, varying.Varier(
+  scores = completion.evaluate_latents(config, variation.Varier(
       config, checkpoint_files.find_checkpoint(config_name=sampling.ECHO_CONFIG),
       completion.BATCH_SIZE), loops)
   kept = json.loads((ECHO / 'evaluation.json').read_text())['latents']
@@ -150,11 +154,11 @@ def test_completions_beat_another_loop_of_the_style(
   monkeypatch.setattr(completion, 'LOOPS', 64)
   monkeypatch.setattr(completion, 'TASKS', {
       name: completion.TASKS[name] for name in ('bars 1 and 2 kept',)})
-  config = backend.get_config(NAME)
+  config = magenta_setup.get_config(NAME)
   converter, path = config.data_converter, str(dataset / 'drummer.tfrecord')
   found = completion.evaluate(
       config, completing.Completer(config, checkpoint), completion.Material(
-          *[styles.performances(data_splits.split_path(path, 'test'), converter)]
+          *[styles.performances(splits.split_path(path, 'test'), converter)]
           * 2))
   ours, baseline = (found['bars 1 and 2 kept'][row] for row in (
       'completed', 'baseline: another loop of the style'))
@@ -166,7 +170,7 @@ def test_completions_beat_another_loop_of_the_style(
 
 # The humanizer.
 
-HUMANIZER = conftest.ROOT / 'weights' / humanizing.CONFIG
+HUMANIZER = conftest.ROOT / 'weights' / humanizer.CONFIG
 HUMANIZER_MAX_BYTES = 16 * 2 ** 20
 
 
@@ -195,10 +199,10 @@ def test_humanizers_card_has_the_evaluations_numbers():
 @pytest.fixture(scope='module')
 def humanized(groove_zip, dataset, tmp_path_factory):
   """The committed humanizer, evaluated again."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   return feel.evaluate(
-      backend.get_config(humanizing.CONFIG),
-      checkpoint_files.find_checkpoint(config_name=humanizing.CONFIG),
+      magenta_setup.get_config(humanizer.CONFIG),
+      checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG),
       str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path_factory.mktemp('feel')))
 
 
@@ -253,16 +257,16 @@ def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):
   """Of no known style, so the report does without."""
   monkeypatch.setattr(evaluation, 'SAMPLES', 50)
   monkeypatch.setattr(evaluation, 'PAIRS', 8)
-  backend.music_vae()
+  magenta_setup.music_vae()
   conftest.own_loops.write_own_loops(tmp_path / 'midi')
   (tmp_path / 'midi' / 'info.csv').write_text(
       'midi_filename,split\n' + ''.join(
           f'loop-{i:02d}.mid,{"validation" if i > 8 else "train"}\n'
           for i in range(1, 13)))
   examples = str(tmp_path / 'own.tfrecord')
-  conversion.make_tfrecord(str(tmp_path / 'midi'), examples)
+  tfrecord.make_tfrecord(str(tmp_path / 'midi'), examples)
   evaluation.evaluate(
-      backend.get_config(FOLDER.name),
+      magenta_setup.get_config(FOLDER.name),
       checkpoint_files.find_checkpoint(checkpoint_file=str(FOLDER)), examples)
   printed = capsys.readouterr().out
   assert 'loops of the validation split' in printed

@@ -1,21 +1,20 @@
-"""What the commands in scripts/ and the notebook share.
+"""The package that the commands in scripts/ and the notebook share.
 
-From the ground up:
+Each room imports from those above it only:
 
-    grid                          bars, steps, drum classes and their pitches
-    cli, disk, backend, stages    how anything here starts, stops and runs
-    midi, loop_midi, sound        MIDI files in; loops out, as MIDI and sound
-    data_splits, conversion       data
-    runs, checkpoint_files, backup    what a run keeps, and where
-    cluster                       training on several machines
-    plots, page, given            pictures, the page of loops; what a musician gives
-    grooves, autoencoder, latent, styles    loops in numbers; a model and its latent
-    completing, varying, listening    what is given is kept; encoders that hear parts
-    performing, takes             how hits are played; what differs from take to take
-    training, humanizing, sampling, sharing    what is done with it
-    metrics/    evaluation, completion, feel, style_classifier, telling_apart, reports
-    web_page, magentajs           what runs in a browser (the code: scripts/web/)
-    notebook                      what the notebook shows
+    grid          bars, steps, drums and their pitches
+    system/       how anything here starts, stops, writes files and finds Magenta
+    midi/         MIDI files in; loops out, as MIDI and as sound
+    data/         splits, TFRecords, patterns, styles
+    runs/         what a training run keeps, and where
+    models/       graphs of a checkpoint: encode, decode, complete, vary
+    humanize/     velocity and microtiming for hits
+    training/     training, on one machine or several
+    output/       pictures, and the gallery of written loops
+    sampling      what sample.py does
+    export/       the page that plays, magenta.js, the Hub
+    metrics/      what evaluate.py measures
+    notebook      what the notebook shows
 """
 import importlib.util
 import os

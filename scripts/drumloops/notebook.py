@@ -12,10 +12,15 @@ import shlex
 import shutil
 import sys
 
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, completing, data_splits, disk,
-    given, grid, humanizing, loop_midi, midi, page, plots, runs, sampling, sharing,
-    sound, stages, styles)
+from drumloops import grid, sampling
+from drumloops.data import splits, styles
+from drumloops.export import hub
+from drumloops.humanize import humanizer
+from drumloops.midi import input_loop, loop_file, midi_file, sound
+from drumloops.models import autoencoder, completion
+from drumloops.output import gallery, plots
+from drumloops.runs import checkpoint_files, run_folder
+from drumloops.system import cli, disk, interrupts, magenta_setup
 from drumloops.metrics import evaluation
 import numpy as np
 
@@ -53,7 +58,7 @@ def loop_html(png, audio=None):
 
 
 def written_loops_html(paths):
-  """Returns `loop_html` of each loop that `page.write_loops` wrote."""
+  """Returns `loop_html` of each loop that `gallery.write_loops` wrote."""
   import soundfile
   def read(path):
     with open(path, 'rb') as f:
@@ -107,12 +112,12 @@ def first_bars_html(path, soundfont=None, **options):
   Args:
     path: The file.
     soundfont: Of `sound.find_soundfont`.
-    **options: Of `midi.first_bars`.
+    **options: Of `midi_file.first_bars`.
   """
   png, audio = io.BytesIO(), None
   found = read_first_bars(path, **options)
   loop = first_bars(found)
-  page.picture(loop, os.path.basename(path), first_hits(found)).savefig(png, dpi=page.DPI)
+  gallery.picture(loop, os.path.basename(path), first_hits(found)).savefig(png, dpi=gallery.DPI)
   try:
     player = sound.Player(soundfont)
     player.say_what_is_missing({note.pitch for note in loop.notes})
@@ -153,11 +158,11 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
     need_data(examples)
   pass_token_on(init_from)
   try:
-    stages.run('train.py', config=config, run_dir=run_dir, backup_dir=backup_dir,
+    interrupts.run('train.py', config=config, run_dir=run_dir, backup_dir=backup_dir,
                examples_path=None if tfds_name else examples, tfds_name=tfds_name,
                num_steps=num_steps, hparams=f'batch_size={batch_size}',
                init_from=init_from)
-  except stages.Stopped:
+  except interrupts.Stopped:
     show_training(run_dir)
     raise
   show_training(run_dir)
@@ -165,7 +170,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
 
 def show_training(run_dir):
   """Shows a run's curves, if it has any yet."""
-  backend.music_vae()  # Which reads them without a word.
+  magenta_setup.music_vae()  # Which reads them without a word.
   figure = plots.plot_training(run_dir)
   if figure is not None:
     plots.show(figure)
@@ -221,17 +226,17 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
     config_name: The weights' config; where its loops can't be completed, the
       project's own weights do it.
     path: The MIDI file.
-    keep, keep_bars, rhythm, without: Of `completing.read_wish`.
+    keep, keep_bars, rhythm, without: Of `completion.read_constraints`.
     bars: Of `sampling.sample`, as `style`.
     options: More of it.
   """
-  if why := sampling.why_not_completed(config_name, backend.get_config(config_name)):
+  if why := sampling.why_not_completed(config_name, magenta_setup.get_config(config_name)):
     print(why, "So the project's own weights play.")
-    config_name, style = backend.DEFAULT_CONFIG, ''
+    config_name, style = magenta_setup.DEFAULT_CONFIG, ''
     options = {**options, 'checkpoint_file': None}
   show_loops(sampling.sample(
       config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
-      wish=completing.read_wish(keep, keep_bars, rhythm, without), bars=bars,
+      constraints=completion.read_constraints(keep, keep_bars, rhythm, without), bars=bars,
       **at_its_tempo(path, options)))
 
 
@@ -242,7 +247,7 @@ def reconstruct(config_name, path, options):
   the most likely drums play, whatever the temperature for sampling is.
   """
   if options['checkpoint_file'] == str(
-      checkpoint_files.OWN_WEIGHTS / backend.DEFAULT_CONFIG):
+      checkpoint_files.OWN_WEIGHTS / magenta_setup.DEFAULT_CONFIG):
     options = {**options, 'checkpoint_file': None}
   [loop] = written_loops_html(sampling.sample(
       config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
@@ -269,13 +274,13 @@ def at_its_tempo(path, options):
 
 
 def read_first_bars(path, **options):
-  """Returns the midi.FirstBars to show of a file; what is no drum is heard too.
+  """Returns the midi_file.FirstBars to show of a file; what is no drum is heard too.
 
   Says nothing: that is for what is then done with the file.
   """
   from magenta.models.music_vae import data
   with contextlib.redirect_stdout(None):
-    return midi.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
+    return midi_file.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
                            grid.BARS, known_only=False, **options)
 
 
@@ -287,21 +292,21 @@ def first_bars(found):
   step = 60 / found.qpm / grid.STEPS_PER_QUARTER
   for _, start, velocity, pitch in found.hits:
     sequence.notes.add(pitch=pitch, velocity=velocity, is_drum=True,
-                       instrument=midi.DRUM_CHANNEL, start_time=start * step,
+                       instrument=midi_file.DRUM_CHANNEL, start_time=start * step,
                        end_time=(start + 1) * step)
-  return loop_midi.as_loop(sequence, found.qpm)
+  return loop_file.as_loop(sequence, found.qpm)
 
 
 def first_hits(found):
-  """Returns what a grid draws of `read_first_bars`, as `loop_midi.hits` of loops."""
+  """Returns what a grid draws of `read_first_bars`, as `loop_file.hits` of loops."""
   return [(drum, start, velocity)
           for drum, start, velocity, _ in found.hits
           if drum is not None]
 
 
 def show_humanized(input_midi, output_dir, soundfont=None,
-                   take=humanizing.DEFAULT_TAKE, amount=1., like=None, first_bar=0,
-                   drum_channel=midi.DRUM_CHANNEL + 1):
+                   take=humanizer.DEFAULT_TAKE, amount=1., like=None, first_bar=0,
+                   drum_channel=midi_file.DRUM_CHANNEL + 1):
   """Shows a MIDI file's first bars, and how a take plays them.
 
   A button below plays the next take. The new files are called after the old one,
@@ -311,15 +316,15 @@ def show_humanized(input_midi, output_dir, soundfont=None,
     input_midi: The file.
     output_dir: Where to write.
     soundfont: Of `sound.find_soundfont`.
-    take: Of `humanizing.load`.
-    amount: Of the feel, from 0 to humanizing.MOST.
+    take: Of `humanizer.load`.
+    amount: Of the feel, from 0 to humanizer.MOST.
     like: A MIDI file whose feel is taken.
-    first_bar: The first that is shown: see `midi.first_bars`.
-    drum_channel: Of both files: see `midi.read`.
+    first_bar: The first that is shown: see `midi_file.first_bars`.
+    drum_channel: Of both files: see `midi_file.read`.
   """
   import ipywidgets
   from IPython import display
-  backend.music_vae()
+  magenta_setup.music_vae()
   input_midi = os.path.expanduser(input_midi)
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   os.makedirs(output_dir, exist_ok=True)
@@ -329,11 +334,11 @@ def show_humanized(input_midi, output_dir, soundfont=None,
   def play():
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
-    humanizing.humanize_file(
-        input_midi, output_midi, humanizing.load(
+    humanizer.humanize_file(
+        input_midi, output_midi, humanizer.load(
             take=number, like=like and os.path.expanduser(like),
             drum_channel=drum_channel),
-        humanizing.read_amount(amount, None, None), drum_channel)
+        humanizer.read_amount(amount, None, None), drum_channel)
     show(output_midi)
   show(input_midi)
   play()
@@ -361,7 +366,7 @@ def find_weights(storage, run_name, config_name, other=''):
   if other:
     pass_token_on(other)
     return other
-  folder = os.path.join(storage, run_name, runs.WEIGHTS)
+  folder = os.path.join(storage, run_name, run_folder.WEIGHTS)
   if os.path.isdir(folder):
     return folder
   own = str(checkpoint_files.OWN_WEIGHTS / config_name)
@@ -409,15 +414,15 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
   """
   need_data(examples_path)
   checkpoints = checkpoint_files.all_checkpoints(run_dir)
-  if runs.is_best_of_other_data(run_dir, runs.validation_id(examples_path)):
+  if run_folder.is_best_of_other_data(run_dir, run_folder.validation_id(examples_path)):
     checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
-                   os.path.join(run_dir, runs.BEST)]
+                   os.path.join(run_dir, run_folder.BEST)]
   if not checkpoints:
     raise cli.UserError('This run has no checkpoint yet: run cell 8 first.')
-  config = backend.get_config(config_name)
-  evaluator = autoencoder.Evaluator(config)
-  slices = data_splits.evenly_spaced(
-      data_splits.load_split(config, examples_path, None, 'validation'))
+  config = magenta_setup.get_config(config_name)
+  evaluator = autoencoder.Autoencoder(config)
+  slices = splits.evenly_spaced(
+      splits.load_split(config, examples_path, None, 'validation'))
   columns = {}
   for i, checkpoint in enumerate(checkpoints):
     evaluator.load(checkpoint)
@@ -442,19 +447,19 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
     cli.UserError: if the data are missing.
   """
   need_data(examples_path)
-  config = backend.get_config(config_name)
+  config = magenta_setup.get_config(config_name)
   from magenta.models.music_vae import packed_slices
   if why := sampling.why_not_encoded(config_name, config):
     raise cli.UserError(why)
-  evaluator = autoencoder.Evaluator(config, sample=False)
+  evaluator = autoencoder.Autoencoder(config, sample=False)
   evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file))
-  parts = [given.read(path, config, sampling.bars_of(config)) for path in midi_paths]
+  parts = [input_loop.read(path, config, sampling.bars_of(config)) for path in midi_paths]
   slices = np.array([
       part.encoder_input(config.data_converter) if
       packed_slices.is_groove(config.data_converter) else part.loop
       for part in parts])
   by_style = styles.slices_by_style(
-      data_splits.split_path(examples_path, 'test'), config.data_converter)
+      splits.split_path(examples_path, 'test'), config.data_converter)
   if not by_style:
     raise cli.UserError("The files' names do not say styles as GMD's do, so "
                         'there is nothing to colour the map by.')
@@ -470,7 +475,7 @@ def share(repo, config_name, weights, evaluation_dir, private, license):
   if not repo:
     print('Nothing was shared; to share your weights, type user/name.')
     return
-  sharing.share(repo, config_name, weights, evaluation_dir, private, license or None)
+  hub.share(repo, config_name, weights, evaluation_dir, private, license or None)
 
 
 def download(folder, archive):
@@ -503,13 +508,13 @@ def read_performances(groove_dir):
     raise cli.UserError(f'There is no {path}; run '
                         'scripts/download_groove.py first.')
   numbers = ('bpm', 'duration')
-  rows = data_splits.read_info(path, ('drummer', 'split', 'style', *numbers))
+  rows = splits.read_info(path, ('drummer', 'split', 'style', *numbers))
   for row in rows:
     for column in numbers:
       try:
         row[column] = float(row[column])
       except ValueError as e:
-        raise data_splits.bad_info(
+        raise splits.bad_info(
             path, f'has {row[column]!r} as a {column}') from e
   return rows
 
@@ -540,7 +545,7 @@ def plot_info(rows):
 
 def look(groove_dir, example=EXAMPLE):
   """Shows the data set, and the first bars of a performance, in a notebook."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   rows = read_performances(groove_dir)
   hours = sum(r['duration'] for r in rows) / 3600
   drummers = len({r['drummer'] for r in rows})

@@ -2,10 +2,14 @@
 import copy
 import os
 
-from drumloops import (
-    autoencoder, backend, checkpoint_files, cli, completing, disk, given, grid,
-    grooves, humanizing, latent, loop_midi, midi, page, plots, sound, styles,
-    varying)
+from drumloops import grid
+from drumloops.data import patterns, styles
+from drumloops.humanize import humanizer
+from drumloops.midi import input_loop, loop_file, midi_file, sound
+from drumloops.models import autoencoder, completion, latent, variation
+from drumloops.output import gallery, plots
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, disk, magenta_setup
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
@@ -88,14 +92,14 @@ def as_loop(sequence, qpm, bars):
   """Returns a decoded NoteSequence as a loop of so many bars, or of its own."""
   if bars is None:  # As many as there are notes in.
     quarters = sequence.total_time * (
-        sequence.tempos[0].qpm if sequence.tempos else midi.DEFAULT_QPM) / 60
+        sequence.tempos[0].qpm if sequence.tempos else midi_file.DEFAULT_QPM) / 60
     bars = max(1, int(np.ceil(quarters / 4)))
-  return loop_midi.as_loop(sequence, qpm, bars)
+  return loop_file.as_loop(sequence, qpm, bars)
 
 
 def print_styles(config_name, run_dir=None, checkpoint_file=None):
   """Prints the styles that `sample` takes, and of how many loops they are."""
-  backend.music_vae()
+  magenta_setup.music_vae()
   kept = styles.load(
       checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name))
   for name, count in sorted(zip(kept['names'], kept['counts']),
@@ -108,7 +112,7 @@ def why_not_completed(config_name, config):
   from magenta.models.music_vae import masked_sampling
   from magenta.models.music_vae import packed_slices
   if packed_slices.can_pack(config) and (
-      config.data_converter.output_depth == completing.CLASSES and
+      config.data_converter.output_depth == completion.CLASSES and
       config.data_converter.input_depth == grid.DRUMS + 1 and
       masked_sampling.can_decode(config)):
     return None
@@ -116,7 +120,7 @@ def why_not_completed(config_name, config):
           'takes a config of patterns, such as hierdec-drums_4bar.')
 
 
-def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
+def check_request(mode, inputs, num_outputs, temperature, style, qpm, constraints, amount,
                   bars, own_bars, humanize, velocity, timing, first_bar,
                   drum_channel):
   """Raises cli.UserError unless `sample` could do what it is asked."""
@@ -131,16 +135,16 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
     raise cli.UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
-  if mode == 'complete' and not (wish.drums or wish.bars or wish.rhythm):
+  if mode == 'complete' and not (constraints.drums or constraints.bars or constraints.rhythm):
     raise cli.UserError('--mode=complete needs what to keep: --keep=kick,snare, '
                         '--keep_bars=1,2 or --rhythm.')
-  if (first_bar or drum_channel != midi.DRUM_CHANNEL + 1) and not inputs:
+  if (first_bar or drum_channel != midi_file.DRUM_CHANNEL + 1) and not inputs:
     raise cli.UserError('--first_bar and --drum_channel say how a MIDI file is read, '
                         'so they need one; loops are written on channel 10.')
-  if mode != 'complete' and wish != completing.Wish():
+  if mode != 'complete' and constraints != completion.Constraints():
     raise cli.UserError('--keep, --keep_bars, --rhythm and --without go with '
                         '--mode=complete.')
-  most = 1 if mode == 'vary' else humanizing.MOST
+  most = 1 if mode == 'vary' else humanizer.MOST
   if amount is not None and not 0 <= amount <= most:
     raise cli.UserError(f'--amount must be from 0 to {most}.')
   if not humanize and (velocity or timing or amount and mode != 'vary'):
@@ -148,7 +152,7 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amou
                         'how much of a feel to give, so they go with --humanize.')
   if own_bars and not own_bars <= bars <= MAX_BARS:
     raise cli.UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
-  if set(wish.bars) - set(range(bars or 0)):
+  if set(constraints.bars) - set(range(bars or 0)):
     raise cli.UserError(f'--keep_bars goes up to {bars}, the number of bars that '
                         'are made; --bars makes more.')
 
@@ -188,7 +192,7 @@ def to_sequences(config, slices):
 
 def say_what_is_kept(part, loops):
   """Prints how much of what was given reconstructions have."""
-  hits, played = grooves.hits([part.loop]), grooves.hits(loops)
+  hits, played = patterns.hits([part.loop]), patterns.hits(loops)
   right = (hits & played).sum(axis=(1, 2, 3))
   f1 = 2 * right / (hits.sum() + played.sum(axis=(1, 2, 3)))
   print(f'Of the {hits.sum()} hits that were given, the latent kept '
@@ -197,7 +201,7 @@ def say_what_is_kept(part, loops):
         f'others (F1 {f1.mean():.2f}).')
 
 
-def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
+def make(config, checkpoint, mode, parts, style, count, temperature, seed, constraints,
          amount, bars):
   """Returns NoteSequences, and which of their hits are given ones.
 
@@ -205,12 +209,12 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
     config: The checkpoint's config.
     checkpoint: Its prefix.
     mode: As the others, of `sample`.
-    parts: A given.Given for each MIDI file.
+    parts: A input_loop.Given for each MIDI file.
     style: A style, or None.
     count: How many.
     temperature: Of the softmax each step is sampled from, or GREEDY.
     seed: The same seed gives the same.
-    wish: What is kept.
+    constraints: What is kept.
     amount: How much is varied.
     bars: Their length; None where the config does not say.
 
@@ -220,28 +224,28 @@ def make(config, checkpoint, mode, parts, style, count, temperature, seed, wish,
   can_complete = not why_not_completed('', config)
   kept = None
   if mode == 'complete':
-    completer = completing.Completer(config, checkpoint, seed)
+    completer = completion.Completer(config, checkpoint, seed)
     loops = completer.complete(
-        np.repeat([wish.allowed(parts[0].loop)], count, axis=0), temperature, style)
-    kept = np.repeat([wish.kept(parts[0].loop)], count, axis=0)
+        np.repeat([constraints.allowed(parts[0].loop)], count, axis=0), temperature, style)
+    kept = np.repeat([constraints.kept(parts[0].loop)], count, axis=0)
   elif can_complete and parts:
-    varier, given_loops = varying.Varier(config, checkpoint), [
+    varier, given_loops = variation.Varier(config, checkpoint), [
         part.loop for part in parts]
     if mode == 'vary':
-      loops = varying.vary(varier, *given_loops, amount, count, temperature, seed)
-      kept = grooves.bits(loops & given_loops)
+      loops = variation.vary(varier, *given_loops, amount, count, temperature, seed)
+      kept = patterns.bits(loops & given_loops)
     elif mode == 'interpolate':
-      loops = varying.interpolate(varier, *given_loops, count, temperature, seed)
+      loops = variation.interpolate(varier, *given_loops, count, temperature, seed)
     else:
-      loops = varying.reconstruct(varier, *given_loops, count, temperature, seed)
+      loops = variation.reconstruct(varier, *given_loops, count, temperature, seed)
       say_what_is_kept(parts[0], loops)
   else:
     sequences = decode(config, checkpoint, parts, style, count, temperature, seed)
     if bars == bars_of(config):
       return sequences, None
-    loops = given.patterns(sequences, config.hparams.max_seq_len)
+    loops = input_loop.patterns(sequences, config.hparams.max_seq_len)
   if bars * grid.STEPS_PER_BAR > loops.shape[1]:
-    more = completing.Completer(config, checkpoint, seed).go_on(
+    more = completion.Completer(config, checkpoint, seed).go_on(
         loops, bars, temperature or autoencoder.DEFAULT_TEMPERATURE, style)
     if kept is not None:
       kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
@@ -254,7 +258,7 @@ def weights_for(mode, config_name, run_dir, checkpoint_file):
 
   Where none are named, there are others to reconstruct with.
   """
-  if (mode == 'reconstruct' and config_name == backend.DEFAULT_CONFIG and
+  if (mode == 'reconstruct' and config_name == magenta_setup.DEFAULT_CONFIG and
       not (run_dir or checkpoint_file)):
     return ECHO_CONFIG, str(checkpoint_files.OWN_WEIGHTS / ECHO_CONFIG)
   return config_name, checkpoint_file
@@ -264,11 +268,11 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=None, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
-           qpm=None, humanize=False, soundfont=None, wish=completing.Wish(),
-           amount=None, bars=None, take=humanizing.DEFAULT_TAKE, drummer=None,
+           qpm=None, humanize=False, soundfont=None, constraints=completion.Constraints(),
+           amount=None, bars=None, take=humanizer.DEFAULT_TAKE, drummer=None,
            velocity=None, timing=None, sounds=True, pictures=True, first_bar=0,
-           drum_channel=midi.DRUM_CHANNEL + 1):
-  """Makes loops and writes them; returns what `page.write_loops` returns.
+           drum_channel=midi_file.DRUM_CHANNEL + 1):
+  """Makes loops and writes them; returns what `gallery.write_loops` returns.
 
   Args:
     config_name: Name of the checkpoint's config.
@@ -291,18 +295,18 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     humanize: Whether to give the loops a drummer's dynamics and timing; hits that
       were given keep their own.
     soundfont: Of `sound.find_soundfont`.
-    wish: With mode 'complete', what is kept: a completing.Wish.
+    constraints: With mode 'complete', what is kept: a completion.Constraints.
     amount: With mode 'vary', from 0, the loop itself, to 1, others of its kind.
       Else, where loops are humanized, how much of the feel.
     bars: Their length; default: the config's own. Bars after these go on with
       those before.
-    take: Of the feel: see `humanizing.load`, as for `drummer`.
+    take: Of the feel: see `humanizer.load`, as for `drummer`.
     velocity: How much of the feel's velocities, if not `amount`.
     timing: The same of its timing.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
     first_bar: Of the MIDI files, from 1; 0 for the first in which a drum plays.
-    drum_channel: Of the MIDI files: see `midi.read`.
+    drum_channel: Of the MIDI files: see `midi_file.read`.
 
   Raises:
     cli.UserError: if the input is wrong.
@@ -311,7 +315,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   output_dir = os.path.expanduser(output_dir)
   config_name, checkpoint_file = weights_for(
       mode, config_name, run_dir, checkpoint_file)
-  config = backend.get_config(config_name, hparams)
+  config = magenta_setup.get_config(config_name, hparams)
   from magenta.models.music_vae import packed_slices, upstream
   own_bars = bars_of(config)
   bars = own_bars if bars is None else bars
@@ -320,7 +324,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
           (mode in ('complete', 'vary') or bars != own_bars) and
           why_not_completed(config_name, config)):
     raise cli.UserError(why)
-  check_request(mode, inputs, num_outputs, temperature, style, qpm, wish, amount,
+  check_request(mode, inputs, num_outputs, temperature, style, qpm, constraints, amount,
                 bars, own_bars, humanize, velocity, timing, first_bar, drum_channel)
   cli.check_seeds(seed=seed, take=take)
   if temperature is None:
@@ -332,18 +336,18 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   sound.find_soundfont(soundfont)  # Sooner than after sampling.
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
-  backend.warn_of_new_gpu()
-  parts = [given.read(
-      path, config, bars if mode == 'complete' else own_bars, wish,
+  magenta_setup.warn_of_new_gpu()
+  parts = [input_loop.read(
+      path, config, bars if mode == 'complete' else own_bars, constraints,
       first_bar=first_bar, drum_channel=drum_channel) for path in inputs]
   if qpm is None:
-    qpm = parts[0].qpm if parts else midi.DEFAULT_QPM
+    qpm = parts[0].qpm if parts else midi_file.DEFAULT_QPM
     if not MIN_QPM <= qpm <= MAX_QPM:
       raise cli.UserError(f'{inputs[0]} is at {qpm:g} quarters a minute; choose a '
                           f'tempo from {MIN_QPM} to {MAX_QPM} with --qpm.')
   varied = DEFAULT_AMOUNT if amount is None else amount
   sequences, kept = make(
-      config, checkpoint, mode, parts, style, num_outputs, temperature, seed, wish,
+      config, checkpoint, mode, parts, style, num_outputs, temperature, seed, constraints,
       varied, bars)
   # Which file's swing and notes each loop has: between two, the nearer one's.
   origins = [parts[round(i * (len(parts) - 1) / max(1, len(sequences) - 1))]
@@ -358,10 +362,10 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   humanize = humanize and can_be_humanized(config_name, config)
   feel = {'take': None}
   if humanize:
-    much = humanizing.read_amount(None if mode == 'vary' else amount, velocity, timing)
+    much = humanizer.read_amount(None if mode == 'vary' else amount, velocity, timing)
     feel = {'take': take, 'drummer': drummer, **much._asdict()}
-    sequences = humanizing.humanize_loops(
-        sequences, humanizing.load(take=take, drummer=drummer), much)
+    sequences = humanizer.humanize_loops(
+        sequences, humanizer.load(take=take, drummer=drummer), much)
   drum_of = grid.class_of_pitch
   # A reconstruction is what a latent says, which holds no notes.
   if mode != 'reconstruct' and parts and (
@@ -372,13 +376,13 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   loops = [as_loop(sequence, qpm, bars) for sequence in sequences]
   # As much of where the checkpoint lies as tells it from others.
   checkpoint_name = '/'.join(os.path.abspath(checkpoint).split(os.sep)[-3:])
-  paths = page.write_loops(
+  paths = gallery.write_loops(
       loops, output_dir, name or style or mode,
       {'config': config_name, 'checkpoint': checkpoint_name, 'mode': mode,
        'inputs': [disk.printable(os.path.basename(p)) for p in inputs],
        'style': style or None, 'number': num_outputs, 'seed': seed,
        'temperature': temperature, 'qpm': qpm, 'humanized': humanize, **feel,
-       'amount': varied if mode == 'vary' else None, 'kept': str(wish) or None},
+       'amount': varied if mode == 'vary' else None, 'kept': str(constraints) or None},
       soundfont, kept, drum_of, sounds, pictures)
   if paths['wav']:
     drums = (upstream.pitch_classes(config.data_converter)

@@ -1,16 +1,18 @@
 """How good what is played around given parts is, beside a floor and baselines."""
-from drumloops import autoencoder, completing, grid, grooves, styles
-from drumloops.metrics import reports, telling_apart
+from drumloops import grid
+from drumloops.data import patterns, styles
+from drumloops.models import autoencoder, completion
+from drumloops.metrics import discriminator, reports
 import numpy as np
 
 BATCH_SIZE = 64
 LONGER_LOOPS = 200  # Of the samples; each is made twice as long.
 LOOPS = 500  # Of the split; each is completed once.
 TASKS = {
-    'kick and snare kept': completing.Wish(completing.read_drums('kick,snare')),
-    'cymbals kept': completing.Wish(completing.read_drums('cymbals')),
-    'bars 1 and 2 kept': completing.Wish(bars=(0, 1)),
-    'rhythm kept': completing.Wish(rhythm=True),
+    'kick and snare kept': completion.Constraints(completion.read_drums('kick,snare')),
+    'cymbals kept': completion.Constraints(completion.read_drums('cymbals')),
+    'bars 1 and 2 kept': completion.Constraints(bars=(0, 1)),
+    'rhythm kept': completion.Constraints(rhythm=True),
 }
 COLUMNS = {
     'frechet_distance': 'Frechet distance of groove features to the split.',
@@ -27,26 +29,26 @@ COLUMNS = {
 
 def hidden(allowed):
   """Returns which hits are not given: bool, [loops, bars, steps a bar, drums]."""
-  is_open = completing.roll(allowed)[..., :grid.DRUMS] == 0.5
+  is_open = completion.roll(allowed)[..., :grid.DRUMS] == 0.5
   return is_open.reshape(len(allowed), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
 def features(loops):
   """Returns what a classifier tells loops apart by: all hits, groove features."""
-  return np.concatenate([grooves.hits(loops).reshape(len(loops), -1),
-                         grooves.features(loops)], axis=1)
+  return np.concatenate([patterns.hits(loops).reshape(len(loops), -1),
+                         patterns.features(loops)], axis=1)
 
 
 def describe(loops, originals, allowed, distance, names):
   """Returns COLUMNS' numbers of completed loops."""
   is_open = hidden(allowed)
-  added, played = (grooves.hits(x) & is_open for x in (loops, originals))
+  added, played = (patterns.hits(x) & is_open for x in (loops, originals))
   return {
       'frechet_distance': distance(loops),
-      'bar_similarity': float(grooves.bar_similarity(loops).mean()),
+      'bar_similarity': float(patterns.bar_similarity(loops).mean()),
       'density': float(added.sum() / max(1, played.sum())),
       'f1': float(2 * (added & played).sum() / max(1, added.sum() + played.sum())),
-      **telling_apart.auc(features(originals), features(loops), names)}
+      **discriminator.auc(features(originals), features(loops), names)}
 
 
 def fill(originals, others, allowed, rng):
@@ -97,7 +99,7 @@ class Material:
                    if (of_train == style).any() else len(self.train))
         for style in of_style[rows]]]
     self.others = self.train[rng.choice(len(self.train), len(rows))]
-    self.independent = grooves.marginal_loops(self.train, len(rows), rng)
+    self.independent = patterns.marginal_loops(self.train, len(rows), rng)
 
 
 def evaluate(config, completer, material, seed=0):
@@ -105,15 +107,15 @@ def evaluate(config, completer, material, seed=0):
 
   Args:
     config: The completer's config.
-    completer: A completing.Completer.
+    completer: A completion.Completer.
     material: A Material.
     seed: For what is drawn.
   """
   rng = np.random.RandomState(seed)
-  distance = grooves.Distance(material.train, material.split)
+  distance = patterns.Distance(material.train, material.split)
   result = {}
-  for name, wish in TASKS.items():
-    allowed = np.array([wish.allowed(loop) for loop in material.originals])
+  for name, constraints in TASKS.items():
+    allowed = np.array([constraints.allowed(loop) for loop in material.originals])
     def numbers(loops):
       return describe(loops, material.originals, allowed, distance, material.names)
     result[name] = {
@@ -122,8 +124,8 @@ def evaluate(config, completer, material, seed=0):
             allowed, autoencoder.DEFAULT_TEMPERATURE))),
         **{f'baseline: {what}': numbers(fill(
             material.originals, loops, allowed, rng)) for what, loops in (
-                *([('the kept bars again', kept_again(material.originals, wish.bars))]
-                  if wish.bars else []),
+                *([('the kept bars again', kept_again(material.originals, constraints.bars))]
+                  if constraints.bars else []),
                 ('another loop of the style', material.same_style),
                 ('another loop', material.others),
                 ('each hit for itself', material.independent))}}
@@ -135,16 +137,16 @@ def evaluate_longer(config, completer, loops, material):
 
   Args:
     config: The completer's config.
-    completer: A completing.Completer.
+    completer: A completion.Completer.
     loops: Sampled loops, [loops, steps].
     material: A Material.
   """
-  distance = grooves.Distance(material.train, material.split)
+  distance = patterns.Distance(material.train, material.split)
   loops = reports.deliver(config, completer.go_on(
       loops[:LONGER_LOOPS], 2 * loops.shape[1] // grid.STEPS_PER_BAR,
       autoencoder.DEFAULT_TEMPERATURE))
   first, second = np.split(loops, 2, axis=1)
-  similarity = grooves.bar_similarity(loops).mean(axis=0)
+  similarity = patterns.bar_similarity(loops).mean(axis=0)
   return {'distance of the first half': distance(first),
           'distance of the second half': distance(second),
           'bar similarity inside': float(np.delete(
@@ -159,13 +161,13 @@ def evaluate_latents(config, varier, loops):
   {'encoder' or 'refined': {'all' or a drum: F1}}, of all loops of a split.
   """
   z, _ = varier.encode(loops)
-  quiet = np.zeros([len(loops), loops.shape[1], completing.CLASSES], np.float32)
+  quiet = np.zeros([len(loops), loops.shape[1], completion.CLASSES], np.float32)
   def scores(z):
     played = reports.deliver(config, varier.play(z, quiet, 1.))
-    h, p = grooves.hits(loops), grooves.hits(played)
+    h, p = patterns.hits(loops), patterns.hits(played)
     return {'all': float(2 * (h & p).sum() / (h.sum() + p.sum())),
             **dict(zip(grid.DRUM_CLASSES,
-                       map(float, grooves.drum_scores(loops, played)[2])))}
+                       map(float, patterns.drum_scores(loops, played)[2])))}
   return {'encoder': scores(z), 'refined': scores(varier.refine(loops, z))}
 
 
@@ -182,5 +184,5 @@ def report(result):
     lines += [f'{name}: {value:.3f}' for name, value in result['longer'].items()]
     lines += [''] + [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
   if result.get('between_drummers'):
-    lines += [telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
+    lines += [discriminator.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   return lines

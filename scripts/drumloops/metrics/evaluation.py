@@ -1,11 +1,15 @@
 """How good a checkpoint is, beside a floor and baselines."""
 import os
 
-from drumloops import (
-    autoencoder, cli, completing, data_splits, grid, grooves, humanizing, latent,
-    plots, sampling, styles, takes, varying)
+from drumloops import grid, sampling
+from drumloops.data import patterns, splits, styles
+from drumloops.humanize import feel_model, humanizer
+from drumloops.models import autoencoder, latent, variation
+from drumloops.output import plots
+from drumloops.models import completion as completing
+from drumloops.system import cli
 from drumloops.metrics import completion as completion_metrics
-from drumloops.metrics import feel, reports, style_classifier, telling_apart
+from drumloops.metrics import discriminator, feel, reports, style_classifier
 import numpy as np
 
 SAMPLES = 1000
@@ -32,7 +36,7 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
   """Compares loops from the prior, a floor and baselines with `reference`.
 
   Args:
-    evaluator: An Evaluator with a checkpoint loaded.
+    evaluator: An Autoencoder with a checkpoint loaded.
     config: Its config.
     train: The train split's loops, [loops, steps].
     reference: The evaluated split's loops.
@@ -43,9 +47,9 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
     sampled at the default temperature.
   """
   rng = np.random.RandomState(seed)
-  distance = grooves.Distance(train, reference)
+  distance = patterns.Distance(train, reference)
   def describe(loops):
-    return grooves.describe(loops, train, distance)
+    return patterns.describe(loops, train, distance)
   rows = {'the split itself': describe(reference),
           'floor: training loops': describe(
               train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
@@ -54,11 +58,11 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
     slices = evaluator.decode(z, t, f'Sampling at {t}')
     if t == autoencoder.DEFAULT_TEMPERATURE:
       samples = slices = reports.deliver(config, slices)
-    rows[f'samples, temperature {t}'] = describe(grooves.patterns(slices))
+    rows[f'samples, temperature {t}'] = describe(patterns.of_slices(slices))
   rows['baseline: bars of different loops'] = describe(
-      grooves.mixed_bars(train, SAMPLES, rng))
+      patterns.mixed_bars(train, SAMPLES, rng))
   rows['baseline: each hit for itself'] = describe(
-      grooves.marginal_loops(train, SAMPLES, rng))
+      patterns.marginal_loops(train, SAMPLES, rng))
   return rows, samples
 
 
@@ -66,7 +70,7 @@ def evaluate_interpolation(evaluator, reference, seed=0):
   """Compares slerp between loops' latents with mixing the loops' steps.
 
   Args:
-    evaluator: An Evaluator with a checkpoint loaded.
+    evaluator: An Autoencoder with a checkpoint loaded.
     reference: The evaluated split's slices.
     seed: For what is drawn.
 
@@ -77,19 +81,19 @@ def evaluate_interpolation(evaluator, reference, seed=0):
   rng = np.random.RandomState(seed)
   a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
   mu, _ = evaluator.encode(np.concatenate([a, b]))
-  a, b = map(grooves.patterns, (a, b))
+  a, b = map(patterns.of_slices, (a, b))
   shares = np.linspace(0, 1, POINTS)
   pairs = list(zip(mu[:PAIRS], mu[PAIRS:]))
   z = np.concatenate([[latent.slerp(p, q, t) for p, q in pairs]
                       for t in shares])
   paths = {
-      'slerp': np.split(grooves.patterns(
+      'slerp': np.split(patterns.of_slices(
           evaluator.decode(z, GREEDY, 'Interpolating')), POINTS),
-      'mixing': [grooves.mix(a, b, t, rng) for t in shares]}
+      'mixing': [patterns.mix(a, b, t, rng) for t in shares]}
   return {
-      name: {'hits_changed': [float(grooves.hamming(p, q).mean())
+      name: {'hits_changed': [float(patterns.hamming(p, q).mean())
                               for p, q in zip(path, path[1:])],
-             'bar_similarity': float(grooves.bar_similarity(
+             'bar_similarity': float(patterns.bar_similarity(
                  np.concatenate(path[1:-1])).mean())}
       for name, path in paths.items()}
 
@@ -129,7 +133,7 @@ def plot(result, samples, reference):
   from matplotlib.figure import Figure
   figure = Figure(figsize=(12, 7), layout='constrained')
   axes = figure.subplots(2, 3)
-  frequencies = [grooves.hits(loops).mean(axis=(0, 1)).T
+  frequencies = [patterns.hits(loops).mean(axis=(0, 1)).T
                  for loops in (reference, samples)]
   titles = (f'{result["split"]} split: how often drums fall',
             f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}')
@@ -174,7 +178,7 @@ def latent_map(evaluator, by_style, loops):
   """Returns a figure of where styles and some loops lie in the latent space.
 
   Args:
-    evaluator: An Evaluator with a checkpoint loaded.
+    evaluator: An Autoencoder with a checkpoint loaded.
     by_style: {style: slices}, as `styles.slices_by_style` returns it.
     loops: Slices of sampled (or other) loops to mark.
   """
@@ -198,17 +202,17 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     completion: Whether loops are completed and reconstructed from refined latents
       too, which takes some minutes more.
   """
-  if humanizing.can_humanize(config):
+  if humanizer.can_humanize(config):
     if not examples_path:
       raise cli.UserError('A config that humanizes is evaluated with '
                           '--examples_path, not with --tfds_name.')
     return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
-  evaluator = autoencoder.Evaluator(config)
+  evaluator = autoencoder.Autoencoder(config)
   if config.data_converter.control_depth:
     raise cli.UserError('Models of this config need to be told the hits, so '
                         'nothing can be sampled; train.py --mode=eval says '
                         'how well a checkpoint fits its data.')
-  reference, train = (data_splits.load_split(config, examples_path, tfds_name, s)
+  reference, train = (splits.load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
   if min(len(reference), len(train)) < 2:
     raise cli.UserError('There are too few 4-bar slices to compare; an '
@@ -217,14 +221,14 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   result = {'checkpoint': checkpoint, 'split': split,
             'reconstruction': evaluator.score(reference, 'Reconstructing')}
   result['samples'], samples = evaluate_samples(
-      evaluator, config, *map(grooves.patterns, (train, reference)))
+      evaluator, config, *map(patterns.of_slices, (train, reference)))
   result['interpolation'] = evaluate_interpolation(evaluator, reference)
   latents = None
   if examples_path and os.path.exists(os.path.join(
       os.path.dirname(checkpoint), styles.STYLES_FILE)):
     kept = styles.load(checkpoint)
     by_style, real = (styles.slices_by_style(
-        data_splits.split_path(examples_path, s), config.data_converter)
+        splits.split_path(examples_path, s), config.data_converter)
                       for s in ('train', split))
     # Not so with a user's own MIDI.
     if set(kept['names']) <= set(by_style) and set(kept['names']) & set(real):
@@ -237,23 +241,23 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   elif completion:
     result['latents'] = completion_metrics.evaluate_latents(
         config,
-        varying.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
+        variation.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
     if examples_path:
       completer = completing.Completer(config, checkpoint)
       material = completion_metrics.Material(*(styles.performances(
-          data_splits.split_path(examples_path, s), config.data_converter)
+          splits.split_path(examples_path, s), config.data_converter)
                                                for s in (split, 'train')))
       result['completion'] = completion_metrics.evaluate(
           config, completer, material)
-      result['between_drummers'] = telling_apart.auc_of_drummers(
+      result['between_drummers'] = discriminator.auc_of_drummers(
           completion_metrics.features(material.originals), material.names,
-          list(map(takes.drummer_of, material.names)))
+          list(map(feel_model.drummer_of, material.names)))
       result['longer'] = completion_metrics.evaluate_longer(
           config, completer, samples, material)
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {
         'evaluation.png': plot(
-            result, *map(grooves.patterns, (samples, reference))),
+            result, *map(patterns.of_slices, (samples, reference))),
         **({'latents.png': latents} if latents else {})})
   return result

@@ -1,4 +1,4 @@
-"""Says in numbers how human the dynamics and timing of a humanizer are.
+"""Says in numbers how human the dynamics and timing of a player are.
 
 Real performances are quantized and flattened, then humanized, and compared with
 what the drummer did. What is measured are the MIDI files that sample.py
@@ -8,9 +8,14 @@ import collections
 import itertools
 import os
 
-from drumloops import (
-    cli, data_splits, grid, humanizing, loop_midi, midi, performing, plots, takes)
-from drumloops.metrics import reports, telling_apart
+from drumloops import grid
+from drumloops.data import splits
+from drumloops.humanize import feel_model, humanizer
+from drumloops.midi import loop_file, midi_file
+from drumloops.models import groove_model
+from drumloops.output import plots
+from drumloops.system import cli
+from drumloops.metrics import discriminator, reports
 import numpy as np
 
 COLUMNS = {
@@ -219,7 +224,7 @@ def describe(reference, real, velocities, microtiming):
           microtiming[hits].std() / reference.microtiming[hits].std()),
       'hi_hat_correlation': hi_hat_correlation(hits, velocities),
       'kick_hi_hat_correlation': kick_hi_hat_correlation(hits, microtiming),
-      **telling_apart.auc(*(features(hits, *how) for how in (
+      **discriminator.auc(*(features(hits, *how) for how in (
           real, (velocities, microtiming))), reference.names),
       'drums': {name: {'hits': int(n), 'timing_distance_ms': float(t),
                        'velocity_distance': float(v)}
@@ -241,16 +246,16 @@ def written(reference, sequences):
   Raises:
     cli.UserError: if a file has another pattern.
   """
-  loops = [loop_midi.as_loop(sequence, 15_000 / step_ms) for sequence, step_ms in zip(
+  loops = [loop_file.as_loop(sequence, 15_000 / step_ms) for sequence, step_ms in zip(
       sequences, reference.step_ms.ravel())]
   velocities, microtiming = np.zeros((2,) + reference.hits.shape)
-  for i, hits in enumerate(loop_midi.deliver(loops)):
+  for i, hits in enumerate(loop_file.deliver(loops)):
     for pitch, start, velocity in hits:
       cell = i, grid.nearest_step(start), grid.class_of_pitch(pitch)
       velocities[cell], microtiming[cell] = velocity, start - cell[1]
   if not np.array_equal(velocities > 0, reference.hits):
     raise cli.UserError('The written loops have other patterns than the '
-                        'performances; this is a fault of humanizing.py.')
+                        'performances; this is a fault of humanizer.py.')
   return velocities, microtiming
 
 
@@ -270,14 +275,14 @@ def between_files(reference, velocities, microtiming):
           for name, values in found.items()}
 
 
-def deliver(humanizer, reference):
+def deliver(player, reference):
   """Humanizes slices as sample.py does; returns what `written` does.
 
   Of the reference, only the hits and the tempo are used.
   """
-  return written(reference, humanizing.humanize_loops([
+  return written(reference, humanizer.humanize_loops([
       as_sequence(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
-      for hits in reference.hits], humanizer))
+      for hits in reference.hits], player))
 
 
 def deliver_real(reference):
@@ -286,7 +291,7 @@ def deliver_real(reference):
   A hit at the edge of its sixteenth stays in it.
   """
   return written(reference, [as_sequence(hits, velocities, np.clip(
-      microtiming, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
+      microtiming, -humanizer.MAX_OFFSET, humanizer.MAX_OFFSET))
                              for hits, velocities, microtiming in zip(*reference[:3])])
 
 
@@ -353,7 +358,7 @@ def takes_of_drummers(all_performances):
     for name, found in by_performance(performances, *performances[1:3]).items():
       _, style, tempo, kind, *_ = [*os.path.basename(name).split('_'), '', '', '', '']
       if kind == 'beat':
-        beats[takes.drummer_of(name), style, tempo].append(found)
+        beats[feel_model.drummer_of(name), style, tempo].append(found)
   return mean_difference([pair for found in beats.values()
                           for pair in itertools.combinations(found, 2)])
 
@@ -373,12 +378,12 @@ def takes_of_one(humanizers, reference):
     reference: Performances; all slices of one are a pattern.
   """
   _, places = np.unique(reference.names, return_inverse=True)
-  def played(humanizer):
+  def played(player):
     return by_performance(reference, *written(reference, [
         as_sequence(hits, np.maximum(1, 127 * velocities), np.clip(
-            offsets, -humanizing.MAX_OFFSET, humanizing.MAX_OFFSET))
+            offsets, -humanizer.MAX_OFFSET, humanizer.MAX_OFFSET))
         for hits, velocities, offsets in zip(
-            reference.hits, *humanizer(reference.hits, places))]))
+            reference.hits, *player(reference.hits, places))]))
   return mean_difference(list(zip(*(found.values() for found in map(
       played, humanizers)))))
 
@@ -391,7 +396,7 @@ def by_drummer(performer, kept, reference):
   Returns:
     {'anyone' or 'named': {drummer: {'velocity_distance', 'timing_distance_ms'}}}.
   """
-  drummers = np.array([takes.drummer_of(name) for name in reference.names])
+  drummers = np.array([feel_model.drummer_of(name) for name in reference.names])
   found = {'anyone': {}, 'named': {}}
   for drummer in kept['names']:
     rows = np.flatnonzero(drummers == drummer)
@@ -399,10 +404,10 @@ def by_drummer(performer, kept, reference):
       continue
     his = Performances(*(part[rows] for part in reference[:-1]),
                        [reference.names[i] for i in rows])
-    for who, feel in (('anyone', None), ('named', takes.gaussian(kept, drummer))):
+    for who, feel in (('anyone', None), ('named', feel_model.gaussian(kept, drummer))):
       found[who][str(drummer)] = dict(zip(
           ('velocity_distance', 'timing_distance_ms'), np.mean([drum_distances(
-              his, *deliver(humanizing.Humanizer(performer, kept, take, feel), his))
+              his, *deliver(humanizer.Humanizer(performer, kept, take, feel), his))
               for take in TAKES], axis=0)[:, -1].tolist()))
   return found
 
@@ -415,7 +420,7 @@ def report(result):
   lines += reports.table(result['feel'], tuple(COLUMNS)) + ['']
   lines += [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
   if result['between_drummers']:
-    lines += ['', telling_apart.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
+    lines += ['', discriminator.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
   for column in ('velocity_distance', 'timing_distance_ms'):
     lines += ['', f'{column} of each drum:', '']
     lines += reports.table({
@@ -457,8 +462,8 @@ def as_sequence(hits, velocities, microtiming):
   import note_seq
   from magenta.models.music_vae import data
   sequence = note_seq.NoteSequence()
-  sequence.tempos.add(qpm=midi.DEFAULT_QPM)
-  step_seconds = 60 / midi.DEFAULT_QPM / 4
+  sequence.tempos.add(qpm=midi_file.DEFAULT_QPM)
+  step_seconds = 60 / midi_file.DEFAULT_QPM / 4
   for step, drum in zip(*np.nonzero(hits)):
     start = (step + microtiming[step, drum]) * step_seconds
     sequence.notes.add(
@@ -512,12 +517,12 @@ def plot(train, reference, played):
       **{name.capitalize(): [part[i] for part in how]
          for name, how in played.items()}}
   for axis, (title, how) in zip(bottom.subplots(len(ways), 1), ways.items()):
-    plots.drum_grid(axis, loop_midi.hits(as_sequence(hits[i], *how)), title=title)
+    plots.drum_grid(axis, loop_file.hits(as_sequence(hits[i], *how)), title=title)
   return figure
 
 
 def evaluate(config, checkpoint, examples_path, split, output_dir=None):
-  """Evaluates a humanizer and prints the report; returns all numbers.
+  """Evaluates a player and prints the report; returns all numbers.
 
   Args:
     config: The checkpoint's config.
@@ -527,32 +532,32 @@ def evaluate(config, checkpoint, examples_path, split, output_dir=None):
     output_dir: Where to write evaluation.json and evaluation.png, if anywhere.
   """
   # First, for they are read by forked processes, which can't use a GPU's session.
-  splits = {s: performances(data_splits.split_path(examples_path, s),
+  of_split = {s: performances(splits.split_path(examples_path, s),
                             config.data_converter) for s in ('train', split)}
-  performer = performing.Performer(config, checkpoint)
-  train, reference = splits['train'], splits[split]
+  performer = groove_model.GrooveModel(config, checkpoint)
+  train, reference = of_split['train'], of_split[split]
   result = {'checkpoint': checkpoint, 'split': split,
             'slices': len(reference.hits), 'hits': int(reference.hits.sum())}
-  if humanizing.has_takes(config):
-    kept = takes.load(checkpoint)
-    mean, *several = (humanizing.Humanizer(performer, kept, take)
-                      for take in (humanizing.MEAN_TAKE, *TAKES))
+  if humanizer.has_takes(config):
+    kept = feel_model.load(checkpoint)
+    mean, *several = (humanizer.Humanizer(performer, kept, take)
+                      for take in (humanizer.MEAN_TAKE, *TAKES))
     played = {f'take {n}': deliver(take, reference)
               for n, take in zip(TAKES, several)}
     rows = {MEAN_TAKE: deliver(mean, reference), **played}
     result['takes'] = {
-        OF_ONE_BEAT: takes_of_drummers(splits.values()),
+        OF_ONE_BEAT: takes_of_drummers(of_split.values()),
         'takes of one pattern': takes_of_one(several, reference)}
     result['drummers'] = by_drummer(performer, kept, reference)
   else:
-    rows = played = {HUMANIZED: deliver(humanizing.Humanizer(performer), reference)}
+    rows = played = {HUMANIZED: deliver(humanizer.Humanizer(performer), reference)}
   real = deliver_real(reference)
   result['feel'] = compare(rows, real, train, reference)
   result['between_files'] = {name: between_files(reference, *how) for name, how in {
       REAL: real, **rows}.items()}
-  result['between_drummers'] = telling_apart.auc_of_drummers(
+  result['between_drummers'] = discriminator.auc_of_drummers(
       features(reference.hits, *real), reference.names,
-      list(map(takes.drummer_of, reference.names)))
+      list(map(feel_model.drummer_of, reference.names)))
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {'evaluation.png': plot(

@@ -2,7 +2,10 @@
 import json
 import os
 
-from drumloops import disk, grid, grooves, loop_midi, sampling
+from drumloops import grid, sampling
+from drumloops.data import patterns
+from drumloops.midi import loop_file
+from drumloops.system import disk
 import numpy as np
 
 
@@ -11,20 +14,20 @@ def deliver(config, slices):
 
   Args:
     config: A config of drum slices.
-    slices: What Evaluator.decode returned.
+    slices: What Autoencoder.decode returned.
   """
   sequences = sampling.to_sequences(config, slices)
   bars = slices.shape[1] // grid.STEPS_PER_BAR
   read = np.zeros(slices.shape[:2] + (3, grid.DRUMS))
-  for i, hits in enumerate(loop_midi.deliver(
-      [loop_midi.as_loop(sequence, bars=bars) for sequence in sequences])):
+  for i, hits in enumerate(loop_file.deliver(
+      [loop_file.as_loop(sequence, bars=bars) for sequence in sequences])):
     for pitch, start, velocity in hits:
       step = grid.nearest_step(start)
       if step < slices.shape[1]:  # A last hit may be played after its loop.
         read[i, step, :, grid.class_of_pitch(pitch)] = (
             1, velocity / 127, 2 * (step - start))
   read = read.reshape(slices.shape[:2] + (-1,))
-  return read.astype(np.float32) if slices.ndim == 3 else grooves.patterns(read)
+  return read.astype(np.float32) if slices.ndim == 3 else patterns.of_slices(read)
 
 
 def cell(value):

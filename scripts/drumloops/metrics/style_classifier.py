@@ -1,5 +1,5 @@
 """Whether loops are of the style that was asked for."""
-from drumloops import grooves, styles
+from drumloops.data import patterns, styles
 import numpy as np
 
 PER_STYLE = 50  # Loops a style in the evaluation.
@@ -7,7 +7,7 @@ RIDGE = 0.1  # Added to the classifier's covariance, as a share of its diagonal.
 
 
 def groove_features(slices):
-  return grooves.features(grooves.patterns(slices))
+  return patterns.features(patterns.of_slices(slices))
 
 
 class Classifier:
@@ -41,7 +41,7 @@ def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
   """Returns how often a classifier names the style that was asked for.
 
   Args:
-    evaluator: An autoencoder.Evaluator with a checkpoint loaded.
+    evaluator: An autoencoder.Autoencoder with a checkpoint loaded.
     kept: What `fit` returned.
     train: {style: slices}, with which the classifier is trained.
     reference: The same of another split.

@@ -1,0 +1,240 @@
+"""A data set's splits: which file belongs to which, and the slices of each."""
+import codecs
+import collections
+import contextlib
+import csv
+import functools
+import io
+import os
+import pathlib
+import unicodedata
+
+from drumloops.system import cli, disk
+import numpy as np
+
+SPLITS = ('train', 'validation', 'test')
+LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
+VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
+
+
+EMPTY = 'is empty', 'has no notes in it'  # What is wrong with some TFRecords.
+
+
+class TooFewError(cli.UserError):
+  """A split gives no slice, or fewer than a batch takes."""
+
+
+def split_path(examples_path, split):
+  """Returns where a split is kept, given where the train split is."""
+  path = os.path.expanduser(examples_path)
+  path = path if '://' in path else os.path.normpath(path)
+  stem, ending = os.path.splitext(path)
+  return path if split == 'train' else f'{stem}-{split}{ending}'
+
+
+def load_split(config, examples_path, tfds_name, split):
+  """Returns a split's slices, as `packed_slices.pack` has them.
+
+  Args:
+    config: A config of drum slices.
+    examples_path: TFRecord of the train split, beside which the others lie.
+    tfds_name: TensorFlow Datasets name, instead of `examples_path`.
+    split: 'train', 'validation' or 'test'.
+
+  Raises:
+    FileNotFoundError: if there is no such split.
+    TooFewError: if it has no slice.
+    cli.UserError: if it is damaged.
+  """
+  from magenta.models.music_vae import slice_batches
+  from magenta.models.music_vae import slice_cache
+  path = examples_path and split_path(examples_path, split)
+  with naming_damage(path):
+    slices = slice_cache.load_slices(
+        config.data_converter, path, tfds_name, split)
+    if not len(slices):
+      raise TooFewError(
+          f'{slice_batches.NO_SLICES} This is about the {split} split.')
+  return slices
+
+
+@contextlib.contextmanager
+def naming_damage(examples_path):
+  """Says which TFRecord is damaged, if what is done with them fails for that.
+
+  Args:
+    examples_path: TFRecord, or a pattern of them; without one it says nothing.
+
+  Raises:
+    cli.UserError: then.
+  """
+  from google.protobuf import message
+  from magenta.models.music_vae import slice_batches
+  from magenta.models.music_vae import slice_cache
+  import tensorflow as tf
+  try:
+    yield
+  except (tf.errors.OpError, message.DecodeError, TooFewError,
+          slice_batches.NotEnoughExamples) as e:
+    for path in slice_cache.find_files(examples_path) if examples_path else ():
+      if damage := damage_of(path):
+        raise (TooFewError if damage in EMPTY else cli.UserError)(
+            f'{disk.printable(path)} {damage}; make it again with '
+            'scripts/make_tfrecord.py, or name another.') from e
+    raise
+
+
+def damage_of(path):
+  """Returns what is wrong with a TFRecord of NoteSequences, None if nothing is."""
+  from google.protobuf import message
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  read, notes = 0, 0
+  try:
+    for record in tf.python_io.tf_record_iterator(path):
+      notes += len(note_seq.NoteSequence.FromString(record).notes)
+      read += 1
+  except tf.errors.DataLossError:
+    return (f'is damaged or truncated after NoteSequence {read}' if read else
+            'is no TFRecord, or damaged from its beginning on')
+  except message.DecodeError:
+    return 'has something else in it than NoteSequences'
+  return None if notes else EMPTY[min(read, 1)]
+
+
+def evenly_spaced(slices, most=VALIDATION_EXAMPLES):
+  """Returns so many of the slices, or all, evenly spaced."""
+  count = min(len(slices), most)
+  return slices[np.linspace(0, len(slices) - 1, count).astype(int)]
+
+
+def bad_info(path, what, other='rename it if it is not about splits'):
+  return cli.UserError(
+      f'{disk.printable(path)} {what}; delete it and get it again with '
+      f'scripts/download_groove.py, or {other}.')
+
+
+def read_info(path, columns):
+  """Returns the rows of a data set's info.csv as dicts.
+
+  It may come from a spreadsheet: with a BOM, with semicolons or tabs.
+
+  Raises:
+    cli.UserError: if one of the columns is missing, or a row breaks off.
+  """
+  raw = pathlib.Path(path).read_bytes()
+  if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+    text = raw.decode('utf-16', 'replace')
+  else:
+    text = disk.printable(os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)))
+  try:
+    for delimiter in ',;\t':
+      lines = io.StringIO(text, newline='')
+      reader = csv.DictReader(lines, delimiter=delimiter)
+      missing = [c for c in columns if c not in (reader.fieldnames or ())]
+      if not missing:
+        break
+    else:
+      raise bad_info(path, f'has no column {" and no column ".join(missing)}')
+    rows = [row for row in reader if any(row.values())]
+  except csv.Error as e:
+    raise bad_info(path, f'is damaged ({e})') from e
+  for number, row in enumerate(rows, 1):
+    if None in [row[c] for c in columns]:
+      raise bad_info(path, f'breaks off in its row {number}')
+  return rows
+
+
+def plain(name):
+  """Returns a path as it is compared; Windows and macOS write others."""
+  name = disk.printable(name).replace('\\', '/')
+  return os.path.normpath(unicodedata.normalize('NFC', name))
+
+
+def read_info_splits(path):
+  """Returns {MIDI file: split} from an info.csv, the files by `plain` names."""
+  splits = {}
+  for row in read_info(path, ('midi_filename', 'split')):
+    name, split = plain(row['midi_filename']), row['split'].strip().lower()
+    if split not in SPLITS:
+      raise bad_info(path, f'has the split {split!r} of {name}, which is none '
+                     f'of {", ".join(SPLITS)}')
+    if splits.setdefault(name, split) != split:
+      raise bad_info(path, f'has {name} both in the {splits[name]} and in the '
+                     f'{split} split')
+  return splits
+
+
+def read_splits(input_dir, paths):
+  """Returns {path: split} of the paths that have an info.csv around them.
+
+  That of the nearest folder counts, and it must list them all: a performance
+  of the test split is not to be trained on because a row was lost. Without one
+  inside `input_dir`, one above it counts that lists any of them (input_dir may be
+  one drummer's folder).
+
+  Raises:
+    cli.UserError: if an info.csv is damaged.
+  """
+  root = pathlib.Path(input_dir)
+  has_info = functools.cache(lambda f: (root / f / 'info.csv').is_file())
+  listed = collections.defaultdict(list)
+  for path in paths:
+    folder = next(filter(has_info, pathlib.PurePath(path).parents), None)
+    if folder is not None:
+      listed[folder].append(path)
+  if not listed:
+    return read_splits_above(root.resolve(), paths)
+  found = {}
+  for folder, inside in listed.items():
+    info = root / folder / 'info.csv'
+    splits = read_info_splits(info)
+    names = {p: plain(pathlib.PurePath(p).relative_to(folder)) for p in inside}
+    found.update(of_listed(info, names, splits))
+  return found
+
+
+def read_splits_above(root, paths):
+  """Returns what `read_splits` does, by an info.csv in a folder above `root`."""
+  for folder in list(root.parents)[:LEVELS_ABOVE]:
+    if not (folder / 'info.csv').is_file():
+      continue
+    names = {path: plain((root / path).relative_to(folder)) for path in paths}
+    try:
+      splits = read_info_splits(folder / 'info.csv')
+    except cli.UserError:
+      continue  # It is about something else.
+    if not splits.keys().isdisjoint(names.values()):
+      return of_listed(folder / 'info.csv', names, splits)
+  return {}
+
+
+def of_listed(info, names, splits):
+  """Returns {path: split}, given {path: its name in an info.csv}.
+
+  Raises:
+    cli.UserError: if it does not list them all.
+  """
+  unknown = [name for name in names.values() if name not in splits]
+  if unknown:
+    raise bad_info(info, f'does not list {len(unknown)} of the {len(names)} '
+                   f'MIDI files in its folder, such as {unknown[0]}',
+                   'add them to it')
+  return {path: splits[name] for path, name in names.items()}
+
+
+def find_midi(input_dir, recursive):
+  """Returns the MIDI files' paths relative to `input_dir`, sorted."""
+  root = pathlib.Path(input_dir)
+  name = disk.printable(input_dir)
+  if not root.is_dir():
+    raise cli.UserError(f'There is no folder {name}.')
+  paths = sorted(
+      p.relative_to(root).as_posix()
+      for p in (root.rglob('*') if recursive else root.glob('*'))
+      if p.suffix.lower() in ('.mid', '.midi') and p.is_file())
+  if not paths:
+    raise cli.UserError(
+        f'There are no MIDI files in {name}' +
+        ('.' if recursive else '; --recursive looks in its subfolders too.'))
+  return paths

@@ -1,0 +1,125 @@
+"""Weights for the MusicVAE of magenta.js (@magenta/music 1.23.1), in browsers.
+
+`new MusicVAE(URL)` there loads a folder: config.json (the loop's grid and drums),
+weights_manifest.json and the float32 weights that it names. Decoders are as here.
+Of encoders it knows those of one layer, which have to be hierarchical where the
+decoder is. For others it is given zeros in too small a shape: magenta.js loads them
+all the same, and encoding fails instead of hearing something else.
+
+Its `encodeTensors` is the encoder as it is here. Its `encode(noteSequences)` tells the
+encoder one step too early that no drum plays (DrumsConverter.toTensor); on 49 loops of
+GMD's validation split, hier-drums_4bar_echo then said back their hits with an F1 of
+0.851 instead of 0.855.
+"""
+import itertools
+import json
+import os
+import re
+
+from drumloops import grid
+from drumloops.models import autoencoder
+from drumloops.system import cli, disk
+import numpy as np
+
+WEIGHTS_FILE = 'group1-shard1of1.bin'  # As TensorFlow.js's converter calls it.
+DECODER = r'((core_)?decoder|encoder/mu)/.*(kernel|bias)$'
+ENCODER = r'encoder/(?!mu/|sigma/).*(kernel|bias)$'
+
+
+def count_segments(config, config_name):
+  """Returns how many segments a config's loops are decoded in; None if flat.
+
+  Raises:
+    cli.UserError: if magenta.js has no such decoder.
+  """
+  from magenta.models.music_vae import masked_sampling
+  from magenta.models.music_vae import packed_slices
+  from magenta.models.music_vae import upstream
+  decoder = config.model.decoder
+  levels = (upstream.level_lengths(decoder)
+            if masked_sampling.is_hierarchical(decoder) else None)
+  if (not packed_slices.can_pack(config) or
+      packed_slices.is_groove(config.data_converter) or
+      not masked_sampling.can_decode(config) or (levels and len(levels) != 2)):
+    raise cli.UserError('magenta.js plays drum patterns of hierdec-, hier- and flat- '
+                        f'configs; {config_name} is none of them.')
+  return levels and levels[0]
+
+
+def pitch_classes(converter):
+  """Returns the pitches of each drum, first those it is decoded to: [[pitch]].
+
+  All that a user's file may have, as in `grid.drum_map`.
+  """
+  from magenta.models.music_vae import upstream
+  own = upstream.pitch_classes(converter)
+  drum = grid.drum_map(own)
+  return [pitches + [p for p in range(128) if drum(p) == i and p not in pitches]
+          for i, pitches in enumerate(own)]
+
+
+def encoder_variables(segments):
+  """Returns the names of the encoder's LSTMs that magenta.js asks for."""
+  levels = ('hierarchical_level_0/', 'hierarchical_level_1/') if segments else ('',)
+  return {f'encoder/{level}cell_0/bidirectional_rnn/{direction}/multi_rnn_cell/'
+          f'cell_0/lstm_cell/{part}' for level, direction, part in itertools.product(
+              levels, ('fw', 'bw'), ('kernel', 'bias'))}
+
+
+def choose(tensors, segments):
+  """Returns the tensors that magenta.js loads, and whether it can encode with them.
+
+  Args:
+    tensors: {variable's name: array} of a checkpoint.
+    segments: Of `count_segments`.
+  """
+  chosen = {n: t for n, t in tensors.items() if re.match(DECODER, n)}
+  encoder = {n: t for n, t in tensors.items() if re.match(ENCODER, n)}
+  names = encoder_variables(segments)
+  encodes = set(encoder) == names
+  if not encodes:
+    encoder = {n: np.zeros([4] if n.endswith('bias') else [1, 4]) for n in names}
+  return {**chosen, **encoder}, encodes
+
+
+def write(config, config_name, checkpoint, folder):
+  """Writes the folder that magenta.js loads, and says what it can do there.
+
+  Args:
+    config: Of drum patterns.
+    config_name: Its name.
+    checkpoint: The checkpoint's prefix.
+    folder: To write to; it need not be there.
+
+  Raises:
+    cli.UserError: if magenta.js has no such model, or the checkpoint is of another.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  segments = count_segments(config, config_name)
+  autoencoder.Autoencoder(config, sample=False).load(checkpoint)  # If it fits.
+  reader = tf.train.load_checkpoint(checkpoints.plain(checkpoint))
+  tensors, encodes = choose({n: reader.get_tensor(n)
+                             for n in reader.get_variable_to_shape_map()}, segments)
+  names = sorted(tensors)
+  args = {'numSteps': config.hparams.max_seq_len,
+          'pitchClasses': pitch_classes(config.data_converter)}
+  if segments:
+    args['numSegments'] = segments
+  contents = {
+      WEIGHTS_FILE: b''.join(tensors[n].astype('<f4').tobytes() for n in names),
+      'weights_manifest.json': json.dumps([{
+          'paths': [WEIGHTS_FILE],
+          'weights': [{'name': n, 'shape': tensors[n].shape, 'dtype': 'float32'}
+                      for n in names]}]).encode(),
+      'config.json': json.dumps({
+          'type': 'MusicVAE',
+          'dataConverter': {'type': 'DrumsConverter', 'args': args}}).encode()}
+  os.makedirs(folder, exist_ok=True)
+  for name, content in contents.items():
+    with disk.replacing(os.path.join(folder, name)) as path, open(path, 'wb') as f:
+      f.write(content)
+  print(f'{folder}, to be served and loaded by its URL: new MusicVAE(URL) of '
+        '@magenta/music 1.23.1 samples from it' + (
+            ' and encodes.' if encodes else
+            ', but does not encode, which takes a model like hier-drums_4bar.'))

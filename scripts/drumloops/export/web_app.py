@@ -1,0 +1,269 @@
+"""A page that makes loops itself: the weights and the code of scripts/web in one file.
+
+It needs no network and no server. Matrices are int8, with a scale for each column,
+which costs nothing that can be measured; all else is float32.
+"""
+import base64
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+
+from drumloops import ROOT, grid, sampling
+from drumloops.data import styles
+from drumloops.humanize import feel_model, humanizer
+from drumloops.midi import sound
+from drumloops.runs import checkpoint_files
+from drumloops.system import cli, disk, magenta_setup
+import numpy as np
+
+WEB = ROOT / 'scripts' / 'web'
+# Each imports from those before it.
+MODELS = ('numbers', 'kernel', 'model', 'sampling', 'groove', 'engine')
+MODULES = MODELS + ('midi', 'wav', 'drums', 'player', 'grid', 'link', 'app')
+MAX_MB = 25
+COLUMNS = 8  # The kernel takes so many at a time.
+SAMPLED_VELOCITIES = (40, 80, 120)
+SAMPLED_SECONDS = 2
+
+
+def why_not(config_name, config):
+  """Returns why there is no page of a config's models, in a sentence; or None."""
+  from magenta.models.music_vae import lstm_models, masked_sampling
+  from magenta.models.music_vae import packed_slices, upstream
+  encoder, decoder = config.model.encoder, config.model.decoder
+  if (packed_slices.can_pack(config) and
+      not packed_slices.is_groove(config.data_converter) and
+      config.data_converter.output_depth == 2 ** grid.DRUMS and
+      masked_sampling.can_decode(config) and
+      not config.hparams.residual_encoder and
+      type(encoder) in (lstm_models.BidirectionalLstmEncoder,
+                        lstm_models.HierarchicalLstmEncoder) and
+      (not masked_sampling.is_hierarchical(decoder) or
+       len(upstream.level_lengths(decoder)) == 2)):
+    return None
+  return (f'The page plays drum patterns of hierdec-, hier- and flat- configs; '
+          f'{config_name} is none of them.')
+
+
+def read_tensors(checkpoint):
+  """Returns {variable: array} of all that a model needs of its checkpoint."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  reader = tf.train.load_checkpoint(checkpoints.plain(checkpoint))
+  return {name: reader.get_tensor(name)
+          for name in reader.get_variable_to_shape_map()
+          if re.match('(core_decoder|decoder|encoder)/', name) and
+          name.split('/')[-1] in ('kernel', 'bias')}
+
+
+def quantize(matrix):
+  """Returns a matrix as int8, and what to multiply each column with.
+
+  Args:
+    matrix: [rows, columns].
+  """
+  scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / 127
+  return np.round(matrix / scale).astype(np.int8), scale.astype(np.float32)
+
+
+def dequantized(tensors):
+  """Returns the tensors that a page computes with."""
+  def read(tensor):
+    if tensor.ndim != 2:
+      return tensor
+    whole, scale = quantize(tensor)
+    return whole * scale
+  return {name: read(tensor) for name, tensor in tensors.items()}
+
+
+class Packer:
+  """Bytes, and where in them which tensor is."""
+
+  def __init__(self):
+    self.places, self._parts, self._size = {}, [], 0
+
+  def add(self, name, array):
+    """Adds int8 or float32."""
+    array = np.ascontiguousarray(array)
+    padding = -self._size % 16
+    self.places[name] = {'shape': list(array.shape), 'at': self._size + padding}
+    self._parts += [bytes(padding), array.tobytes()]
+    self._size += padding + array.nbytes
+
+  def add_tensors(self, tensors, prefix=''):
+    for name, tensor in sorted(tensors.items()):
+      if tensor.ndim == 2:
+        whole, scale = quantize(tensor)
+        pad = -whole.shape[1] % COLUMNS
+        self.add(prefix + name, np.pad(whole, [(0, 0), (0, pad)]))
+        self.add(f'{prefix}{name}/scale', np.pad(scale, [(0, pad)]))
+      else:
+        self.add(prefix + name, np.float32(tensor))
+
+  def add_gaussian(self, name, mean, deviation):
+    self.add(name + '/mean', np.float32(mean))
+    self.add(name + '/deviation', np.float32(deviation))
+
+  def bytes(self):
+    return b''.join(self._parts)
+
+
+def describe_model(config):
+  """Returns what Sampler in sampling.js has to know of a config."""
+  from magenta.models.music_vae import masked_sampling, upstream
+  encoder, decoder = config.model.encoder, config.model.decoder
+  hparams = config.hparams
+  return {
+      'steps': hparams.max_seq_len, 'zSize': hparams.z_size,
+      'layers': len(hparams.dec_rnn_size),
+      'segments': (upstream.level_lengths(decoder)[0]
+                   if masked_sampling.is_hierarchical(decoder) else 1),
+      'encoder': {
+          'levels': (list(encoder.level_lengths) if hasattr(encoder, 'level_lengths')
+                     else [hparams.max_seq_len]),
+          'layers': len(hparams.enc_rnn_size)}}
+
+
+def add_humanizer(packer):
+  """Adds the project's own humanizer; returns what groove.js has to know of it."""
+  config = magenta_setup.get_config(humanizer.CONFIG)
+  checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
+  packer.add_tensors(read_tensors(checkpoint), 'groove/')
+  kept = feel_model.load(checkpoint)
+  spread = feel_model.Spread(kept)
+  tables = {
+      'levels': feel_model.LEVELS, 'correlationRoot': spread.correlation_root,
+      'repetitionRoots': spread.repetition_roots, 'restRoot': spread.rest_root.T,
+      **{name: kept[name] for name in (
+          'trust', 'said', 'strayed', 'even', 'mean', 'root')}}
+  for name, table in tables.items():
+    packer.add('feel/' + name, np.float32(table))
+  for name, *gaussian in zip(
+      kept['names'], kept['feel_mean'], kept['feel_deviation']):
+    packer.add_gaussian(f'drummer/{name.removeprefix("drummer")}', *gaussian)
+  hparams = config.hparams
+  return {'steps': hparams.max_seq_len, 'zSize': hparams.z_size,
+          'layers': len(hparams.dec_rnn_size),
+          'encoderLayers': len(hparams.enc_rnn_size), 'kinds': feel_model.KINDS,
+          'kept': list(tables)}, sorted(
+              int(name.removeprefix('drummer')) for name in kept['names'])
+
+
+def sample_drums(pitches, soundfont):
+  """Returns how a SoundFont plays the drums: [{'drum', 'velocity', 'data'}].
+
+  'data' is a mono FLAC file in base64. All are as loud to one another as it has them.
+
+  Raises:
+    cli.UserError: if there is no FluidSynth, or the SoundFont can't be used.
+  """
+  import note_seq
+  import soundfile
+  hits = list(itertools.product(range(len(pitches)), SAMPLED_VELOCITIES))
+  sequence = note_seq.NoteSequence(total_time=SAMPLED_SECONDS * len(hits))
+  for i, (drum, velocity) in enumerate(hits):
+    start = i * SAMPLED_SECONDS
+    sequence.notes.add(pitch=pitches[drum], velocity=velocity, is_drum=True,
+                       start_time=start, end_time=start + 0.1)
+  try:
+    player = sound.Player(soundfont)
+  except ImportError as e:
+    raise cli.UserError(sound.NO_SOUND) from e
+  player.say_what_is_missing(pitches)
+  audio = player(sequence).mean(axis=1)
+  found = []
+  for (drum, velocity), part in zip(hits, np.split(audio, len(hits))):
+    file = io.BytesIO()
+    loud = np.flatnonzero(np.abs(part) > sound.SILENCE)
+    soundfile.write(file, part[:loud[-1] + 1 if len(loud) else 1], sound.SAMPLE_RATE,
+                    format='FLAC', subtype='PCM_16')
+    found.append({'drum': drum, 'velocity': velocity,
+                  'data': base64.b64encode(file.getvalue()).decode()})
+  return found
+
+
+def join_modules(names=MODULES):
+  """Returns the text of one module that has all of scripts/web/NAME.js in it."""
+  return '\n'.join(
+      re.sub(r'^export ', '', re.sub(
+          r"^import [^;]*;\n", '', (WEB / f'{name}.js').read_text(encoding='utf-8'),
+          flags=re.M), flags=re.M)
+      for name in names)
+
+
+def spec_and_weights(config_name, config, checkpoint, humanize=True):
+  """Returns what a page knows of its models: a dict for JSON, and bytes."""
+  from magenta.models.music_vae import upstream
+  packer = Packer()
+  packer.add_tensors(read_tensors(checkpoint))
+  kept = (styles.load(checkpoint) if os.path.exists(os.path.join(
+      os.path.dirname(checkpoint), styles.STYLES_FILE)) else {'names': []})
+  for name in kept['names']:
+    packer.add_gaussian(f'style/{name}', *styles.gaussian(kept, name))
+  groove, drummers = add_humanizer(packer) if humanize else (None, [])
+  return {
+      'title': f'{config_name}, {os.path.basename(checkpoint)}',
+      'model': describe_model(config), 'groove': groove, 'drummers': drummers,
+      'styles': [str(name) for name in kept['names']],
+      'pitches': [pitches[0] for pitches in upstream.pitch_classes(
+          config.data_converter)],
+      'tensors': packer.places, 'wasm': base64.b64encode(
+          (WEB / 'kernel.wasm').read_bytes()).decode()}, packer.bytes()
+
+
+def page(spec, weights):
+  """Returns the HTML of a page."""
+  script, style = join_modules(), (WEB / 'page.css').read_text(encoding='utf-8')
+  def hashed(text):
+    return "'sha256-" + base64.b64encode(
+        hashlib.sha256(text.encode()).digest()).decode() + "'"
+  parts = {
+      'CSP': f"default-src 'none'; script-src {hashed(script)} 'wasm-unsafe-eval'; "
+             f"style-src {hashed(style)}; img-src data:",
+      'CSS': style, 'SCRIPT': script,
+      'SPEC': json.dumps(spec, separators=(',', ':')).replace('<', '\\u003c'),
+      'WEIGHTS': base64.b64encode(weights).decode()}
+  return re.sub(r'\{\{([A-Z]+)\}\}', lambda match: parts[match[1]],
+                (WEB / 'page.html').read_text(encoding='utf-8'))
+
+
+def write(output, config_name, run_dir=None, checkpoint_file=None, hparams='',
+          humanize=True, soundfont=None):
+  """Writes a page, and prints where it is.
+
+  Args:
+    output: The HTML file.
+    config_name: The checkpoint's config.
+    run_dir: Training run whose newest checkpoint is used, ...
+    checkpoint_file: ... or a checkpoint, or folder of them.
+    hparams: Changes to the config.
+    humanize: Whether the page has the humanizer too.
+    soundfont: SoundFont that plays the drums, instead of the page's own synthesis.
+
+  Raises:
+    cli.UserError: if there is no such checkpoint, or no page of it, or it would be
+      larger than MAX_MB.
+  """
+  output = os.path.expanduser(output)
+  config = magenta_setup.get_config(config_name, hparams)
+  if why := why_not(config_name, config) or (
+      sampling.why_not_sampled(config_name, config)):
+    raise cli.UserError(why)
+  checkpoint = checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name)
+  spec, weights = spec_and_weights(config_name, config, checkpoint, humanize)
+  if soundfont:
+    spec['samples'] = sample_drums(spec['pitches'], soundfont)
+  text = page(spec, weights).encode()
+  size = len(text) / 1e6
+  if size > MAX_MB:
+    raise cli.UserError(
+        f'The page of {config_name} would have {size:.0f} MB; phones and mail take '
+        f'{MAX_MB}, as hierdec-drums_4bar and its like have.')
+  os.makedirs(os.path.dirname(output) or '.', exist_ok=True)
+  with disk.replacing(output) as path, open(path, 'wb') as f:
+    f.write(text)
+  print(f'{disk.printable(output)}, {size:.1f} MB: open it in any browser, or give '
+        'it away.')

@@ -1,0 +1,294 @@
+"""The checkpoint a user means: a run's, a file, a folder, a tar file, the Hub's."""
+import contextlib
+import functools
+import glob
+import json
+import os
+import pathlib
+import re
+import tarfile
+import tempfile
+import urllib.parse
+import zlib
+
+from drumloops import ROOT
+from drumloops.runs import run_folder
+from drumloops.system import cli, magenta_setup
+
+OWN_WEIGHTS = ROOT / 'weights'  # Of the project, by config.
+HUB = 'hf://'  # As the Hub's own tools write addresses.
+HUB_PAGE = r'(https?://)?(www\.)?(huggingface\.co|hf\.co)/'
+OF_A_CHECKPOINT = r'index|meta|data-\d{5}-of-\d{5}'  # Endings of files.
+
+
+def own_scores(config_name):
+  """Returns how good the project's weights of a config are, None if there are none.
+
+  That is {'step', 'split', 'reconstruction_loss', 'kl_bits', ...}, as evaluation.json
+  has it.
+  """
+  from magenta.models.music_vae import checkpoints
+  try:
+    with open(OWN_WEIGHTS / config_name / 'evaluation.json') as f:
+      evaluation = json.load(f)
+    return {**evaluation['reconstruction'], 'split': evaluation['split'],
+            'step': checkpoints.step_of(evaluation['checkpoint'])}
+  except (FileNotFoundError, KeyError):  # Those of performances are evaluated else.
+    return None
+
+
+def restore(saver, sess, checkpoint):
+  """Restores a checkpoint; says so if it belongs to another config.
+
+  Raises:
+    UserError: if the checkpoint does not fit the graph.
+  """
+  from magenta.models.music_vae import checkpoints
+  import tensorflow.compat.v1 as tf
+  try:
+    saver.restore(sess, checkpoints.plain(checkpoint))
+  except (ValueError, tf.errors.InvalidArgumentError,
+          tf.errors.NotFoundError) as e:
+    raise cli.UserError(does_not_fit(checkpoint)) from e
+
+
+def does_not_fit(checkpoint):
+  return (f'{checkpoint} does not fit this config; give the --config (and '
+          '--hparams) it was trained with.')
+
+
+def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
+  """Returns the prefix of the checkpoint that a user means.
+
+  Args:
+    run_dir: A training run; its newest complete checkpoint is meant.
+    checkpoint_file: Instead, a checkpoint (its prefix, or a file of it), a folder
+      of checkpoints, a run, a tar file with one, or hf://user/name on the Hub.
+    config_name: With neither, the weights of this config in weights/ are meant.
+
+  Raises:
+    UserError: if there is no such checkpoint, or it is damaged.
+  """
+  if run_dir is None and checkpoint_file is None and config_name:
+    checkpoint_file = str(OWN_WEIGHTS / config_name)
+    if not os.path.isdir(checkpoint_file):
+      raise cli.UserError(
+          f'There are no weights of {config_name} in weights/; train first and '
+          'give --run_dir or --checkpoint_file.')
+  if (run_dir is None) == (checkpoint_file is None):
+    raise cli.UserError('Give either --run_dir or --checkpoint_file.')
+  if run_dir is not None:
+    return newest_of(os.path.expanduser(run_dir), (run_folder.TRAIN, run_folder.BEST, ''))
+  path, called = os.path.expanduser(checkpoint_file), None
+  if re.match(rf'{HUB}|https?://|{HUB_PAGE}', path) and not os.path.exists(path):
+    path, called = download(*parse_address(path)), path
+  elif os.path.isfile(path) and tarfile.is_tarfile(path):
+    path, called = unpack(path), path
+  elif not os.path.isdir(path):
+    prefix = re.sub(rf'\.({OF_A_CHECKPOINT})$', '', path)
+    if wrong := what_is_wrong(prefix):
+      raise cli.UserError(
+          f'{path} is no checkpoint, nor a tar file that can be read.'
+          if os.path.isfile(path) and prefix == path else
+          f'The checkpoint {prefix} {wrong}; use another.'
+          if glob.glob(glob.escape(prefix) + '.*') else
+          f'There is no checkpoint {prefix}.')
+    return prefix
+  return newest_of(path, ('', run_folder.TRAIN, run_folder.BEST), called)
+
+
+def newest_of(folder, parts, called=None):
+  """Returns the prefix of a folder's newest complete checkpoint.
+
+  Args:
+    folder: A run, or a folder of checkpoints.
+    parts: Folders in it; what the first has counts, else the second ...
+    called: What the user calls the folder.
+
+  Raises:
+    cli.UserError: if there is none; it says why.
+  """
+  from magenta.models.music_vae import checkpoints
+  folders = [os.path.join(folder, part) if part else folder for part in parts]
+  for place in folders:
+    for prefix in checkpoints.all_complete(place):
+      if place != folders[0]:
+        print(f'There is no complete checkpoint in {folders[0]}, so {prefix} is '
+              'taken.')
+      return prefix
+  found = {}
+  for place in filter(os.path.isdir, folders):
+    for name in sorted(os.listdir(place)):
+      if match := re.fullmatch(rf'(.+)\.({OF_A_CHECKPOINT})', name):
+        prefix = os.path.join(place, match[1])
+        found[os.path.relpath(prefix, folder)] = what_is_wrong(prefix)
+  called = called or folder
+  if found:
+    why = ', '.join(f'{name} {wrong}' for name, wrong in found.items())
+    raise cli.UserError(f'There is no complete checkpoint in {called}: {why}; use '
+                        'another, or get it again.')
+  raise cli.UserError(
+      (f'There is no folder {folder}; '
+       if called == folder and not os.path.isdir(folder) else
+       f'There is no complete checkpoint in {called}: no file in it is one; ')
+      + ('train first, or ' if parts[0] else '') + 'name another.')
+
+
+def what_is_wrong(prefix):
+  """Returns why a checkpoint can't be used, None if it can.
+
+  Raises:
+    OSError: if a file of it can't be opened.
+  """
+  from magenta.models.music_vae import checkpoints
+  if checkpoints.is_complete(prefix):
+    return None
+  for path in glob.glob(glob.escape(prefix) + '.*'):
+    with open(path, 'rb'):  # Else it would seem to be damaged.
+      pass
+  if not os.path.exists(prefix + '.index'):
+    return 'lacks its .index'
+  if not checkpoints.is_there(prefix):
+    return 'lacks a .data file'
+  return 'is damaged or only half written'
+
+
+def find_finished(run_dir, identity):
+  """Returns the checkpoint to make weights of: the best, else the newest one.
+
+  Says so if it is not the best one.
+
+  Args:
+    run_dir: A training run, or its backup.
+    identity: The validation split's that the best was to be chosen on.
+
+  Raises:
+    cli.UserError: if there is none.
+  """
+  from magenta.models.music_vae import checkpoints
+  folder = os.path.join(run_dir, run_folder.BEST)
+  best = next(checkpoints.all_complete(folder), None)
+  # What was chosen on TFDS's split can't be told from the same data's TFRecord.
+  if best and (not run_folder.is_best_of_other_data(run_dir, identity) or str(
+      run_folder.read_best(run_dir).get('validation_id')).startswith('tfds ')):
+    return best
+  newest = find_checkpoint(run_dir)
+  print((f'The best checkpoint in {folder} was chosen on other data than this'
+         if best else f'There is no best checkpoint in {folder}')
+        + f', so the newest one, {newest}, is taken.')
+  return newest
+
+
+def all_checkpoints(run_dir):
+  """Returns a run's complete checkpoints, oldest first, the best one last."""
+  magenta_setup.music_vae()
+  from magenta.models.music_vae import checkpoints
+  return [prefix for folder in (run_folder.TRAIN, run_folder.BEST) for prefix in reversed(list(
+      checkpoints.all_complete(os.path.join(run_dir, folder))))]
+
+
+def parse_address(address):
+  """Returns the 'user/name' on the Hub that is meant, and the revision or None.
+
+  Args:
+    address: user/name or user/name@revision, with hf:// before it or without, or
+      the URL of its page.
+
+  Raises:
+    cli.UserError: if it is none of these.
+  """
+  bare = re.sub(f'^{HUB_PAGE}', '', address.strip().removeprefix(HUB))
+  match = re.fullmatch(
+      r'([^/@:?#]+/[^/@:?#]+)(?:@([^/?#]+)|/(?:tree|commit)/([^/?#]+))?/*(?:[?#].*)?',
+      bare)
+  if not match:
+    raise cli.UserError(
+        f'{address!r} names no weights on the Hub; write hf://user/name, or '
+        'hf://user/name@revision.')
+  repo, *revision = match.groups()
+  return repo, urllib.parse.unquote(revision[0] or revision[1] or '') or None
+
+
+@contextlib.contextmanager
+def hub_errors(repo):
+  """Turns the Hugging Face Hub's errors into a sentence about a repository."""
+  from huggingface_hub import constants, errors
+  try:
+    yield
+  except errors.HFValidationError as e:
+    raise cli.UserError(f'{repo!r} is no name on the Hub; it is user/name.') from e
+  except errors.RevisionNotFoundError as e:
+    raise cli.UserError(f'{repo} has no such revision on the Hub.') from e
+  except errors.RepositoryNotFoundError as e:
+    raise cli.UserError(
+        f'There is no {repo} on the Hub, or it is private or gated and HF_TOKEN '
+        'does not open it.') from e
+  except errors.HfHubHTTPError as e:
+    status, said = e.response.status_code, ' '.join((e.server_message or '').split())
+    raise cli.UserError(
+        f'The Hub refused {repo} (status {status}{said and ": "}{said})'
+        + ('; HF_TOKEN may not do that: to share, make a token that may write to it.'
+           if status in (401, 403) else '; try again later.'
+           if status >= 500 or status == 429 else '.')) from e
+  except errors.LocalEntryNotFoundError as e:
+    raise cli.UserError(
+        f'{repo} could not be reached on the Hub, and is not here from before; '
+        + ('HF_HUB_OFFLINE says not to try.' if constants.HF_HUB_OFFLINE else
+           'try again when there is a network.')) from e
+  except Exception as e:  # Which it raises is a matter of its version.
+    if isinstance(e, OSError) and (e.filename or e.errno in cli.DISK_FULL):
+      raise  # Of this disk, not the Hub.
+    why = ' '.join(str(e).split())
+    raise cli.UserError(
+        f'{repo} could not be reached on the Hub ({why}); try again when there is a '
+        'network.' if isinstance(e, (
+            errors.HTTPError, ConnectionError, TimeoutError)) else
+        f'What the Hub was asked of {repo} was not done ({why}); try again.') from e
+
+
+@functools.cache
+def download(repo, revision=None):
+  """Returns the folder of a repository's checkpoint.
+
+  It is kept in the cache of the Hub's own tools, and without a network taken from
+  there.
+
+  Raises:
+    UserError: if there is none.
+  """
+  import huggingface_hub
+  with hub_errors(repo):
+    folder = huggingface_hub.snapshot_download(
+        repo, revision=revision,
+        allow_patterns=['*.index', '*.data-*', 'styles.npz', 'feel.npz'])
+  print(f'{HUB}{repo}{"@" if revision else ""}{revision or ""} is at '
+        f'{os.path.basename(folder)[:12]}.')
+  return folder
+
+
+@functools.cache
+def _unpacked():
+  """A folder for what tar files hold, which goes when the program ends."""
+  return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def unpack(path):
+  """Returns the folder of the checkpoint in a tar file, as Magenta publishes them.
+
+  Raises:
+    UserError: if there is none in it, or the file is damaged.
+    OSError: if it can't be unpacked.
+  """
+  folder = os.path.join(_unpacked().name, str(len(os.listdir(_unpacked().name))),
+                        os.path.basename(path))
+  try:
+    with tarfile.open(path) as tar:
+      tar.extractall(folder, filter='data')
+  except (tarfile.TarError, EOFError, zlib.error) as e:
+    raise cli.UserError(f'{path} is damaged ({e}); get it again.') from e
+  found = [str(p.parent) for ending in ('index', 'data-*')
+           for p in pathlib.Path(folder).rglob(f'*.{ending}')]
+  if not found:
+    raise cli.UserError(f'There is no checkpoint in {path}.')
+  return found[0]
