@@ -28,6 +28,7 @@ import tempfile
 import time
 
 from drumloops import ROOT
+from drumloops.errors import UserError
 from drumloops.system import cli, magenta_setup
 from drumloops.training import trainer
 from absl import flags
@@ -279,7 +280,7 @@ def seconds_of(name, *arguments):
   result = subprocess.run([sys.executable, ROOT / 'scripts' / name, *arguments],
                           capture_output=True, text=True)
   if result.returncode:
-    raise cli.UserError(f'{name} failed: {result.stderr.strip()[-500:]}.')
+    raise UserError(f'{name} failed: {result.stderr.strip()[-500:]}.')
   return time.time() - began
 
 
@@ -307,7 +308,7 @@ def measure_cluster(path, folder, workers):
       process.wait()
   found = re.search(r'(\d+) examples a second', said)
   if not found:
-    raise cli.UserError(f'The training by {workers} workers failed: {said[-500:]}.')
+    raise UserError(f'The training by {workers} workers failed: {said[-500:]}.')
   return int(found[1])
 
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 
+from drumloops.errors import UserError
 from drumloops.system import cli
 from absl import flags
 from tqdm.auto import tqdm
@@ -28,7 +29,7 @@ def download(url, path, size=SIZE):
   """Fetches `url` into `path`, going on from what `path`.part holds already.
 
   Raises:
-    cli.UserError: if there is no network, or the server refuses.
+    UserError: if there is no network, or the server refuses.
   """
   part = path.with_name(path.name + '.part')
   have = part.stat().st_size if part.exists() else 0
@@ -45,7 +46,7 @@ def download(url, path, size=SIZE):
             f.write(block)
             bar.update(len(block))
     except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
-      raise cli.UserError(
+      raise UserError(
           f'{url} could not be downloaded ({getattr(e, "reason", e)}); try '
           'again, the download goes on where it stopped, or give a local copy '
           'with --zip.') from e
@@ -55,13 +56,13 @@ def download(url, path, size=SIZE):
 def check(path, size=SIZE, sha256=SHA256):
   """Raises UserError unless `path` has this size and sha256."""
   if not path.is_file():
-    raise cli.UserError(f'There is no file {path}.')
+    raise UserError(f'There is no file {path}.')
   if path.stat().st_size != size:
-    raise cli.UserError(
+    raise UserError(
         f'{path} has {path.stat().st_size} bytes instead of {size}, it is '
         'truncated or another file; delete it and download it again.')
   if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-    raise cli.UserError(
+    raise UserError(
         f'{path} is not the published zip (its sha256 differs); delete it and '
         'download it again.')
 
@@ -73,7 +74,7 @@ def extract(zip_path, folder):
   data set behind.
 
   Raises:
-    cli.UserError: if the zip is damaged or an entry's path leads outside.
+    UserError: if the zip is damaged or an entry's path leads outside.
   """
   folder = pathlib.Path(folder).resolve()
   unpacking = folder / '.unpacking'
@@ -82,7 +83,7 @@ def extract(zip_path, folder):
     with zipfile.ZipFile(zip_path) as z:
       for name in z.namelist():
         if not (unpacking / name).resolve().is_relative_to(unpacking):
-          raise cli.UserError(
+          raise UserError(
               f'{zip_path} was not unpacked: its entry {name!r} leads out of '
               'the target folder.')
       z.extractall(unpacking)
@@ -91,7 +92,7 @@ def extract(zip_path, folder):
         shutil.rmtree(folder / path.name)
       path.rename(folder / path.name)
   except zipfile.BadZipFile as e:
-    raise cli.UserError(f'{zip_path} is not a whole zip file ({e}); '
+    raise UserError(f'{zip_path} is not a whole zip file ({e}); '
                         'download it again.') from e
   finally:
     shutil.rmtree(unpacking, ignore_errors=True)

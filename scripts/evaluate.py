@@ -10,6 +10,7 @@ samples at the default temperature are read from written MIDI files.
 """
 import os
 
+from drumloops.errors import UserError
 from drumloops.runs import checkpoint_files
 from drumloops.system import cli, magenta_setup
 from drumloops.metrics import evaluation
@@ -38,7 +39,7 @@ def main():
   FLAGS = flags.FLAGS
   config = magenta_setup.get_config(FLAGS.config, FLAGS.hparams)
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
-    raise cli.UserError('Give either --examples_path or --tfds_name.')
+    raise UserError('Give either --examples_path or --tfds_name.')
   evaluation.evaluate(
       config,
       checkpoint_files.find_checkpoint(FLAGS.run_dir, FLAGS.checkpoint_file),

@@ -13,6 +13,7 @@ like any other, for stock Magenta too.
 import os
 import tempfile
 
+from drumloops.errors import UserError
 from drumloops.data import patterns, splits, styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.models import autoencoder, encoder_finetuning, latent
@@ -36,14 +37,14 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     The new checkpoint's prefix.
 
   Raises:
-    cli.UserError: if the run has no checkpoint, or the output_dir is a run's.
+    UserError: if the run has no checkpoint, or the output_dir is a run's.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   from magenta.models.music_vae import packed_slices
   if not (packed_slices.can_pack(config) and (
       humanizer.can_humanize(config) or not config.data_converter.control_depth)):
-    raise cli.UserError(
+    raise UserError(
         'Only drum configs whose data are slices of one length, such as '
         "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
         'checkpoints are sampled as they are, with --run_dir.')

@@ -13,6 +13,7 @@ import contextlib
 import glob
 import os
 
+from drumloops.errors import UserError
 from drumloops.data import splits
 from drumloops.system import cli, magenta_setup
 from absl import flags
@@ -35,7 +36,7 @@ def main():
   # Beam takes brackets in a folder's name for a pattern.
   FLAGS.input_tfrecord = checkpoints.plain(FLAGS.input_tfrecord)
   if not tf.io.gfile.glob(FLAGS.input_tfrecord):
-    raise cli.UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
+    raise UserError(f'No TFRecord file matches {FLAGS.input_tfrecord}; '
                         'make one with scripts/make_tfrecord.py.')
   os.makedirs(os.path.dirname(FLAGS.output_tfrecord) or '.', exist_ok=True)
   with splits.naming_damage(FLAGS.input_tfrecord):

@@ -17,6 +17,8 @@ that it says: a ps, a worker or the chief.
 """
 import contextlib
 
+from drumloops import errors
+from drumloops.errors import UserError
 from drumloops.data import splits
 from drumloops.runs import backup, checkpoint_files
 from drumloops.system import cli, disk, interrupts, magenta_setup
@@ -57,8 +59,8 @@ def define_flags():
 def main():
   FLAGS = flags.FLAGS
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):
-    raise cli.UserError('Give either --examples_path or --tfds_name.')
-  cli.check_seeds(seed=FLAGS.seed)
+    raise UserError('Give either --examples_path or --tfds_name.')
+  errors.check_seeds(seed=FLAGS.seed)
   config = magenta_setup.get_config(FLAGS.config, FLAGS.hparams)
   machines = distributed.read() if FLAGS.mode == 'train' else None
   if machines and machines.role == 'ps':
@@ -76,7 +78,7 @@ def main():
           config, FLAGS.run_dir, FLAGS.examples_path, FLAGS.tfds_name)
     return
   if FLAGS.num_sync_workers > (machines.workers if machines else 0):
-    raise cli.UserError('--num_sync_workers must not be more than the workers, the '
+    raise UserError('--num_sync_workers must not be more than the workers, the '
                         'chief among them, that TF_CONFIG names.')
   config = config._replace(
       train_examples_path=trainer.readable(config, FLAGS.examples_path),

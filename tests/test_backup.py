@@ -14,8 +14,9 @@ import conftest
 import numpy as np
 import pytest
 
+from drumloops.errors import UserError
 from drumloops.runs import backup, checkpoint_files
-from drumloops.system import cli, interrupts, magenta_setup
+from drumloops.system import interrupts, magenta_setup
 
 WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
 
@@ -692,7 +693,7 @@ def test_the_one_that_is_ahead_goes_on(run, drive):
 def test_the_same_folder(run, tmp_path):
   (tmp_path / 'link').symlink_to(run)
   for other in (run, tmp_path / 'link', f'{run}/../run/'):
-    with pytest.raises(cli.UserError, match='another folder'):
+    with pytest.raises(UserError, match='another folder'):
       backup.Backup(run, other)
 
 

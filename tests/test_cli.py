@@ -6,7 +6,9 @@ import shutil
 import sys
 
 import conftest
-from drumloops.system import cli, disk
+from drumloops import errors
+from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, stage
+from drumloops.system import cells, cli, disk
 import pytest
 
 SCRIPTS = sorted(p.name for p in conftest.SCRIPTS.glob('*.py')
@@ -87,21 +89,35 @@ def test_sampling_prints_its_bar_and_its_result_only(request, tmp_path, where):
   assert len(result.stdout.splitlines()) == 1
 
 
-def test_words_of_who_reads(monkeypatch):
-  text = ('x does not fit this config; give the --config (and --hparams) it was '
-          'trained with.')
-  assert cli.words(text) == text
-  monkeypatch.setenv(cli.IN_NOTEBOOK, '1')
-  assert cli.words(text) == ('x does not fit this config; give the config in '
-                             'cell 1 that it was trained with.')
-  assert cli.words('use more data or a smaller batch (--hparams=batch_size=7).'
-                   ) == 'use more data or a smaller batch (batch_size = 7 in cell 8).'
-  assert cli.words('--seed=12 gives others') == 'seed = 12 in cell 10 gives others'
-  monkeypatch.delenv(cli.IN_NOTEBOOK)
-  monkeypatch.setattr('IPython.get_ipython', lambda: 'a kernel')
-  assert cli.words('--qpm') == 'tempo'
-  assert cli.UserError('give a larger --num_steps')._render_traceback_() == [
-      'give a larger num_steps in cell 8']
+@pytest.mark.parametrize('said,python,command,notebook', [
+    (f'{field("qpm")} must be', 'qpm must be', '--qpm must be',
+     'tempo in cell "{sample}" must be'),
+    (f'{field("seed", 12)} gives', 'seed=12 gives', '--seed=12 gives',
+     'seed = 12 in cell "{sample}" gives'),
+    (f'smaller ({hparam("batch_size", 7)}).', 'smaller (batch_size=7).',
+     'smaller (--hparams=batch_size=7).', 'smaller (batch_size = 7 in cell "{train}").'),
+    (f'{field("private", False)}', 'private=False', '--noprivate',
+     'private not ticked in cell "{share}"'),
+    (f'run {stage("make_tfrecord.py")}', 'run scripts/make_tfrecord.py',
+     'run scripts/make_tfrecord.py', 'run cell "{convert}"'),
+    (f'{THE_SAME_COMMAND} goes on', 'the same command goes on',
+     'the same command goes on', 'this cell goes on')])
+def test_words_of_who_reads(monkeypatch, said, python, command, notebook):
+  assert str(UserError(said)) == python
+  titles = {name: next(cell.title for cell in cells.read_cells() if words in cell.title)
+            for name, words in (('sample', 'Sample drum'), ('train', 'Train,'),
+                                ('share', 'Share your'), ('convert', 'Convert'))}
+  for words_of, want in ((cli.in_flags, command), (
+      cells.in_cells, notebook.format(**titles))):
+    errors.speak_as(words_of)
+    assert errors.in_words(said) == want
+    assert UserError(said)._render_traceback_() == [want]
+  errors.speak_as(errors.in_python)
+
+
+def test_errors_know_their_fields():
+  assert UserError(f'{field("qpm")} or {hparam("batch_size", 3)}, {stage("x.py")}'
+                   ).fields == ('qpm', 'batch_size')
 
 
 def test_a_full_disk_is_said_with_the_path(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import time
 
 import conftest
-from drumloops.system import cli
+from drumloops.errors import UserError
 from drumloops.training import distributed
 import pytest
 
@@ -58,7 +58,7 @@ def test_one_machine(monkeypatch, text):
     (config({**JOBS, 'head': ['e:1']}, 'worker', 0), 'role head')])
 def test_what_is_refused(monkeypatch, text, word):
   monkeypatch.setenv('TF_CONFIG', text)
-  with pytest.raises(cli.UserError, match=word):
+  with pytest.raises(UserError, match=word):
     distributed.read()
 
 

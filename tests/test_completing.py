@@ -1,11 +1,12 @@
 """Completing: what is kept is kept exactly, in the file; what can't be, is said."""
 import conftest
 from drumloops import grid, sampling
+from drumloops.errors import UserError
 from drumloops.data import patterns
 from drumloops.midi import input_loop, loop_file, midi_file
 from drumloops.models import completion, variation
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import note_seq
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_1000_requests_keep_what_they_keep(weights):
     try:
       allowed.append(constraints.allowed(loop))
       wishes.append((loop, constraints))
-    except cli.UserError as e:
+    except UserError as e:
       assert 'no drum is left' in str(e)
       impossible += 1
   assert impossible > 5
@@ -162,7 +163,7 @@ def test_a_file_of_any_length_begins_again(weights, mine, capsys, own, bars):
   assert [(pytest.approx(start, abs=0.01), velocity) for _, start, velocity, _ in
           found.hits] == every[:2 * bars - bool(bars % own)]
   assert f'gives {own} bar{"s" * (own > 1)}, which repeat' in capsys.readouterr().out
-  with pytest.raises(cli.UserError, match=f'gives {own} bar.* goes up to {own}'):
+  with pytest.raises(UserError, match=f'gives {own} bar.* goes up to {own}'):
     input_loop.read(path, weights[0], bars, completion.read_constraints('', '1-8', False, ''))
   input_loop.read(path, weights[0], bars)
   assert 'after that there is silence' in capsys.readouterr().out

@@ -11,6 +11,7 @@ import zipfile
 import conftest
 import download_groove
 from drumloops import notebook
+from drumloops.errors import UserError
 from drumloops.data import splits, tfrecord
 from drumloops.midi import midi_file
 from drumloops.system import cli, magenta_setup
@@ -67,7 +68,7 @@ def test_download_goes_on_where_it_stopped(tmp_path):
 
 
 def test_no_network(tmp_path):
-  with pytest.raises(cli.UserError, match='--zip'):
+  with pytest.raises(UserError, match='--zip'):
     download_groove.download('http://127.0.0.1:9/x', tmp_path / 'x')
 
 
@@ -102,7 +103,7 @@ def test_zip_that_leaves_the_folder_is_refused(tmp_path):
     z.writestr('../../evil.txt', b'')
   target = tmp_path / 'a' / 'b'
   target.mkdir(parents=True)
-  with pytest.raises(cli.UserError, match='evil.txt'):
+  with pytest.raises(UserError, match='evil.txt'):
     download_groove.extract(path, target)
   assert not list(target.iterdir())
   assert not (tmp_path / 'evil.txt').exists()
@@ -218,7 +219,7 @@ def test_folder_without_midi(tmp_path):
                           'bad.mid', 'valid MIDI')
   conftest.check_sentence(make('--input_dir=missing'), 'missing')
   assert not (tmp_path / 'x.tfrecord').exists()
-  with pytest.raises(cli.UserError, match='is a folder'):
+  with pytest.raises(UserError, match='is a folder'):
     tfrecord.make_tfrecord(str(tmp_path / 'sub'), str(tmp_path))
 
 
@@ -346,7 +347,7 @@ def test_names_that_are_not_utf8(tmp_path, capsys):
   said.encode()
   tfrecord.make_tfrecord(str(folder), str(folder / 'out' / 'x.tfrecord'))
   assert (folder / 'out' / 'x.tfrecord').exists()
-  with pytest.raises(cli.UserError, match='no folder 드럼'):
+  with pytest.raises(UserError, match='no folder 드럼'):
     tfrecord.make_tfrecord(name, str(tmp_path / 'x'))
 
 
@@ -367,7 +368,7 @@ def test_splits_of_other_data_are_removed(tmp_path, capsys):
   names = ['x-test.tfrecord', 'x-validation.tfrecord', 'x.tfrecord']
   output = tmp_path / 'out'
   assert sorted(p.name for p in output.iterdir()) == names
-  with pytest.raises(cli.UserError):  # Not before the new ones are whole.
+  with pytest.raises(UserError):  # Not before the new ones are whole.
     convert(write(tmp_path / 'bad', a=b''))
   assert sorted(p.name for p in output.iterdir()) == names
   _, said = convert(write(tmp_path / 'own', a=beat()), capsys)
@@ -420,7 +421,7 @@ def read_splits(folder, info, names=tuple(OFFICIAL)):
 def test_info_cut_off_anywhere(tmp_path):
   info = INFO.encode()
   for length in range(len(info) - 1):
-    with pytest.raises(cli.UserError):
+    with pytest.raises(UserError):
       read_splits(tmp_path, info[:length])
   assert read_splits(tmp_path, info[:-1]) == OFFICIAL
 
@@ -443,7 +444,7 @@ def test_info_cut_off_anywhere(tmp_path):
     ('name,bytes\na.mid,1\n', 'rename it'),
 ])
 def test_damaged_info(tmp_path, info, words):
-  with pytest.raises(cli.UserError, match=words) as e:
+  with pytest.raises(UserError, match=words) as e:
     read_splits(tmp_path, info)
   assert 'scripts/download_groove.py' in str(e.value)
 
@@ -490,7 +491,7 @@ def test_look_at_a_damaged_info(tmp_path):
                          (INFO.replace('9.6', '9.6s'), "'9.6s' as a duration"),
                          (INFO[:70], 'breaks off')):
     info.write_text(damaged)
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
       notebook.read_performances(tmp_path)
 
 

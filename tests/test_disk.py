@@ -1,7 +1,8 @@
 """Files and folders: written whole, locked."""
 import os
 
-from drumloops.system import cli, disk
+from drumloops.errors import UserError
+from drumloops.system import disk
 import pytest
 
 
@@ -23,7 +24,7 @@ def test_lock_is_of_a_folder_however_it_is_called(tmp_path):
   (tmp_path / 'a').mkdir()
   (tmp_path / 'b').symlink_to('a')
   with disk.locked(tmp_path / 'a', 0, 'first'):
-    with pytest.raises(cli.UserError, match='second'):
+    with pytest.raises(UserError, match='second'):
       with disk.locked(tmp_path / 'b' / '.', 0, 'second'):
         pass
     with disk.locked(tmp_path / 'c', 0, 'third'):

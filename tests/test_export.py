@@ -3,10 +3,11 @@ import os
 import shutil
 
 import conftest
+from drumloops.errors import UserError
 from drumloops.data import splits, styles
 from drumloops.models import autoencoder, latent
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 from drumloops.metrics import style_classifier
 import numpy as np
 import pytest
@@ -193,8 +194,8 @@ def test_styles_of_other_weights_are_refused(tmp_path):
                          ({key: kept[key][:, :3] for key in ('mean', 'deviation')},
                           'another latent')):
     np.savez(tmp_path / 'w' / styles.STYLES_FILE, **{**kept, **changes})
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
       styles.load(checkpoint)
   (tmp_path / 'w' / styles.STYLES_FILE).write_bytes(b'PK damaged')
-  with pytest.raises(cli.UserError, match='no readable'):
+  with pytest.raises(UserError, match='no readable'):
     styles.load(checkpoint)

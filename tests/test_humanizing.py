@@ -3,10 +3,11 @@ import os
 import types
 
 import conftest
+from drumloops.errors import UserError
 from drumloops.humanize import feel_model, humanizer
 from drumloops.midi import midi_file
 from drumloops.models import groove_model
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 from drumloops.metrics import feel
 import note_seq
 import numpy as np
@@ -539,7 +540,7 @@ def test_like_other_percussion(tmp_path):
   sequence.notes.add(pitch=88, velocity=80, end_time=1, is_drum=True)
   path = str(tmp_path / 'other.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
-  with pytest.raises(cli.UserError, match='nine drums.*pitches 88 on') as raised:
+  with pytest.raises(UserError, match='nine drums.*pitches 88 on') as raised:
     humanizer.played_slices(path, performer)
   assert 'move' not in str(raised.value)
 

@@ -10,11 +10,12 @@ import threading
 
 import conftest
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.data import patterns
 from drumloops.export import magentajs
 from drumloops.models import variation
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import numpy as np
 import oracle
 import pytest
@@ -182,7 +183,7 @@ def test_pitches_are_those_that_files_are_read_by():
     ('groovae_4bar_hits_control', None, 'none of them'),
     ('hierdec-drums_4bar', 'hier-drums_4bar_echo', 'does not fit')])
 def test_what_it_does_not_write(name, checkpoint, words, tmp_path):
-  with pytest.raises(cli.UserError, match=words):
+  with pytest.raises(UserError, match=words):
     magentajs.write(magenta_setup.get_config(name), name, checkpoint_files.find_checkpoint(
         config_name=checkpoint or name), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()

@@ -4,10 +4,11 @@ import struct
 
 import conftest
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.humanize import humanizer
 from drumloops.midi import input_loop, midi_file
 from drumloops.output import gallery
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 
@@ -111,7 +112,7 @@ def test_a_bar_of_2_4_is_refused(tmp_path, where, numerator):
       (where * 1920, time_signature(numerator, 2)),
       (where * 1920 + 960, time_signature(4, 2))] + notes(groove()))
   if where:
-    with pytest.raises(cli.UserError, match='not in 4/4 throughout'):
+    with pytest.raises(UserError, match='not in 4/4 throughout'):
       steps_of(path)
   else:  # The loop begins after the upbeat, if nothing plays in it.
     path = write(tmp_path / 'in.mid', [
@@ -165,7 +166,7 @@ def test_first_bar(tmp_path, capsys, meter, power, steps):
   pickup = [(0, time_signature(meter, power)), (steps * 120, time_signature(4, 2))]
   path = write(tmp_path / 'in.mid', pickup + notes(
       [(steps - 2, SNARE)] + [(s + steps, p) for s, p in groove(6)]))
-  with pytest.raises(cli.UserError, match='bars 1 to 4, which .* --first_bar=N'):
+  with pytest.raises(UserError, match='bars 1 to 4, which .* --first_bar=N'):
     midi_file.first_bars(path, drum_of, 4)
   def read(first_bar):
     return sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in
@@ -175,15 +176,15 @@ def test_first_bar(tmp_path, capsys, meter, power, steps):
   assert 'bars 2 to 5 are used, the 1 hits before and the ' in said
   assert read(4) == [(s - 32, p) for s, p in groove(6) if s >= 32]
   assert bars_of(path, first_bar=6) == 2
-  with pytest.raises(cli.UserError, match='ends with its bar 7'):
+  with pytest.raises(UserError, match='ends with its bar 7'):
     read(8)
-  with pytest.raises(cli.UserError, match='from 1'):
+  with pytest.raises(UserError, match='from 1'):
     read(-1)
 
 
 def test_first_bar_without_drums(tmp_path):
   path = write(tmp_path / 'in.mid', notes([(0, KICK), (100, KICK)]))
-  with pytest.raises(cli.UserError, match='nine drums in its bars 2 to 5'):
+  with pytest.raises(UserError, match='nine drums in its bars 2 to 5'):
     midi_file.first_bars(path, drum_of, 4, first_bar=2)
 
 
@@ -230,7 +231,7 @@ CHORDS = [(s, p) for s in range(0, 64, 2) for p in (48, 52, 55, 64)]
 def test_channels_that_look_like_drums(tmp_path, parts, words):
   path = write(tmp_path / 'in.mid', *(
       notes(hits, channel=channel) for channel, hits in parts.items()))
-  with pytest.raises(cli.UserError, match=words):
+  with pytest.raises(UserError, match=words):
     steps_of(path)
 
 
@@ -303,17 +304,17 @@ def test_running_status():
 def test_damage_is_a_sentence(tmp_path, change, words):
   path = write(tmp_path / 'in.mid', notes(groove()))
   (tmp_path / 'in.mid').write_bytes(change((tmp_path / 'in.mid').read_bytes()))
-  with pytest.raises(cli.UserError, match=words) as error:
+  with pytest.raises(UserError, match=words) as error:
     midi_file.read(path)
   assert path in str(error.value) and str(error.value).endswith('.')
 
 
 def test_why_there_are_no_drums(tmp_path):
   path = write(tmp_path / 'in.mid', notes(groove(), channel=0))
-  with pytest.raises(cli.UserError, match='on MIDI channel 1, drums'):
+  with pytest.raises(UserError, match='on MIDI channel 1, drums'):
     steps_of(path)
   path = write(tmp_path / 'in.mid', notes([(0, 3)]))
-  with pytest.raises(cli.UserError, match='only of the pitches 3'):
+  with pytest.raises(UserError, match='only of the pitches 3'):
     steps_of(path)
 
 

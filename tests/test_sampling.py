@@ -3,11 +3,12 @@ import os
 
 import conftest
 from drumloops import grid, sampling
+from drumloops.errors import UserError
 from drumloops.humanize import humanizer
 from drumloops.midi import input_loop, loop_file, midi_file, sound
 from drumloops.models import latent
 from drumloops.output import gallery
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 import test_sound
@@ -145,7 +146,7 @@ def test_wrong_midi(trained, tmp_path):
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
-    with pytest.raises(cli.UserError, match=word):
+    with pytest.raises(UserError, match=word):
       input_loop.read(str(tmp_path / f'{name}.mid'), config, 4)
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
@@ -176,7 +177,7 @@ def test_seeds_and_takes_that_there_are_not(seed):
       ('seed', sampling.sample, {'config_name': conftest.TINY, 'seed': seed}),
       ('take', sampling.sample, {'config_name': conftest.TINY, 'take': seed}),
       ('take', humanizer.load, {'take': seed})):
-    with pytest.raises(cli.UserError, match=f'{words} must be from 0 to 4294967295'):
+    with pytest.raises(UserError, match=f'{words} must be from 0 to 4294967295'):
       call(**kwargs)
 
 
@@ -300,10 +301,10 @@ def test_keras_3_in_the_environment(tmp_path):
 import sys; sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
 tf.keras.Model
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 try:
   magenta_setup.music_vae()
-except cli.UserError as e:
+except UserError as e:
   print(e)
 """
   result = conftest.run(conftest.sys.executable, '-c', code, conftest.SCRIPTS,

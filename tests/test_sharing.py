@@ -7,8 +7,8 @@ import json
 import shutil
 
 import conftest
+from drumloops.errors import UserError
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli
 import hub
 import pytest
 import yaml
@@ -109,12 +109,12 @@ import os, shutil, sys; sys.path.insert(0, sys.argv[1])
 
 from drumloops.export import hub
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 magenta_setup.music_vae()
 for call in sys.argv[2:]:
   try:
     eval(call)
-  except cli.UserError as e:
+  except UserError as e:
     print('SENTENCE', e)
 '''
 
@@ -228,5 +228,5 @@ def test_addresses(address, repo, revision):
   if repo:
     assert checkpoint_files.parse_address(address) == (repo, revision)
   else:
-    with pytest.raises(cli.UserError, match='hf://user/name'):
+    with pytest.raises(UserError, match='hf://user/name'):
       checkpoint_files.parse_address(address)

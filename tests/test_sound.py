@@ -2,9 +2,9 @@
 import concurrent.futures
 import struct
 
+from drumloops.errors import UserError
 from drumloops.export import web_app
 from drumloops.midi import loop_file, sound
-from drumloops.system import cli
 import note_seq
 import numpy as np
 from own_loops import CRASH, KICK, beat
@@ -155,5 +155,5 @@ def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
   (tmp_path / 'no.sf2').write_text('no')
   for name, words in (('half.sf2', 'damaged'), ('no.sf2', 'no SoundFont'),
                       ('none.sf2', 'No such file'), ('.', 'Is a directory')):
-    with pytest.raises(cli.UserError, match=words):
+    with pytest.raises(UserError, match=words):
       sound.synthesize(loop, str(tmp_path / name))

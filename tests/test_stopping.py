@@ -16,7 +16,8 @@ import termios
 import time
 
 import conftest
-from drumloops.system import cli, interrupts, magenta_setup
+from drumloops.errors import UserError
+from drumloops.system import interrupts, magenta_setup
 import pytest
 
 TRIES = int(os.environ.get('STOP_TRIES', 1))
@@ -227,8 +228,8 @@ def test_what_is_run_is_quoted_and_its_failure_told(tmp_path, capsys):
   interrupts.run(str(tmp_path / 'show.py'), *names, run_dir=names[0], style='')
   assert capsys.readouterr().out == (
       f'{ascii(names + ["--run_dir=" + names[0]])}\n')
-  with pytest.raises(cli.UserError, match='did not get through'):
+  with pytest.raises(UserError, match='did not get through'):
     interrupts.run(str(tmp_path / 'show.py'), *'123456789')
   (tmp_path / 'die.py').write_text('import os; os.kill(os.getpid(), 9)')
-  with pytest.raises(cli.UserError, match='want of memory'):
+  with pytest.raises(UserError, match='want of memory'):
     interrupts.run(str(tmp_path / 'die.py'))

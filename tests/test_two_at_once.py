@@ -10,10 +10,11 @@ import sys
 import time
 
 import conftest
+from drumloops.errors import UserError
 from drumloops.data import styles
 from drumloops.output import gallery
 from drumloops.runs import backup, checkpoint_files, run_folder
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import numpy as np
 import own_loops
 import pytest
@@ -144,7 +145,7 @@ def test_damaged_styles_are_a_sentence_or_as_they_were(tmp_path):
     path.write_bytes(data)
     try:
       now = styles.load(checkpoint)
-    except cli.UserError:
+    except UserError:
       refused += 1
     else:  # The damage was in what nobody reads.
       for name in kept:

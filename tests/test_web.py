@@ -10,13 +10,14 @@ import subprocess
 import browser
 import conftest
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.data import patterns
 from drumloops.export import web_app
 from drumloops.humanize import feel_model, humanizer
 from drumloops.midi import midi_file
 from drumloops.models import autoencoder, groove_model, variation
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 import numpy as np
 import pytest
 import soundfile
@@ -410,7 +411,7 @@ def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
            for ticks in ([0, 480], [480], [1920, 4800])]
   for data, found in zip(files, read_in_page(node, files)):
     path.write_bytes(data)
-    with pytest.raises(cli.UserError, match='not in 4/4 throughout') as error:
+    with pytest.raises(UserError, match='not in 4/4 throughout') as error:
       midi_file.first_bars(str(path), test_midi.drum_of, 4)
     assert str(error.value).startswith(f'{path} {found[:-1]}; --first_bar')
 
@@ -503,7 +504,7 @@ def test_a_page_with_a_soundfont_and_without_humanizer(tmp_path):
 
 def test_a_page_that_would_be_too_large_is_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(web_app, 'MAX_MB', 2)
-  with pytest.raises(cli.UserError, match='8 MB'):
+  with pytest.raises(UserError, match='8 MB'):
     web_app.write(f'{tmp_path}/a.html', magenta_setup.DEFAULT_CONFIG)
   assert not list(tmp_path.iterdir())
 

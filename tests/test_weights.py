@@ -3,12 +3,13 @@ import json
 
 import conftest
 from drumloops import sampling
+from drumloops.errors import UserError
 from drumloops.data import splits, styles, tfrecord
 from drumloops.humanize import humanizer
 from drumloops.models import autoencoder, variation
 from drumloops.models import completion as completing
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, magenta_setup
+from drumloops.system import magenta_setup
 from drumloops.metrics import completion, evaluation, feel, reports
 import numpy as np
 import pytest
@@ -276,7 +277,7 @@ def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):
 def test_damaged_styles(tmp_path):
   (tmp_path / 'styles.npz').write_bytes(
       (FOLDER / 'styles.npz').read_bytes()[:4000])
-  with pytest.raises(cli.UserError, match='styles.npz'):
+  with pytest.raises(UserError, match='styles.npz'):
     styles.load(str(tmp_path / 'model.ckpt-1'))
 
 

@@ -12,7 +12,8 @@ import shlex
 import shutil
 import sys
 
-from drumloops import grid, sampling
+from drumloops import errors, grid, sampling
+from drumloops.errors import UserError
 from drumloops.data import splits, styles
 from drumloops.export import hub
 from drumloops.humanize import humanizer
@@ -20,10 +21,12 @@ from drumloops.midi import input_loop, loop_file, midi_file, sound
 from drumloops.models import autoencoder, completion
 from drumloops.output import gallery, plots
 from drumloops.runs import checkpoint_files, run_folder
-from drumloops.system import cli, disk, interrupts, magenta_setup
+from drumloops.system import cells, disk, interrupts, magenta_setup
 from drumloops.metrics import evaluation
 import numpy as np
 
+if cells.shell():
+  errors.speak_as(cells.in_cells)
 OGG_BLOCK = 1 << 14  # Samples.
 
 
@@ -152,7 +155,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
   """Trains a run, or goes on with it, and shows its curves, if stopped too.
 
   Raises:
-    cli.UserError: if it failed or was stopped.
+    UserError: if it failed or was stopped.
   """
   if not tfds_name:
     need_data(examples)
@@ -200,7 +203,7 @@ def choose_midi(path, upload, default):
     default: Used where nothing was typed in.
 
   Raises:
-    cli.UserError: if an upload is wanted, but this is not Colab or nothing
+    UserError: if an upload is wanted, but this is not Colab or nothing
       came.
   """
   if not upload:
@@ -208,11 +211,11 @@ def choose_midi(path, upload, default):
   try:
     from google.colab import files
   except ImportError:
-    raise cli.UserError('Only Colab can upload; type the path of a MIDI '
+    raise UserError('Only Colab can upload; type the path of a MIDI '
                         'file instead.') from None
   uploaded = list(files.upload())
   if not uploaded:
-    raise cli.UserError('No file was chosen; run the cell again.')
+    raise UserError('No file was chosen; run the cell again.')
   return os.path.abspath(uploaded[0])
 
 
@@ -361,7 +364,7 @@ def find_weights(storage, run_name, config_name, other=''):
     other: What the user wants instead of these, if anything.
 
   Raises:
-    cli.UserError: if there are neither.
+    UserError: if there are neither.
   """
   if other:
     pass_token_on(other)
@@ -371,7 +374,7 @@ def find_weights(storage, run_name, config_name, other=''):
     return folder
   own = str(checkpoint_files.OWN_WEIGHTS / config_name)
   if not os.path.isdir(own):
-    raise cli.UserError(
+    raise UserError(
         f'{run_name or "The run"} has no finished weights, and none of '
         f'{config_name} come with the project: run cells 4, 6, 8 and 9 first.')
   print(f'{run_name or "The run"} has no finished weights, so those that come '
@@ -380,7 +383,7 @@ def find_weights(storage, run_name, config_name, other=''):
 
 
 def need(name, cell):
-  """Raises cli.UserError unless the notebook has a variable of this name.
+  """Raises UserError unless the notebook has a variable of this name.
 
   Args:
     name: The variable's.
@@ -388,13 +391,13 @@ def need(name, cell):
   """
   from IPython import get_ipython
   if name not in get_ipython().user_ns:
-    raise cli.UserError(f'This needs what cell {cell} makes: run that first.')
+    raise UserError(f'This needs what cell {cell} makes: run that first.')
 
 
 def need_data(examples_path):
-  """Raises cli.UserError if the data set is not there."""
+  """Raises UserError if the data set is not there."""
   if not os.path.exists(examples_path):
-    raise cli.UserError('This needs the data set: run cells 4 and 6 first.')
+    raise UserError('This needs the data set: run cells 4 and 6 first.')
 
 
 def compare_checkpoints(config_name, run_dir, examples_path, options):
@@ -410,7 +413,7 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     options: Of `sampling.sample`, such as the seed and the output_dir.
 
   Raises:
-    cli.UserError: if the run has no checkpoint, or the data are missing.
+    UserError: if the run has no checkpoint, or the data are missing.
   """
   need_data(examples_path)
   checkpoints = checkpoint_files.all_checkpoints(run_dir)
@@ -418,7 +421,7 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
                    os.path.join(run_dir, run_folder.BEST)]
   if not checkpoints:
-    raise cli.UserError('This run has no checkpoint yet: run cell 8 first.')
+    raise UserError('This run has no checkpoint yet: run cell 8 first.')
   config = magenta_setup.get_config(config_name)
   evaluator = autoencoder.Autoencoder(config)
   slices = splits.evenly_spaced(
@@ -444,13 +447,13 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   """Shows the test split in the latent space by style, and MIDI files in it.
 
   Raises:
-    cli.UserError: if the data are missing.
+    UserError: if the data are missing.
   """
   need_data(examples_path)
   config = magenta_setup.get_config(config_name)
   from magenta.models.music_vae import packed_slices
   if why := sampling.why_not_encoded(config_name, config):
-    raise cli.UserError(why)
+    raise UserError(why)
   evaluator = autoencoder.Autoencoder(config, sample=False)
   evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file))
   parts = [input_loop.read(path, config, sampling.bars_of(config)) for path in midi_paths]
@@ -461,7 +464,7 @@ def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
   by_style = styles.slices_by_style(
       splits.split_path(examples_path, 'test'), config.data_converter)
   if not by_style:
-    raise cli.UserError("The files' names do not say styles as GMD's do, so "
+    raise UserError("The files' names do not say styles as GMD's do, so "
                         'there is nothing to colour the map by.')
   plots.show(evaluation.latent_map(evaluator, by_style, slices))
 
@@ -470,7 +473,7 @@ def share(repo, config_name, weights, evaluation_dir, private, license):
   """Shares weights on the Hub, if a repository is named.
 
   Raises:
-    cli.UserError: if they could not be shared.
+    UserError: if they could not be shared.
   """
   if not repo:
     print('Nothing was shared; to share your weights, type user/name.')
@@ -501,11 +504,11 @@ def read_performances(groove_dir):
   """Returns the rows of the data set's info.csv as dicts, numbers as floats.
 
   Raises:
-    cli.UserError: if there is no info.csv, or it is damaged.
+    UserError: if there is no info.csv, or it is damaged.
   """
   path = pathlib.Path(groove_dir) / 'info.csv'
   if not path.is_file():
-    raise cli.UserError(f'There is no {path}; run '
+    raise UserError(f'There is no {path}; run '
                         'scripts/download_groove.py first.')
   numbers = ('bpm', 'duration')
   rows = splits.read_info(path, ('drummer', 'split', 'style', *numbers))

@@ -2,14 +2,15 @@
 import copy
 import os
 
-from drumloops import grid
+from drumloops import errors, grid
+from drumloops.errors import UserError
 from drumloops.data import patterns, styles
 from drumloops.humanize import humanizer
 from drumloops.midi import input_loop, loop_file, midi_file, sound
 from drumloops.models import autoencoder, completion, latent, variation
 from drumloops.output import gallery, plots
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, disk, magenta_setup
+from drumloops.system import disk, magenta_setup
 import numpy as np
 
 MAX_BATCH_SIZE = 1024
@@ -33,7 +34,7 @@ def load_model(config, checkpoint, batch_size, seed):
     return TrainedModel(config, batch_size, checkpoints.plain(checkpoint))
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
-    raise cli.UserError(checkpoint_files.does_not_fit(checkpoint)) from e
+    raise UserError(checkpoint_files.does_not_fit(checkpoint)) from e
 
 
 def bars_of(config):
@@ -123,37 +124,37 @@ def why_not_completed(config_name, config):
 def check_request(mode, inputs, num_outputs, temperature, style, qpm, constraints, amount,
                   bars, own_bars, humanize, velocity, timing, first_bar,
                   drum_channel):
-  """Raises cli.UserError unless `sample` could do what it is asked."""
+  """Raises UserError unless `sample` could do what it is asked."""
   if num_outputs < 1 or not (temperature is None or temperature > 0):
-    raise cli.UserError(
+    raise UserError(
         '--num_outputs and --temperature must be more than 0.')
   if qpm is not None and not MIN_QPM <= qpm <= MAX_QPM:
-    raise cli.UserError(f'--qpm must be from {MIN_QPM} to {MAX_QPM}.')
+    raise UserError(f'--qpm must be from {MIN_QPM} to {MAX_QPM}.')
   if style and mode not in ('sample', 'complete'):
-    raise cli.UserError('--style goes with --mode=sample and complete only.')
+    raise UserError('--style goes with --mode=sample and complete only.')
   if None in inputs:
-    raise cli.UserError(
+    raise UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
   if mode == 'complete' and not (constraints.drums or constraints.bars or constraints.rhythm):
-    raise cli.UserError('--mode=complete needs what to keep: --keep=kick,snare, '
+    raise UserError('--mode=complete needs what to keep: --keep=kick,snare, '
                         '--keep_bars=1,2 or --rhythm.')
   if (first_bar or drum_channel != midi_file.DRUM_CHANNEL + 1) and not inputs:
-    raise cli.UserError('--first_bar and --drum_channel say how a MIDI file is read, '
+    raise UserError('--first_bar and --drum_channel say how a MIDI file is read, '
                         'so they need one; loops are written on channel 10.')
   if mode != 'complete' and constraints != completion.Constraints():
-    raise cli.UserError('--keep, --keep_bars, --rhythm and --without go with '
+    raise UserError('--keep, --keep_bars, --rhythm and --without go with '
                         '--mode=complete.')
   most = 1 if mode == 'vary' else humanizer.MOST
   if amount is not None and not 0 <= amount <= most:
-    raise cli.UserError(f'--amount must be from 0 to {most}.')
+    raise UserError(f'--amount must be from 0 to {most}.')
   if not humanize and (velocity or timing or amount and mode != 'vary'):
-    raise cli.UserError('--velocity, --timing and, but to vary a loop, --amount say '
+    raise UserError('--velocity, --timing and, but to vary a loop, --amount say '
                         'how much of a feel to give, so they go with --humanize.')
   if own_bars and not own_bars <= bars <= MAX_BARS:
-    raise cli.UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
+    raise UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
   if set(constraints.bars) - set(range(bars or 0)):
-    raise cli.UserError(f'--keep_bars goes up to {bars}, the number of bars that '
+    raise UserError(f'--keep_bars goes up to {bars}, the number of bars that '
                         'are made; --bars makes more.')
 
 
@@ -309,7 +310,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     drum_channel: Of the MIDI files: see `midi_file.read`.
 
   Raises:
-    cli.UserError: if the input is wrong.
+    UserError: if the input is wrong.
   """
   inputs = [input_midi_1, input_midi_2][:INPUTS[mode]]
   output_dir = os.path.expanduser(output_dir)
@@ -323,10 +324,10 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
       inputs and why_not_encoded(config_name, config)) or (
           (mode in ('complete', 'vary') or bars != own_bars) and
           why_not_completed(config_name, config)):
-    raise cli.UserError(why)
+    raise UserError(why)
   check_request(mode, inputs, num_outputs, temperature, style, qpm, constraints, amount,
                 bars, own_bars, humanize, velocity, timing, first_bar, drum_channel)
-  cli.check_seeds(seed=seed, take=take)
+  errors.check_seeds(seed=seed, take=take)
   if temperature is None:
     temperature = (GREEDY if mode == 'reconstruct' else
                    autoencoder.DEFAULT_TEMPERATURE)
@@ -343,7 +344,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   if qpm is None:
     qpm = parts[0].qpm if parts else midi_file.DEFAULT_QPM
     if not MIN_QPM <= qpm <= MAX_QPM:
-      raise cli.UserError(f'{inputs[0]} is at {qpm:g} quarters a minute; choose a '
+      raise UserError(f'{inputs[0]} is at {qpm:g} quarters a minute; choose a '
                           f'tempo from {MIN_QPM} to {MAX_QPM} with --qpm.')
   varied = DEFAULT_AMOUNT if amount is None else amount
   sequences, kept = make(
@@ -398,7 +399,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
   print(f'{len(sequences)} loops from {checkpoint}: '
         f'{paths["midi"][0]} ...; listen to them in {paths["page"]}')
   if paths['was_there']:
-    print(cli.words('They were there already: the same seed gives the same loops' + (
+    print(errors.in_words('They were there already: the same seed gives the same loops' + (
         f', and --seed={seed + 1} gives others.'
-        if mode == 'sample' and seed < cli.MOST_SEED else '.')))
+        if mode == 'sample' and seed < errors.MOST_SEED else '.')))
   return paths

@@ -9,7 +9,8 @@ import os
 import pathlib
 import unicodedata
 
-from drumloops.system import cli, disk
+from drumloops.errors import UserError, field, stage
+from drumloops.system import disk
 import numpy as np
 
 SPLITS = ('train', 'validation', 'test')
@@ -20,7 +21,7 @@ VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
 EMPTY = 'is empty', 'has no notes in it'  # What is wrong with some TFRecords.
 
 
-class TooFewError(cli.UserError):
+class TooFewError(UserError):
   """A split gives no slice, or fewer than a batch takes."""
 
 
@@ -44,7 +45,7 @@ def load_split(config, examples_path, tfds_name, split):
   Raises:
     FileNotFoundError: if there is no such split.
     TooFewError: if it has no slice.
-    cli.UserError: if it is damaged.
+    UserError: if it is damaged.
   """
   from magenta.models.music_vae import slice_batches
   from magenta.models.music_vae import slice_cache
@@ -66,7 +67,7 @@ def naming_damage(examples_path):
     examples_path: TFRecord, or a pattern of them; without one it says nothing.
 
   Raises:
-    cli.UserError: then.
+    UserError: then.
   """
   from google.protobuf import message
   from magenta.models.music_vae import slice_batches
@@ -78,9 +79,9 @@ def naming_damage(examples_path):
           slice_batches.NotEnoughExamples) as e:
     for path in slice_cache.find_files(examples_path) if examples_path else ():
       if damage := damage_of(path):
-        raise (TooFewError if damage in EMPTY else cli.UserError)(
+        raise (TooFewError if damage in EMPTY else UserError)(
             f'{disk.printable(path)} {damage}; make it again with '
-            'scripts/make_tfrecord.py, or name another.') from e
+            f'{stage("make_tfrecord.py")}, or name another.') from e
     raise
 
 
@@ -109,9 +110,9 @@ def evenly_spaced(slices, most=VALIDATION_EXAMPLES):
 
 
 def bad_info(path, what, other='rename it if it is not about splits'):
-  return cli.UserError(
+  return UserError(
       f'{disk.printable(path)} {what}; delete it and get it again with '
-      f'scripts/download_groove.py, or {other}.')
+      f'{stage("download_groove.py")}, or {other}.')
 
 
 def read_info(path, columns):
@@ -120,7 +121,7 @@ def read_info(path, columns):
   It may come from a spreadsheet: with a BOM, with semicolons or tabs.
 
   Raises:
-    cli.UserError: if one of the columns is missing, or a row breaks off.
+    UserError: if one of the columns is missing, or a row breaks off.
   """
   raw = pathlib.Path(path).read_bytes()
   if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -174,7 +175,7 @@ def read_splits(input_dir, paths):
   one drummer's folder).
 
   Raises:
-    cli.UserError: if an info.csv is damaged.
+    UserError: if an info.csv is damaged.
   """
   root = pathlib.Path(input_dir)
   has_info = functools.cache(lambda f: (root / f / 'info.csv').is_file())
@@ -202,7 +203,7 @@ def read_splits_above(root, paths):
     names = {path: plain((root / path).relative_to(folder)) for path in paths}
     try:
       splits = read_info_splits(folder / 'info.csv')
-    except cli.UserError:
+    except UserError:
       continue  # It is about something else.
     if not splits.keys().isdisjoint(names.values()):
       return of_listed(folder / 'info.csv', names, splits)
@@ -213,7 +214,7 @@ def of_listed(info, names, splits):
   """Returns {path: split}, given {path: its name in an info.csv}.
 
   Raises:
-    cli.UserError: if it does not list them all.
+    UserError: if it does not list them all.
   """
   unknown = [name for name in names.values() if name not in splits]
   if unknown:
@@ -228,13 +229,13 @@ def find_midi(input_dir, recursive):
   root = pathlib.Path(input_dir)
   name = disk.printable(input_dir)
   if not root.is_dir():
-    raise cli.UserError(f'There is no folder {name}.')
+    raise UserError(f'There is no folder {name}.')
   paths = sorted(
       p.relative_to(root).as_posix()
       for p in (root.rglob('*') if recursive else root.glob('*'))
       if p.suffix.lower() in ('.mid', '.midi') and p.is_file())
   if not paths:
-    raise cli.UserError(
+    raise UserError(
         f'There are no MIDI files in {name}' +
-        ('.' if recursive else '; --recursive looks in its subfolders too.'))
+        ('.' if recursive else f'; {field("recursive")} looks in its subfolders too.'))
   return paths

@@ -8,8 +8,8 @@ import collections
 import os
 import re
 
+from drumloops.errors import UserError, field, stage
 from drumloops.data import splits
-from drumloops.system import cli
 import numpy as np
 
 STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
@@ -32,7 +32,7 @@ def performances(examples_path, converter):
   Those without slices are passed over.
 
   Raises:
-    cli.UserError: if a TFRecord is damaged.
+    UserError: if a TFRecord is damaged.
   """
   import note_seq
   import tensorflow.compat.v1 as tf
@@ -84,7 +84,7 @@ def load(checkpoint):
   """Returns what `fit` kept beside a checkpoint, as a dict of arrays.
 
   Raises:
-    cli.UserError: if there is nothing, or it is of another checkpoint.
+    UserError: if there is nothing, or it is of another checkpoint.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
@@ -100,19 +100,19 @@ def load(checkpoint):
             np.isfinite([kept['mean'], kept['deviation']]).all()):
       raise ValueError('it has other arrays than it should')
   except Exception as e:  # Which error NumPy raises depends on the damage.
-    raise cli.UserError(
+    raise UserError(
         f'There is no readable {path}, which says where the styles lie; '
-        'scripts/export.py makes it.') from e
+        f'{stage("export.py")} makes it.') from e
   # Of weights that were made before this was kept, it is not known.
   name = str(kept.pop('checkpoint', os.path.basename(checkpoint)))
   if name != os.path.basename(checkpoint):
-    raise cli.UserError(f'{path} is of {name}, not of {checkpoint}; make both '
-                        'with scripts/export.py.')
+    raise UserError(f'{path} is of {name}, not of {checkpoint}; make both '
+                        f'with {stage("export.py")}.')
   shapes = tf.train.load_checkpoint(
       checkpoints.plain(checkpoint)).get_variable_to_shape_map()
   if shapes.get('encoder/mu/bias') != [z_size]:
-    raise cli.UserError(f'{path} is of a model with another latent than '
-                        f'{checkpoint}; make both with scripts/export.py.')
+    raise UserError(f'{path} is of a model with another latent than '
+                        f'{checkpoint}; make both with {stage("export.py")}.')
   return kept
 
 
@@ -120,11 +120,11 @@ def gaussian(kept, style):
   """Returns the mean and the deviation of a style's latents: two of [z_size].
 
   Raises:
-    cli.UserError: if there is no such style.
+    UserError: if there is no such style.
   """
   names = list(kept['names'])
   if style not in names:
-    raise cli.UserError(f'There is no style {style!r}; --style=list names '
+    raise UserError(f'There is no style {style!r}; {field("style", "list")} names '
                         f'those there are: {", ".join(names)}.')
   i = names.index(style)
   return kept['mean'][i], kept['deviation'][i]

@@ -6,9 +6,10 @@ import pathlib
 import warnings
 
 from drumloops import grid
+from drumloops.errors import UserError, field
 from drumloops.data import splits
 from drumloops.midi import midi_file
-from drumloops.system import cli, disk, magenta_setup
+from drumloops.system import disk, magenta_setup
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -216,7 +217,7 @@ def make_tfrecord(input_dir, output_file, recursive=False,
   beside them are removed, or they would be taken for those of the new data.
 
   Raises:
-    cli.UserError: if there is nothing to convert, or info.csv is damaged.
+    UserError: if there is nothing to convert, or info.csv is damaged.
   """
   magenta_setup.music_vae()
   from magenta.models.music_vae import data as magenta_data
@@ -230,8 +231,8 @@ def make_tfrecord(input_dir, output_file, recursive=False,
   drum_of = grid.drum_map(magenta_data.ROLAND_DRUM_PITCH_CLASSES)
   input_dir, output_file = map(os.path.expanduser, (input_dir, output_file))
   if os.path.isdir(output_file):
-    raise cli.UserError(
-        f'{disk.printable(output_file)} is a folder; --output_file names a '
+    raise UserError(
+        f'{disk.printable(output_file)} is a folder; {field("output_file")} names a '
         'file, such as drummer.tfrecord.')
   paths = splits.find_midi(input_dir, recursive)
   split_of = splits.read_splits(input_dir, paths)
@@ -265,7 +266,7 @@ def make_tfrecord(input_dir, output_file, recursive=False,
       tally.add(parsed, hits, left_out, change,
                 why_no_loop(parsed, hits, drum_of))
     if not writers:
-      raise cli.UserError(
+      raise UserError(
           f'No file in {disk.printable(input_dir)} could be converted; '
           f'{skipped[0]}.')
     for writer in writers.values():

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 
 from drumloops import sampling
+from drumloops.errors import THE_SAME_COMMAND, UserError, field, in_words
 from drumloops.data import styles
 from drumloops.humanize import feel_model
 from drumloops.models import autoencoder
@@ -47,7 +48,7 @@ def read_evaluation(folder, checkpoint):
   except FileNotFoundError:
     return None
   except (OSError, ValueError, TypeError, KeyError) as e:
-    raise cli.UserError(f'{path} is damaged; evaluate again.') from e
+    raise UserError(f'{path} is damaged; evaluate again.') from e
   # What lies beside a checkpoint may have been moved with it.
   if (os.path.realpath(about) != os.path.realpath(checkpoint) if folder else
       os.path.basename(about) != os.path.basename(checkpoint)):
@@ -129,7 +130,7 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, fold
   Only GMD's files say styles, and the project's own weights are of it.
 
   Raises:
-    cli.UserError: if something is damaged, or the Hub knows no such licence.
+    UserError: if something is damaged, or the Hub knows no such licence.
   """
   import huggingface_hub
   config = magenta_setup.get_config(config_name, hparams)
@@ -163,12 +164,12 @@ def gather(repo, config_name, hparams, checkpoint, evaluation_dir, license, fold
   try:  # Before a repository is made in vain.
     with checkpoint_files.hub_errors(repo):
       huggingface_hub.ModelCard(text).validate()
-  except cli.UserError as e:
+  except UserError as e:
     if not license or '"license' not in str(e):
       raise
-    raise cli.UserError(
+    raise UserError(
         f'The Hub knows no licence {license}, and nothing was uploaded; name another '
-        '--license, such as apache-2.0 or mit.') from e
+        f'{field("license")}, such as apache-2.0 or mit.') from e
   with open(os.path.join(folder, 'README.md'), 'w', encoding='utf-8') as f:
     f.write(text)
 
@@ -191,13 +192,13 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
     hparams: Changes to the config that the checkpoint was trained with.
 
   Raises:
-    cli.UserError: if there are no such weights, no token, or no way there; it says
+    UserError: if there are no such weights, no token, or no way there; it says
       what was uploaded.
   """
   import huggingface_hub
   token = huggingface_hub.get_token()
   if not token:
-    raise cli.UserError(
+    raise UserError(
         'There is no token: make one that may write on '
         'https://huggingface.co/settings/tokens and put it into HF_TOKEN (in '
         "Colab: the key symbol on the left, a secret of this name, notebook "
@@ -205,7 +206,7 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
   api = huggingface_hub.HfApi(token=token)
   repo, revision = checkpoint_files.parse_address(repo)
   if revision not in (None, 'main'):
-    raise cli.UserError(f'Weights are shared as the newest of {repo}; name it '
+    raise UserError(f'Weights are shared as the newest of {repo}; name it '
                         f'without {revision}.')
   with checkpoint_files.hub_errors(repo):
     huggingface_hub.utils.validate_repo_id(repo)
@@ -217,12 +218,12 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
     try:
       with checkpoint_files.hub_errors(repo):
         before = api.model_info(repo)
-    except cli.UserError as e:
-      raise cli.UserError(f'{e} The repository {url} is there, and nothing was '
-                          'uploaded; the same command goes on from there.') from e
+    except UserError as e:
+      raise UserError(f'{e} The repository {url} is there, and nothing was '
+                          f'uploaded; {THE_SAME_COMMAND} goes on from there.') from e
     if private and not before.private:
-      raise cli.UserError(f'{url} is public already, and nothing was uploaded; share '
-                          'there with --noprivate, or name another --repo.')
+      raise UserError(f'{url} is public already, and nothing was uploaded; share '
+                          f'there with {field("private", False)}, or name another {field("repo")}.')
     try:
       with checkpoint_files.hub_errors(repo):
         # In one commit, in which other checkpoints of the repository go.
@@ -231,15 +232,15 @@ def share(repo, config_name, checkpoint_file, evaluation_dir=None, private=True,
             delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
                              feel_model.FEEL_FILE, 'evaluation.json'],
             commit_message=os.path.basename(checkpoint))
-    except (cli.UserError, OSError) as e:
-      raise cli.UserError(f'{cli.sentence(e)} {what_is_there(api, repo, url, before.sha)}') from e
-  print(cli.words(f'Shared as {url}, taken as hf://{repo}. ' + (
+    except (UserError, OSError) as e:
+      raise UserError(f'{cli.sentence(e)} {what_is_there(api, repo, url, before.sha)}') from e
+  print(in_words(f'Shared as {url}, taken as hf://{repo}. ' + (
       'Everybody sees it.' if not before.private else
-      'Only you see it; a new one would be public with --noprivate.' if private else
+      f'Only you see it; a new one would be public with {field("private", False)}.' if private else
       'Only you see it, as before; its settings there make it public.')))
-  print(cli.words(
+  print(in_words(
       f'Its licence is {license}, as you said; its card says what else it does.'
-      if license else 'It has no licence, so nobody else may use it; --license names '
+      if license else f'It has no licence, so nobody else may use it; {field("license")} names '
       'one, such as apache-2.0 or cc-by-4.0.'))
   return url
 
@@ -258,5 +259,5 @@ def what_is_there(api, repo, url, before):
              'none of the files is in it')
   except Exception:  # Whatever it was that failed before.
     files = 'whether the files are in it is not known'
-  return (f'The repository {url} is there, and {files}; the same command goes on from '
+  return (f'The repository {url} is there, and {files}; {THE_SAME_COMMAND} goes on from '
           'there.')

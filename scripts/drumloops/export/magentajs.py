@@ -17,8 +17,9 @@ import os
 import re
 
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.models import autoencoder
-from drumloops.system import cli, disk
+from drumloops.system import disk
 import numpy as np
 
 WEIGHTS_FILE = 'group1-shard1of1.bin'  # As TensorFlow.js's converter calls it.
@@ -30,7 +31,7 @@ def count_segments(config, config_name):
   """Returns how many segments a config's loops are decoded in; None if flat.
 
   Raises:
-    cli.UserError: if magenta.js has no such decoder.
+    UserError: if magenta.js has no such decoder.
   """
   from magenta.models.music_vae import masked_sampling
   from magenta.models.music_vae import packed_slices
@@ -41,7 +42,7 @@ def count_segments(config, config_name):
   if (not packed_slices.can_pack(config) or
       packed_slices.is_groove(config.data_converter) or
       not masked_sampling.can_decode(config) or (levels and len(levels) != 2)):
-    raise cli.UserError('magenta.js plays drum patterns of hierdec-, hier- and flat- '
+    raise UserError('magenta.js plays drum patterns of hierdec-, hier- and flat- '
                         f'configs; {config_name} is none of them.')
   return levels and levels[0]
 
@@ -92,7 +93,7 @@ def write(config, config_name, checkpoint, folder):
     folder: To write to; it need not be there.
 
   Raises:
-    cli.UserError: if magenta.js has no such model, or the checkpoint is of another.
+    UserError: if magenta.js has no such model, or the checkpoint is of another.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints

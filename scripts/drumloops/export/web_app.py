@@ -12,11 +12,12 @@ import os
 import re
 
 from drumloops import ROOT, grid, sampling
+from drumloops.errors import UserError
 from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.midi import sound
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, disk, magenta_setup
+from drumloops.system import disk, magenta_setup
 import numpy as np
 
 WEB = ROOT / 'scripts' / 'web'
@@ -158,7 +159,7 @@ def sample_drums(pitches, soundfont):
   'data' is a mono FLAC file in base64. All are as loud to one another as it has them.
 
   Raises:
-    cli.UserError: if there is no FluidSynth, or the SoundFont can't be used.
+    UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
   import note_seq
   import soundfile
@@ -171,7 +172,7 @@ def sample_drums(pitches, soundfont):
   try:
     player = sound.Player(soundfont)
   except ImportError as e:
-    raise cli.UserError(sound.NO_SOUND) from e
+    raise UserError(sound.NO_SOUND) from e
   player.say_what_is_missing(pitches)
   audio = player(sequence).mean(axis=1)
   found = []
@@ -244,14 +245,14 @@ def write(output, config_name, run_dir=None, checkpoint_file=None, hparams='',
     soundfont: SoundFont that plays the drums, instead of the page's own synthesis.
 
   Raises:
-    cli.UserError: if there is no such checkpoint, or no page of it, or it would be
+    UserError: if there is no such checkpoint, or no page of it, or it would be
       larger than MAX_MB.
   """
   output = os.path.expanduser(output)
   config = magenta_setup.get_config(config_name, hparams)
   if why := why_not(config_name, config) or (
       sampling.why_not_sampled(config_name, config)):
-    raise cli.UserError(why)
+    raise UserError(why)
   checkpoint = checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name)
   spec, weights = spec_and_weights(config_name, config, checkpoint, humanize)
   if soundfont:
@@ -259,7 +260,7 @@ def write(output, config_name, run_dir=None, checkpoint_file=None, hparams='',
   text = page(spec, weights).encode()
   size = len(text) / 1e6
   if size > MAX_MB:
-    raise cli.UserError(
+    raise UserError(
         f'The page of {config_name} would have {size:.0f} MB; phones and mail take '
         f'{MAX_MB}, as hierdec-drums_4bar and its like have.')
   os.makedirs(os.path.dirname(output) or '.', exist_ok=True)

@@ -25,9 +25,10 @@ import os
 import re
 
 from drumloops import grid
+from drumloops.errors import UserError, stage
 from drumloops.data import splits, styles
 from drumloops.models import encoder_finetuning, groove_model
-from drumloops.system import cli, disk
+from drumloops.system import disk
 import numpy as np
 from scipy import special
 
@@ -111,7 +112,7 @@ def finish(config, checkpoint, examples_path, listening_steps=0):
     The drummers whose feel is known.
 
   Raises:
-    cli.UserError: if there are too few slices.
+    UserError: if there are too few slices.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
@@ -120,7 +121,7 @@ def finish(config, checkpoint, examples_path, listening_steps=0):
   performances = read(examples_path)
   train = [slices for _, slices in performances]
   if sum(map(len, train)) < 2:
-    raise cli.UserError(f'There are too few 4-bar slices in {examples_path} to learn '
+    raise UserError(f'There are too few 4-bar slices in {examples_path} to learn '
                         'from; it takes at least 2.')
   train = np.concatenate(train)
   drummers = [drummer_of(name) for name, slices in performances for _ in slices]
@@ -150,7 +151,7 @@ def load(checkpoint):
   """Returns what `fit` kept beside a checkpoint.
 
   Raises:
-    cli.UserError: if there is nothing, or it is of another checkpoint.
+    UserError: if there is nothing, or it is of another checkpoint.
   """
   path = os.path.join(os.path.dirname(checkpoint), FEEL_FILE)
   try:
@@ -171,12 +172,12 @@ def load(checkpoint):
         raise ValueError(f'its {key} is not what it should be')
     name = str(kept.pop('checkpoint'))
   except Exception as e:  # Which error NumPy raises depends on the damage.
-    raise cli.UserError(
+    raise UserError(
         f'There is no readable {path}, which says how takes differ; '
-        'scripts/export.py makes it.') from e
+        f'{stage("export.py")} makes it.') from e
   if name != os.path.basename(checkpoint):
-    raise cli.UserError(f'{path} is of {name}, not of {checkpoint}; make both '
-                        'with scripts/export.py.')
+    raise UserError(f'{path} is of {name}, not of {checkpoint}; make both '
+                        f'with {stage("export.py")}.')
   return kept
 
 
@@ -184,11 +185,11 @@ def gaussian(kept, name):
   """Returns the mean and the deviation of a drummer's feels: two of [z_size].
 
   Raises:
-    cli.UserError: if there is no such one.
+    UserError: if there is no such one.
   """
   names = list(kept['names'])
   if name not in names:
-    raise cli.UserError(
+    raise UserError(
         f'The feel of {name} is not known; it is of ' + (
             ', '.join(sorted(names, key=lambda n: (len(n), n))) or 'nobody') + '.')
   i = names.index(name)

@@ -11,12 +11,13 @@ import math
 import pathlib
 import zlib
 
-from drumloops import grid
+from drumloops import errors, grid
+from drumloops.errors import UserError
 from drumloops.humanize import feel_model
 from drumloops.midi import midi_file
 from drumloops.models import groove_model
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli, disk, magenta_setup
+from drumloops.system import disk, magenta_setup
 import numpy as np
 
 CONFIG = 'groovae_4bar_hits_control'
@@ -224,23 +225,23 @@ def load(run_dir=None, checkpoint_file=None, config_name=CONFIG, hparams='',
     drum_channel: Of the performance: see `midi_file.read`.
 
   Raises:
-    cli.UserError: if there is no such config, checkpoint, drummer or take, or the
+    UserError: if there is no such config, checkpoint, drummer or take, or the
       config does not humanize, or has no feel to take.
   """
-  cli.check_seeds(take=take)
+  errors.check_seeds(take=take)
   config = magenta_setup.get_config(config_name, hparams)
   if not can_humanize(config):
-    raise cli.UserError(
+    raise UserError(
         f'{config_name} does not humanize; {CONFIG} does.')
   checkpoint = checkpoint_files.find_checkpoint(
       run_dir, checkpoint_file, config_name)
   if not has_takes(config):
     if like or drummer is not None:
-      raise cli.UserError(f'The encoder of {config_name} hears no feel, so there is '
+      raise UserError(f'The encoder of {config_name} hears no feel, so there is '
                           f'none to take from anybody; {CONFIG} does.')
     return Humanizer(groove_model.GrooveModel(config, checkpoint), take=MEAN_TAKE)
   if like and drummer is not None:
-    raise cli.UserError('Name a performance or a drummer, not both.')
+    raise UserError('Name a performance or a drummer, not both.')
   kept = feel_model.load(checkpoint)
   feel = None if drummer is None else feel_model.gaussian(kept, f'drummer{drummer}')
   performer = groove_model.GrooveModel(config, checkpoint)
@@ -257,7 +258,7 @@ def played_slices(path, performer, drum_channel=midi_file.DRUM_CHANNEL + 1):
   the loudest counts.
 
   Raises:
-    cli.UserError: if it is not MIDI, or has no drums.
+    UserError: if it is not MIDI, or has no drums.
   """
   file = midi_file.read(path, drum_channel)
   drum_of, slices = grid.drum_map(performer.pitch_classes), {}
@@ -275,7 +276,7 @@ def played_slices(path, performer, drum_channel=midi_file.DRUM_CHANNEL + 1):
   slices = [part.reshape(len(part), -1) for part in slices.values() if part.any()]
   if not slices:
     hits = [hit for tracks in file.patterns for hit in midi_file.find_hits(tracks)]
-    raise cli.UserError(
+    raise UserError(
         midi_file.none_of_the_nine(path, file, hits) if hits else midi_file.no_drums(path, file))
   return np.array(slices)
 
@@ -430,7 +431,7 @@ def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE,
   `midi_file.read`.
 
   Raises:
-    cli.UserError: if it is not MIDI or has no drums, or if the output can't
+    UserError: if it is not MIDI or has no drums, or if the output can't
       be written.
   """
   file = midi_file.read(input_midi, drum_channel)
@@ -440,7 +441,7 @@ def humanize_file(input_midi, output_midi, humanizer, amount=WHOLE,
             for tracks in file.patterns]
   humanized, hits = (sum(part) for part in zip(*counts))
   if not hits:
-    raise cli.UserError(midi_file.no_drums(input_midi, file))
+    raise UserError(midi_file.no_drums(input_midi, file))
   midi_file.write(midi_file.to_bytes(midi_file.exchange(file, file.drum_channel)) if any(amount)
              else pathlib.Path(input_midi).read_bytes(), output_midi)
   print(f'{disk.printable(output_midi)}: {humanized} of {hits} drum hits '

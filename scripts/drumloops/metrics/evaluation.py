@@ -2,12 +2,12 @@
 import os
 
 from drumloops import grid, sampling
+from drumloops.errors import UserError, field
 from drumloops.data import patterns, splits, styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.models import autoencoder, latent, variation
 from drumloops.output import plots
 from drumloops.models import completion as completing
-from drumloops.system import cli
 from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import discriminator, feel, reports, style_classifier
 import numpy as np
@@ -204,18 +204,18 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
   """
   if humanizer.can_humanize(config):
     if not examples_path:
-      raise cli.UserError('A config that humanizes is evaluated with '
-                          '--examples_path, not with --tfds_name.')
+      raise UserError('A config that humanizes is evaluated with '
+                          f'{field("examples_path")}, not with {field("tfds_name")}.')
     return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
   evaluator = autoencoder.Autoencoder(config)
   if config.data_converter.control_depth:
-    raise cli.UserError('Models of this config need to be told the hits, so '
-                        'nothing can be sampled; train.py --mode=eval says '
+    raise UserError('Models of this config need to be told the hits, so '
+                        f'nothing can be sampled; train.py {field("mode", "eval")} says '
                         'how well a checkpoint fits its data.')
   reference, train = (splits.load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
   if min(len(reference), len(train)) < 2:
-    raise cli.UserError('There are too few 4-bar slices to compare; an '
+    raise UserError('There are too few 4-bar slices to compare; an '
                         'evaluation needs at least 2 in each split.')
   evaluator.load(checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,

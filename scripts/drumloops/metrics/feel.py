@@ -9,12 +9,12 @@ import itertools
 import os
 
 from drumloops import grid
+from drumloops.errors import UserError, stage
 from drumloops.data import splits
 from drumloops.humanize import feel_model, humanizer
 from drumloops.midi import loop_file, midi_file
 from drumloops.models import groove_model
 from drumloops.output import plots
-from drumloops.system import cli
 from drumloops.metrics import discriminator, reports
 import numpy as np
 
@@ -64,11 +64,11 @@ def performances(examples_path, converter):
   In slices that do not overlap, so that each hit counts once.
 
   Raises:
-    cli.UserError: if there are none.
+    UserError: if there are none.
   """
   if not os.path.isfile(examples_path):
-    raise cli.UserError(f'There is no {examples_path}; make it with '
-                        'scripts/make_tfrecord.py, or name another.')
+    raise UserError(f'There is no {examples_path}; make it with '
+                        f'{stage("make_tfrecord.py")}, or name another.')
   import note_seq
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
@@ -84,7 +84,7 @@ def performances(examples_path, converter):
     step_ms += [60_000 / sequence.tempos[0].qpm / 4] * len(found)
     names += [sequence.filename] * len(found)
   if not names:
-    raise cli.UserError(
+    raise UserError(
         f'There is no 4-bar slice of drums in {examples_path}.')
   hits, velocities, offsets = np.split(np.concatenate(slices), 3, axis=-1)
   # GrooveConverter's offsets are from -1 to 1 and positive for early hits.
@@ -244,7 +244,7 @@ def written(reference, sequences):
     [slices, 64, 9].
 
   Raises:
-    cli.UserError: if a file has another pattern.
+    UserError: if a file has another pattern.
   """
   loops = [loop_file.as_loop(sequence, 15_000 / step_ms) for sequence, step_ms in zip(
       sequences, reference.step_ms.ravel())]
@@ -254,7 +254,7 @@ def written(reference, sequences):
       cell = i, grid.nearest_step(start), grid.class_of_pitch(pitch)
       velocities[cell], microtiming[cell] = velocity, start - cell[1]
   if not np.array_equal(velocities > 0, reference.hits):
-    raise cli.UserError('The written loops have other patterns than the '
+    raise UserError('The written loops have other patterns than the '
                         'performances; this is a fault of humanizer.py.')
   return velocities, microtiming
 

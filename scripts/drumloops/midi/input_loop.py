@@ -3,9 +3,10 @@ import collections
 import os
 
 from drumloops import grid
+from drumloops.errors import UserError, field
 from drumloops.midi import loop_file, midi_file
 from drumloops.models import completion
-from drumloops.system import cli, disk
+from drumloops.system import disk
 import numpy as np
 
 # General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
@@ -154,7 +155,7 @@ def read(path, config, bars, constraints=completion.Constraints(), **options):
     **options: Of `midi_file.first_bars`.
 
   Raises:
-    cli.UserError: if it is not MIDI, not in 4/4 or without drums, or if its bars
+    UserError: if it is not MIDI, not in 4/4 or without drums, or if its bars
       are fewer than what is kept.
   """
   from magenta.models.music_vae import upstream
@@ -171,7 +172,7 @@ def read(path, config, bars, constraints=completion.Constraints(), **options):
     return Given(hits, qpm, steps, **about)
   if not (constraints.drums or constraints.rhythm):
     if max(constraints.bars, default=-1) >= own_bars:
-      raise cli.UserError(f'{gives}, so --keep_bars goes up to {own_bars}.')
+      raise UserError(f'{gives}, so {field("keep_bars")} goes up to {own_bars}.')
     if not constraints.bars:
       print(f'{gives}; after that there is silence.')
     return Given(hits, qpm, steps, **about)

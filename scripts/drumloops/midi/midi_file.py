@@ -14,7 +14,8 @@ import os
 import struct
 
 from drumloops import grid
-from drumloops.system import cli, disk
+from drumloops.errors import UserError, field
+from drumloops.system import disk
 
 DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
 DEFAULT_QPM = 120.  # What a file without a tempo is played at; Magenta decodes so.
@@ -260,17 +261,17 @@ def read(path, drum_channel=DRUM_CHANNEL + 1):
     drum_channel: Where its drums are, from 1; see `with_drums_of`.
 
   Raises:
-    cli.UserError: if there is none, or if it can't be read.
+    UserError: if there is none, or if it can't be read.
   """
   path = os.path.expanduser(path)
   if not os.path.isfile(path):
-    raise cli.UserError(f'There is no MIDI file {path}.')
+    raise UserError(f'There is no MIDI file {path}.')
   with open(path, 'rb') as f:
     data = f.read()
   try:
     midi = with_drums_of(parse(data), drum_channel)
   except DamagedError as e:
-    raise cli.UserError(f'{path} {e}.') from e
+    raise UserError(f'{path} {e}.') from e
   if midi.drum_channel != drum_channel:
     print(f'{disk.printable(os.path.basename(path))} has no notes on MIDI channel '
           f'{drum_channel}, so its drums are read from channel 10.')
@@ -297,7 +298,7 @@ def write(data, path):
   """
   path = os.path.realpath(path)
   if os.path.exists(path) and not os.path.isfile(path):
-    raise cli.UserError(f'{path} is not a file.')
+    raise UserError(f'{path} is not a file.')
   with disk.replacing(path) as temporary, open(temporary, 'wb') as f:
     f.write(data)
 
@@ -456,19 +457,19 @@ def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
     drum_channel: Of `read`.
 
   Raises:
-    cli.UserError: if it can't be read, is not in 4/4 or has no such drums.
+    UserError: if it can't be read, is not in 4/4 or has no such drums.
   """
   if first_bar < 0:
-    raise cli.UserError('--first_bar is the number of a bar, from 1.')
+    raise UserError(f'{field("first_bar")} is the number of a bar, from 1.')
   midi = read(path, drum_channel)
   tracks = next((p for p in midi.patterns if find_hits(p)), midi.tracks)
   hits = find_hits(tracks)
   if not hits:
-    raise cli.UserError(no_drums(path, midi))
+    raise UserError(no_drums(path, midi))
   step = midi.ticks_per_step
   known = [hit for hit in hits if drum_of(hit.on.data[1]) is not None]
   if not known:
-    raise cli.UserError(none_of_the_nine(path, midi, hits))
+    raise UserError(none_of_the_nine(path, midi, hits))
   # What is early for a bar's first beat belongs to that bar.
   begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
   earliest = known[0].on.tick
@@ -478,16 +479,16 @@ def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
   last = last_counted(midi, tracks)
   own_bars = int((last - begin) // (grid.STEPS_PER_BAR * step)) + 1
   if first_bar and own_bars < 1:
-    raise cli.UserError(
-        f'{path} ends with its bar {bar_of(midi, tracks, last)[1]}; --first_bar goes '
+    raise UserError(
+        f'{path} ends with its bar {bar_of(midi, tracks, last)[1]}; {field("first_bar")} goes '
         'no further.')
   used = max(1, min(bars, own_bars))
   length = used * grid.STEPS_PER_BAR
   where = f'bar {number}' if used == 1 else f'bars {number} to {number + used - 1}'
   if not is_four_four(midi, tracks, begin, begin + length * step):
-    raise cli.UserError(
+    raise UserError(
         f'{path} is not in 4/4 throughout its {where}, which would be used; '
-        '--first_bar=N begins with another bar.')
+        f'{field("first_bar", "N")} begins with another bar.')
   # In the middle of the file what is early for the next bar is not in these.
   end = length - 0.5 if own_bars > used else length
   inside, unknown, before, after = [], [], 0, 0
@@ -503,7 +504,7 @@ def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
     else:
       inside.append((drum_of(pitch), start, min(127, hit.on.data[2]), pitch))
   if all(drum is None for drum, *_ in inside):
-    raise cli.UserError(f'{path} has no hit of the nine drums in its {where}.')
+    raise UserError(f'{path} has no hit of the nine drums in its {where}.')
   name = disk.printable(os.path.basename(path))
   if unknown:
     print(f'{name}: {len(unknown)} of {len(unknown) + len(inside)} hits are left '
@@ -552,7 +553,7 @@ def likely_channels(midi):
 def hint(likely):
   """Returns the end of a sentence about `likely_channels`."""
   return (f'; the notes of channel {numbers(likely)} look like drums, which '
-          f'--drum_channel={min(likely)} reads' if likely else '')
+          f'{field("drum_channel", min(likely))} reads' if likely else '')
 
 
 def none_of_the_nine(path, midi, hits):
@@ -568,7 +569,7 @@ def no_drums(path, midi):
     return f'{path} has no notes.'
   return (f'{path} has no drums: its notes are on MIDI channel '
           f'{numbers(channels)}, drums are read from channel {midi.drum_channel}' + (
-              hint(likely_channels(midi)) or '; --drum_channel names another') + '.')
+              hint(likely_channels(midi)) or f'; {field("drum_channel")} names another') + '.')
 
 
 def flatten(midi):

@@ -5,8 +5,8 @@ import re
 import wave
 
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.midi import midi_file
-from drumloops.system import cli
 import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.
@@ -53,7 +53,7 @@ def find_soundfont(path=None):
   one that pretty_midi ships.
 
   Raises:
-    cli.UserError: if it is none.
+    UserError: if it is none.
   """
   import pretty_midi
   path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
@@ -62,10 +62,10 @@ def find_soundfont(path=None):
     with open(path, 'rb') as f:
       head = f.read(12)
   except OSError as e:
-    raise cli.UserError(
+    raise UserError(
         f'The SoundFont {path} can\'t be read ({e.strerror}).') from e
   if head[:4] + head[8:] != b'RIFFsfbk':
-    raise cli.UserError(f'{path} is no SoundFont (.sf2).')
+    raise UserError(f'{path} is no SoundFont (.sf2).')
   return path
 
 
@@ -82,7 +82,7 @@ class Player:
 
     Raises:
       ImportError: if FluidSynth's library is not installed.
-      cli.UserError: if the SoundFont can't be used.
+      UserError: if the SoundFont can't be used.
     """
     import fluidsynth
     self._path = find_soundfont(soundfont)
@@ -99,7 +99,7 @@ class Player:
     with open(self._path, 'rb') as f:
       size = 8 + int.from_bytes(f.read(8)[4:], 'little')
     if (there := os.path.getsize(self._path)) < size:
-      raise cli.UserError(f'{self._path} is damaged: {there} of its {size} bytes are '
+      raise UserError(f'{self._path} is damaged: {there} of its {size} bytes are '
                           'there; get it again.')
     self._keeper = fluidsynth.Synth()
     number = self._keeper.sfload(self._path)
@@ -107,7 +107,7 @@ class Player:
         self._keeper.synth, number)
     self._kit = self._font and self._find_kit()
     if not self._kit:
-      raise cli.UserError(f'{self._path} is damaged or has no sounds.')
+      raise UserError(f'{self._path} is damaged or has no sounds.')
 
   def __del__(self):
     if hasattr(self, '_keeper'):

@@ -2,9 +2,9 @@
 import copy
 
 from drumloops import grid
+from drumloops.errors import UserError, field
 from drumloops.data import patterns
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -42,16 +42,16 @@ class Autoencoder:
       seed: For the latents drawn from the encoder, and for sampling.
 
     Raises:
-      cli.UserError: if the config is not of drum slices.
+      UserError: if the config is not of drum slices.
     """
     import tensorflow.compat.v1 as tf
     import tensorflow_probability as tfp
     from magenta.models.music_vae import packed_slices
     if not packed_slices.can_pack(config):
-      raise cli.UserError(
+      raise UserError(
           'This knows only drum configs whose data are slices of one length, '
           'such as hierdec-drums_4bar and groovae_4bar; for others, train.py '
-          '--mode=eval says how well a checkpoint fits their data.')
+          f'{field("mode", "eval")} says how well a checkpoint fits their data.')
     config = copy.deepcopy(config)
     self._config, hparams, model = config, config.hparams, config.model
     hparams.batch_size = BATCH_SIZE

@@ -9,9 +9,9 @@ import dataclasses
 import re
 
 from drumloops import grid
+from drumloops.errors import UserError, field
 from drumloops.data import patterns, styles
 from drumloops.runs import checkpoint_files
-from drumloops.system import cli
 from magenta_patches.added.drum_classes import (
     CLOSED_HIHAT, CRASH, HIGH_TOM, LOW_TOM, MID_TOM, OPEN_HIHAT, RIDE)
 import numpy as np
@@ -24,13 +24,13 @@ PARTICLES, OWN_SHARE = 256, 0.9
 LOOPS = 4  # At a time.
 
 
-def read_drums(text, flag='--keep'):
+def read_drums(text, flag=field("keep")):
   """Returns the drum classes of names such as 'kick,closed-hi-hat,toms'.
 
   hi-hat, toms and cymbals are all drums of that kind.
 
   Raises:
-    cli.UserError: if there is no such drum.
+    UserError: if there is no such drum.
   """
   names = {re.sub('[^a-z]', '', name): (drum,)
            for drum, name in enumerate(grid.DRUM_CLASSES)}
@@ -40,7 +40,7 @@ def read_drums(text, flag='--keep'):
   for name in filter(None, map(str.strip, text.split(','))):
     drums = names.get(re.sub('[^a-z]', '', name.lower()))
     if drums is None:
-      raise cli.UserError(
+      raise UserError(
           f'{flag} knows no drum {name!r}, but {", ".join(grid.DRUM_CLASSES)}; '
           'hi-hat, toms and cymbals are all of their kind.')
     found.update(drums)
@@ -51,17 +51,17 @@ def read_bars(text):
   """Returns bars, from 0, of their numbers such as '1,2' or '1-3'.
 
   Raises:
-    cli.UserError: if it is something else.
+    UserError: if it is something else.
   """
   found = set()
   for part in filter(None, map(str.strip, text.split(','))):
     match = re.fullmatch(r'([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?', part)
     if not match:
-      raise cli.UserError(f'--keep_bars takes numbers of bars from 1 on, such as '
+      raise UserError(f'{field("keep_bars")} takes numbers of bars from 1 on, such as '
                           f'1,2 or 1-3, not {part!r}.')
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first:
-      raise cli.UserError(f'--keep_bars takes {last}-{first}, not {part}.')
+      raise UserError(f'{field("keep_bars")} takes {last}-{first}, not {part}.')
     found.update(range(first - 1, last))
   return tuple(sorted(found))
 
@@ -87,7 +87,7 @@ class Constraints:
       loop: What is given, classes, [steps].
 
     Raises:
-      cli.UserError: if there is a step that may have none.
+      UserError: if there is a step that may have none.
     """
     loop, every = np.asarray(loop)[:, np.newaxis], np.arange(CLASSES)
     kept, missing = (sum(1 << drum for drum in drums)
@@ -100,7 +100,7 @@ class Constraints:
       allowed[steps] = every == loop[steps]
     if not allowed.any(axis=1).all():
       bar, step = divmod(int(np.argmin(allowed.any(axis=1))), grid.STEPS_PER_BAR)
-      raise cli.UserError(
+      raise UserError(
           f'In bar {bar + 1}, at its sixteenth {step + 1}, the rhythm wants a hit, '
           'but no drum is left to play it; keep or leave out fewer drums.')
     return allowed
@@ -127,10 +127,10 @@ class Constraints:
 def read_constraints(keep, keep_bars, rhythm, without):
   """Returns the Constraints of what a user typed."""
   constraints = Constraints(read_drums(keep), read_bars(keep_bars), rhythm,
-              read_drums(without, '--without'))
+              read_drums(without, field("without")))
   if both := set(constraints.drums) & set(constraints.without):
-    raise cli.UserError(
-        f'The {grid.DRUM_CLASSES[min(both)]} is both in --keep and in --without; '
+    raise UserError(
+        f'The {grid.DRUM_CLASSES[min(both)]} is both in {field("keep")} and in {field("without")}; '
         'leave it in one of them.')
   return constraints
 
@@ -155,7 +155,7 @@ class Completer:
     """Builds the graph and loads a checkpoint.
 
     Raises:
-      cli.UserError: if it is not of the config.
+      UserError: if it is not of the config.
     """
     import tensorflow.compat.v1 as tf
     import tensorflow_probability as tfp

@@ -33,7 +33,7 @@ class GrooveModel:
     and of its own outputs only the velocities and offsets of those.
 
     Raises:
-      cli.UserError: if the checkpoint is of another config.
+      UserError: if the checkpoint is of another config.
     """
     import tensorflow.compat.v1 as tf
     from magenta.contrib import seq2seq

@@ -59,7 +59,7 @@ class Varier:
     """Builds the graph and loads a checkpoint, for so many loops at a time.
 
     Raises:
-      cli.UserError: if it is not of the config.
+      UserError: if it is not of the config.
     """
     import tensorflow.compat.v1 as tf
     from magenta.models.music_vae import masked_sampling

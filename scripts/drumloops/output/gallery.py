@@ -22,9 +22,10 @@ import urllib.parse
 import zlib
 
 from drumloops import grid
+from drumloops.errors import UserError
 from drumloops.midi import loop_file, sound
 from drumloops.output import plots
-from drumloops.system import cli, disk
+from drumloops.system import disk
 from tqdm.auto import tqdm
 
 PAGE = 'index.html'
@@ -276,7 +277,7 @@ class Renderer:
       return True
     except ImportError:
       self.why_silent = sound.NO_SOUND
-    except cli.UserError as e:
+    except UserError as e:
       self.why_silent = f'No sound was made: {e}'
     return False
 

@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 
+from drumloops.errors import UserError, field, in_words
 from drumloops.runs import run_folder
-from drumloops.system import cli
 from tqdm.auto import tqdm
 
 RETRY_SECONDS = 60  # After a failure.
@@ -123,15 +123,15 @@ class Backup:
       is removed only once a newer one is whole, so meanwhile it may be more.
 
   Raises:
-    cli.UserError: if both are the same folder.
+    UserError: if both are the same folder.
   """
 
   def __init__(self, run_dir, backup_dir, max_megabytes=4000):
     self._run = os.path.abspath(os.path.expanduser(run_dir))
     self._dir = os.path.abspath(os.path.expanduser(backup_dir))
     if os.path.realpath(self._run) == os.path.realpath(self._dir):
-      raise cli.UserError('--backup_dir must be another folder than '
-                          '--run_dir, such as one on Google Drive.')
+      raise UserError(f'{field("backup_dir")} must be another folder than '
+                          f'{field("run_dir")}, such as one on Google Drive.')
     self._limit = max_megabytes * 10**6
     self._seen = False  # Whether backup_dir was ever there.
     self._broken = set()  # Checkpoints there that can't be restored.
@@ -203,7 +203,7 @@ class Backup:
     """Says something of this kind, once."""
     if kind not in self._said and not self._over:
       self._said.add(kind)
-      tqdm.write(cli.words(text), file=sys.stderr)
+      tqdm.write(in_words(text), file=sys.stderr)
 
   # All below is done by the thread.
 
@@ -433,7 +433,7 @@ class Backup:
     self._tell('ahead', f'{self._dir} has a run at step {step_of(there[-1])} '
                f'and this one is at step {step_of(newest)}, so nothing is '
                'copied before it is as far. Run this again to continue from '
-               'there, or name another --backup_dir.')
+               f'there, or name another {field("backup_dir")}.')
     return True
 
   def _is_too_large(self, size):
@@ -442,7 +442,7 @@ class Backup:
       return False
     self._tell('large', f'The newest and the best checkpoint have '
                f'{size / 1e6:.1f} megabytes, so nothing is copied to '
-               f'{self._dir}; give a larger --backup_megabytes.')
+               f'{self._dir}; give a larger {field("backup_megabytes")}.')
     return True
 
   def _copy_newest(self, local, newest, size, train):
@@ -475,7 +475,7 @@ class Backup:
       return
     if not self._make_room(size - old):
       self._tell('events', f'The summaries are not copied to {self._dir}, '
-                 'because they would be more than --backup_megabytes.')
+                 f'because they would be more than {field("backup_megabytes")}.')
       return
     with open(source, 'rb') as f:
       self._write(f, target)

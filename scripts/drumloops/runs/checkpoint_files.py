@@ -12,6 +12,7 @@ import urllib.parse
 import zlib
 
 from drumloops import ROOT
+from drumloops.errors import UserError, field, stage
 from drumloops.runs import run_folder
 from drumloops.system import cli, magenta_setup
 
@@ -49,12 +50,12 @@ def restore(saver, sess, checkpoint):
     saver.restore(sess, checkpoints.plain(checkpoint))
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
-    raise cli.UserError(does_not_fit(checkpoint)) from e
+    raise UserError(does_not_fit(checkpoint)) from e
 
 
 def does_not_fit(checkpoint):
-  return (f'{checkpoint} does not fit this config; give the --config (and '
-          '--hparams) it was trained with.')
+  return (f'{checkpoint} does not fit this config; give the {field("config")} (and '
+          f'{field("hparams")}) it was trained with.')
 
 
 def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
@@ -72,11 +73,11 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   if run_dir is None and checkpoint_file is None and config_name:
     checkpoint_file = str(OWN_WEIGHTS / config_name)
     if not os.path.isdir(checkpoint_file):
-      raise cli.UserError(
-          f'There are no weights of {config_name} in weights/; train first and '
-          'give --run_dir or --checkpoint_file.')
+      raise UserError(
+          f'There are no weights of {config_name} in weights/; run {stage("train.py")} first and '
+          f'give {field("run_dir")} or {field("checkpoint_file")}.')
   if (run_dir is None) == (checkpoint_file is None):
-    raise cli.UserError('Give either --run_dir or --checkpoint_file.')
+    raise UserError(f'Give either {field("run_dir")} or {field("checkpoint_file")}.')
   if run_dir is not None:
     return newest_of(os.path.expanduser(run_dir), (run_folder.TRAIN, run_folder.BEST, ''))
   path, called = os.path.expanduser(checkpoint_file), None
@@ -87,7 +88,7 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   elif not os.path.isdir(path):
     prefix = re.sub(rf'\.({OF_A_CHECKPOINT})$', '', path)
     if wrong := what_is_wrong(prefix):
-      raise cli.UserError(
+      raise UserError(
           f'{path} is no checkpoint, nor a tar file that can be read.'
           if os.path.isfile(path) and prefix == path else
           f'The checkpoint {prefix} {wrong}; use another.'
@@ -106,7 +107,7 @@ def newest_of(folder, parts, called=None):
     called: What the user calls the folder.
 
   Raises:
-    cli.UserError: if there is none; it says why.
+    UserError: if there is none; it says why.
   """
   from magenta.models.music_vae import checkpoints
   folders = [os.path.join(folder, part) if part else folder for part in parts]
@@ -125,13 +126,13 @@ def newest_of(folder, parts, called=None):
   called = called or folder
   if found:
     why = ', '.join(f'{name} {wrong}' for name, wrong in found.items())
-    raise cli.UserError(f'There is no complete checkpoint in {called}: {why}; use '
+    raise UserError(f'There is no complete checkpoint in {called}: {why}; use '
                         'another, or get it again.')
-  raise cli.UserError(
+  raise UserError(
       (f'There is no folder {folder}; '
        if called == folder and not os.path.isdir(folder) else
        f'There is no complete checkpoint in {called}: no file in it is one; ')
-      + ('train first, or ' if parts[0] else '') + 'name another.')
+      + (f'run {stage("train.py")} first, or ' if parts[0] else '') + 'name another.')
 
 
 def what_is_wrong(prefix):
@@ -163,7 +164,7 @@ def find_finished(run_dir, identity):
     identity: The validation split's that the best was to be chosen on.
 
   Raises:
-    cli.UserError: if there is none.
+    UserError: if there is none.
   """
   from magenta.models.music_vae import checkpoints
   folder = os.path.join(run_dir, run_folder.BEST)
@@ -195,14 +196,14 @@ def parse_address(address):
       the URL of its page.
 
   Raises:
-    cli.UserError: if it is none of these.
+    UserError: if it is none of these.
   """
   bare = re.sub(f'^{HUB_PAGE}', '', address.strip().removeprefix(HUB))
   match = re.fullmatch(
       r'([^/@:?#]+/[^/@:?#]+)(?:@([^/?#]+)|/(?:tree|commit)/([^/?#]+))?/*(?:[?#].*)?',
       bare)
   if not match:
-    raise cli.UserError(
+    raise UserError(
         f'{address!r} names no weights on the Hub; write hf://user/name, or '
         'hf://user/name@revision.')
   repo, *revision = match.groups()
@@ -216,22 +217,22 @@ def hub_errors(repo):
   try:
     yield
   except errors.HFValidationError as e:
-    raise cli.UserError(f'{repo!r} is no name on the Hub; it is user/name.') from e
+    raise UserError(f'{repo!r} is no name on the Hub; it is user/name.') from e
   except errors.RevisionNotFoundError as e:
-    raise cli.UserError(f'{repo} has no such revision on the Hub.') from e
+    raise UserError(f'{repo} has no such revision on the Hub.') from e
   except errors.RepositoryNotFoundError as e:
-    raise cli.UserError(
+    raise UserError(
         f'There is no {repo} on the Hub, or it is private or gated and HF_TOKEN '
         'does not open it.') from e
   except errors.HfHubHTTPError as e:
     status, said = e.response.status_code, ' '.join((e.server_message or '').split())
-    raise cli.UserError(
+    raise UserError(
         f'The Hub refused {repo} (status {status}{said and ": "}{said})'
         + ('; HF_TOKEN may not do that: to share, make a token that may write to it.'
            if status in (401, 403) else '; try again later.'
            if status >= 500 or status == 429 else '.')) from e
   except errors.LocalEntryNotFoundError as e:
-    raise cli.UserError(
+    raise UserError(
         f'{repo} could not be reached on the Hub, and is not here from before; '
         + ('HF_HUB_OFFLINE says not to try.' if constants.HF_HUB_OFFLINE else
            'try again when there is a network.')) from e
@@ -239,7 +240,7 @@ def hub_errors(repo):
     if isinstance(e, OSError) and (e.filename or e.errno in cli.DISK_FULL):
       raise  # Of this disk, not the Hub.
     why = ' '.join(str(e).split())
-    raise cli.UserError(
+    raise UserError(
         f'{repo} could not be reached on the Hub ({why}); try again when there is a '
         'network.' if isinstance(e, (
             errors.HTTPError, ConnectionError, TimeoutError)) else
@@ -286,9 +287,9 @@ def unpack(path):
     with tarfile.open(path) as tar:
       tar.extractall(folder, filter='data')
   except (tarfile.TarError, EOFError, zlib.error) as e:
-    raise cli.UserError(f'{path} is damaged ({e}); get it again.') from e
+    raise UserError(f'{path} is damaged ({e}); get it again.') from e
   found = [str(p.parent) for ending in ('index', 'data-*')
            for p in pathlib.Path(folder).rglob(f'*.{ending}')]
   if not found:
-    raise cli.UserError(f'There is no checkpoint in {path}.')
+    raise UserError(f'There is no checkpoint in {path}.')
   return found[0]

@@ -9,8 +9,9 @@ import json
 import os
 import re
 
+from drumloops.errors import UserError, field
 from drumloops.data import splits
-from drumloops.system import cli, disk
+from drumloops.system import disk
 
 TRAIN, BEST, WEIGHTS, CURVES = 'train', 'best', 'weights', 'training.png'
 BEST_JSON = 'best.json'
@@ -89,7 +90,7 @@ def set_aside_best(run_dir, why):
 
 
 def refuse_run(output_dir):
-  """Raises cli.UserError if a folder has what training goes on from.
+  """Raises UserError if a folder has what training goes on from.
 
   Exporting replaces all checkpoints of its folder.
   """
@@ -99,6 +100,6 @@ def refuse_run(output_dir):
       name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
       for name in tf.train.load_checkpoint(
           checkpoints.plain(prefix)).get_variable_to_shape_map()):
-    raise cli.UserError(
+    raise UserError(
         f'{output_dir} holds checkpoints of a run, which would be replaced; name '
-        'another --output_dir, such as RUN/weights.')
+        f'another {field("output_dir")}, such as RUN/weights.')

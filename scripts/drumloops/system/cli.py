@@ -6,63 +6,25 @@ import pathlib
 import re
 import sys
 
-MOST_SEED = 2 ** 32 - 1
+from drumloops import errors
+from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, in_words
+from drumloops.system import cells
+
 DISK_FULL = errno.ENOSPC, errno.EDQUOT
-# Set by the notebook, whose reader sees cells and their forms, not flags.
-IN_NOTEBOOK = 'MUSICVAE_DRUMS_IN_NOTEBOOK'
-FORM = (
-    (r'--hparams=batch_size=(\d+)', r'batch_size = \1 in cell 8'),
-    (r'--config \(and --hparams\) it was', 'config in cell 1 that it was'),
-    (r'--(config|run_dir)\b', r'\1 in cell 1'),
-    (r'\brun_dir in cell 1', 'run_name in cell 1'),
-    (r'--backup_dir', 'run_name in cell 1'),
-    (r'--checkpoint_file', 'other_weights in cell 10'),
-    (r'--(num_steps|init_from|tfds_name)\b', r'\1 in cell 8'),
-    (r'--num_outputs and --temperature', 'number and temperature'),
-    (r'--style=list names those', 'those'),
-    (r'--qpm\b', 'tempo'),
-    (r'--seed=(\d+)', r'seed = \1 in cell 10'),
-    (r'--noprivate\b', 'private not ticked in cell 19'),
-    (r'--(repo|license)\b', r'\1 in cell 19'),
-    (r'--mode=complete\b', 'this cell'),
-    (r'--(keep_bars|keep|rhythm|without|bars)\b', r'\1'),
-    (r'--(first_bar|drum_channel)\b', r'\1'),
-    (r'the same command', 'this cell'),
-    (r'scripts/download_groove\.py', 'cell 4'),
-    (r'scripts/make_tfrecord\.py', 'cells 4 and 6'),
-    (r'\btrain first', 'run cell 8 first'),
-    (r'scripts/export\.py', 'cell 9'),
-    (r'scripts/install\.py', 'cell 2'),
-    (r'`[^`]* -m magenta_patches apply`', 'cell 3'))
+# What Magenta's commands call a field.
+FLAGS = {'count': 'num_outputs'}
 
 
-def in_cells(text):
-  """Returns a sentence that names flags and scripts with cells instead."""
-  for flag, field in FORM:
-    text = re.sub(flag, field, text)
-  return text
-
-
-def words(text):
-  """Returns a sentence in the words of who reads what this process prints."""
-  ipython = sys.modules.get('IPython')
-  return in_cells(text) if IN_NOTEBOOK in os.environ or (
-      ipython and ipython.get_ipython()) else text
-
-
-class UserError(Exception):
-  """One clear sentence that says what is wrong and what to do."""
-
-  def _render_traceback_(self):
-    """What IPython shows in a notebook instead of a traceback."""
-    return [in_cells(str(self))]
-
-
-def check_seeds(**seeds):
-  """Raises UserError unless all, such as seed=0, are seeds that NumPy takes."""
-  for name, value in seeds.items():
-    if not 0 <= value <= MOST_SEED:
-      raise UserError(f'The {name} must be from 0 to {MOST_SEED}, not {value}.')
+def in_flags(kind: str, name: str) -> str:
+  """Returns the words of a mark for who types commands: see `errors.speak_as`."""
+  if kind not in ('field', 'hparam'):
+    return errors.in_python(kind, name)
+  name, _, value = name.partition('=')
+  name = FLAGS.get(name, name)
+  if value in ('True', 'False'):
+    return f'--{"no" if value == "False" else ""}{name}'
+  typed = f'{name}={value}' if value else name
+  return f'--hparams={typed}' if kind == 'hparam' else f'--{typed}'
 
 
 def full_disk(error):
@@ -75,21 +37,21 @@ def full_disk(error):
   return str(error).split('\n')[0] if 'No space left' in str(error) else None
 
 
-def sentence(error):
-  """Returns what to tell a user about `error`, or None if it is our fault."""
+def sentence(error: Exception) -> str | None:
+  """Returns what to tell a user about `error`, with marks; None if it is our fault."""
   if isinstance(error, UserError):
-    return str(error)
+    return error.args[0]
   import tensorflow as tf
   first_line = str(error).split('\n')[0]
   if path := full_disk(error):
-    return (f'The disk is full ({path}); free some space and run the same command '
+    return (f'The disk is full ({path}); free some space and run {THE_SAME_COMMAND} '
             'again, nothing that was finished is lost.')
   if match := re.search(  # As TensorFlow says it.
       r'(\S[^;\n]*); (Permission denied|Read-only file system)', str(error)):
     return f'{match[1]}: {match[2]}.'
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
-            f'(--hparams=batch_size=64) or a smaller config ({first_line}).')
+            f'({hparam("batch_size", 64)}) or a smaller {field("config")} ({first_line}).')
   if isinstance(error, tf.errors.DeadlineExceededError):  # See cluster.py.
     return ('The other machines that TF_CONFIG names have not answered for minutes; '
             'see what they say, then start this one again.')
@@ -128,7 +90,7 @@ def run(main, define_flags, arguments=()):
       text = sentence(e)
       if text is None:
         raise
-      print(f'\n{pathlib.Path(sys.argv[0]).name}: {words(text)}',
+      print(f'\n{pathlib.Path(sys.argv[0]).name}: {in_words(text)}',
             file=sys.stderr)
       sys.exit(1)
   def checked_main(argv):
@@ -145,5 +107,6 @@ def run(main, define_flags, arguments=()):
     return main(*map(os.path.expanduser, given))
   # A name that is not UTF-8 can be in any sentence.
   sys.stdout.reconfigure(errors='backslashreplace')
+  errors.speak_as(cells.in_cells if cells.IN_NOTEBOOK in os.environ else in_flags)
   guarded(define_flags)
   app.run(lambda argv: guarded(lambda: checked_main(argv)))

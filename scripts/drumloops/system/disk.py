@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 
-from drumloops.system import cli
+from drumloops.errors import UserError
 
 
 def printable(path):
@@ -52,7 +52,7 @@ def locked(folder, seconds, text):
     try:
       lock.acquire(seconds)
     except filelock.Timeout as e:
-      raise cli.UserError(text) from e
+      raise UserError(text) from e
   try:
     yield
   finally:

@@ -14,14 +14,15 @@ import sys
 import time
 
 from drumloops import ROOT
-from drumloops.system import cli
+from drumloops.errors import UserError
+from drumloops.system import cells
 
 # One press of a button can send several signals; later ones are another press.
 PRESS_SECONDS = 3
 STOPPED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
-class Stopped(cli.UserError):
+class Stopped(UserError):
   """A stage was stopped by hand; what it had finished is kept."""
 
 
@@ -38,7 +39,7 @@ def run(*command, **flags):
 
   Raises:
     Stopped: if it was stopped.
-    cli.UserError: if it failed; it has said why.
+    UserError: if it failed; it has said why.
   """
   script, *arguments = command
   if script.endswith('.py'):
@@ -49,7 +50,7 @@ def run(*command, **flags):
       cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT, start_new_session=True,
       env={**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONSAFEPATH': '',
-           cli.IN_NOTEBOOK: '1'})
+           cells.IN_NOTEBOOK: cells.current_title()})
   decoder = codecs.getincrementaldecoder('utf-8')('replace')
   pressed = status = None
   while status is None:
@@ -69,7 +70,7 @@ def run(*command, **flags):
   if status in STOPPED or pressed and not status:
     raise Stopped('Stopped; run this cell again to go on.')
   if status:
-    raise cli.UserError('This cell did not get through: what it said last is '
+    raise UserError('This cell did not get through: what it said last is '
                         'why.' if status > 0 else
                         f'This cell was killed by signal {-status}'
                         + (', most likely for want of memory.'

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from drumloops.system import cli
+from drumloops.errors import UserError, field, hparam, stage
 
 DEFAULT_CONFIG = 'hierdec-drums_4bar'
 # What TensorFlow's C++ says at its start whatever TF_CPP_MIN_LOG_LEVEL is.
@@ -49,10 +49,10 @@ def music_vae():
   try:
     states = {f.state for f in patcher.find_files()}
   except patcher.PatchError as e:
-    raise cli.UserError(str(e)) from e
+    raise UserError(str(e)) from e
   if states != {'applied'}:
-    raise cli.UserError('Magenta is not patched; run '
-                        f'`{sys.executable} -m magenta_patches apply` first.')
+    raise UserError(
+        f'Magenta is not patched; run {stage("-m magenta_patches apply")} first.')
   from absl import logging
   first = 'tensorflow' not in sys.modules and gc.isenabled()
   if first:
@@ -68,7 +68,7 @@ def music_vae():
   import tensorflow as tf
   from tensorflow.python.util import deprecation
   if not tf.keras.Model.__module__.startswith('tf_keras'):
-    raise cli.UserError(
+    raise UserError(
         'Magenta needs Keras 2 (tf_keras), but Keras 3 has been used before it in '
         'this session; restart it, and do not set TF_USE_LEGACY_KERAS=0.')
   # As Magenta's console commands do by tf.disable_v2_behavior(): each decoder's
@@ -125,15 +125,15 @@ def get_config(name, hparams=''):
   """
   config_map = music_vae().CONFIG_MAP
   if name not in config_map:
-    raise cli.UserError(f'There is no config {name!r}; the known ones are '
+    raise UserError(f'There is no config {name!r}; the known ones are '
                         f'{", ".join(sorted(config_map))}.')
   config = copy.deepcopy(config_map[name])
   try:
     config.hparams.parse(hparams)
   except (ValueError, KeyError) as e:
-    raise cli.UserError(f'--hparams={hparams} was not understood ({e}); it '
+    raise UserError(f'{field("hparams", hparams)} was not understood ({e}); it '
                         'takes name=value pairs of the hyperparameters '
                         f'{", ".join(sorted(config.hparams.values()))}.') from e
   if config.hparams.batch_size < 1:
-    raise cli.UserError('--hparams=batch_size must be at least 1.')
+    raise UserError(f'{hparam("batch_size")} must be at least 1.')
   return config

@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 
-from drumloops.system import cli, interrupts
+from drumloops.errors import UserError, field
+from drumloops.system import interrupts
 
 POLL_SECONDS = 1
 PATIENCE_SECONDS = 600  # With a machine that does not answer.
@@ -74,7 +75,7 @@ def read():
    "task": {"type": "worker", "index": 0}}.
 
   Raises:
-    cli.UserError: if it does not say so.
+    UserError: if it does not say so.
   """
   text = os.environ.get('TF_CONFIG')
   if not text:
@@ -90,7 +91,7 @@ def read():
                for addresses in jobs.values()):
       raise ValueError('its cluster has no lists of host:port')
   except (ValueError, TypeError, AttributeError) as e:
-    raise cli.UserError(
+    raise UserError(
         f'TF_CONFIG was not understood ({e}); it looks like {{"cluster": {{"chief": '
         '["host:port"], "ps": ["host:port"], "worker": ["host:port"]}, "task": '
         '{"type": "worker", "index": 0}}, or unset it to train on this machine '
@@ -98,19 +99,19 @@ def read():
   if sum(map(len, jobs.values())) < 2:
     return None
   if 'evaluator' in (role, *jobs):
-    raise cli.UserError('TF_CONFIG names an evaluator, which is not needed: the chief '
+    raise UserError('TF_CONFIG names an evaluator, which is not needed: the chief '
                         'validates; take it out of the cluster.')
   if unknown := set(jobs) - set(ROLES):
-    raise cli.UserError(f'TF_CONFIG has the role {min(unknown)}, but those known are '
+    raise UserError(f'TF_CONFIG has the role {min(unknown)}, but those known are '
                         f'{", ".join(ROLES)}.')
   if 'ps' not in jobs or len(jobs) == 1:
-    raise cli.UserError('TF_CONFIG needs at least one ps, which holds the weights, and '
+    raise UserError('TF_CONFIG needs at least one ps, which holds the weights, and '
                         'a chief or worker, which trains them.')
   if any(len(jobs.get(role, ())) > 1 for role in ('chief', 'master')):
-    raise cli.UserError('TF_CONFIG names several chiefs; one of them can be it, the '
+    raise UserError('TF_CONFIG names several chiefs; one of them can be it, the '
                         'others are workers.')
   if not 0 <= index < len(jobs.get(role, ())):
-    raise cli.UserError(f'TF_CONFIG says that this is {role} {index}, which its '
+    raise UserError(f'TF_CONFIG says that this is {role} {index}, which its '
                         'cluster has not.')
   return Cluster(jobs, role, index)
 
@@ -130,7 +131,7 @@ def wait_for(addresses, stop):
 
   Raises:
     KeyboardInterrupt: if `stop`, a interrupts.Stop, is asked.
-    cli.UserError: after PATIENCE_SECONDS.
+    UserError: after PATIENCE_SECONDS.
   """
   for address in addresses:
     began = None
@@ -141,7 +142,7 @@ def wait_for(addresses, stop):
         began = time.monotonic()
         print(f'Waiting for {address} ...', flush=True)
       if time.monotonic() - began > PATIENCE_SECONDS:
-        raise cli.UserError(f'{address} has not answered for '
+        raise UserError(f'{address} has not answered for '
                             f'{PATIENCE_SECONDS // 60} minutes; start the ps there, '
                             'or correct TF_CONFIG.')
       time.sleep(POLL_SECONDS)
@@ -229,7 +230,7 @@ def start_server(machines):
   """Starts this machine's server; returns where a session reaches it, and `watch`'s.
 
   Raises:
-    cli.UserError: if its address is taken, or not this machine's.
+    UserError: if its address is taken, or not this machine's.
   """
   import tensorflow.compat.v1 as tf
   try:
@@ -237,7 +238,7 @@ def start_server(machines):
     target = tf.train.Server(machines.jobs, machines.role, machines.index,
                              config=session_config(machines)).target
   except tf.errors.OpError as e:
-    raise cli.UserError(
+    raise UserError(
         f'No server could be started at {machines.address} '
         '(is the port taken, perhaps by this training, started twice?); free it, or '
         'correct TF_CONFIG.') from e
@@ -294,7 +295,7 @@ def serve(machines, stop):
   """Is a ps until the chief has ended training, or `stop` is asked.
 
   Raises:
-    cli.UserError: if the first ps has not answered for PATIENCE_SECONDS.
+    UserError: if the first ps has not answered for PATIENCE_SECONDS.
     KeyboardInterrupt: if `stop` was asked.
   """
   import tensorflow.compat.v1 as tf
@@ -313,7 +314,7 @@ def serve(machines, stop):
           heard = time.monotonic()
         except tf.errors.OpError as e:
           if time.monotonic() - heard > PATIENCE_SECONDS:
-            raise cli.UserError(
+            raise UserError(
                 f'The first ps, {all_ps[0]}, has gone; start all machines again, the '
                 'chief goes on from its newest checkpoint.') from e
         time.sleep(POLL_SECONDS)
@@ -370,7 +371,7 @@ class Shared:
       stop: A interrupts.Stop, by which waiting ends.
 
     Raises:
-      cli.UserError: if a worker's chief does not begin.
+      UserError: if a worker's chief does not begin.
       Ended: if it has ended training instead.
     """
     import tensorflow.compat.v1 as tf
@@ -398,9 +399,9 @@ class Shared:
               raise Ended
           if stop.asked:
             raise KeyboardInterrupt
-        raise cli.UserError(
+        raise UserError(
             f'The chief at {machines.jobs[machines.chief][0]} has not begun for '
-            f'{PATIENCE_SECONDS // 60} minutes; start it with the same --config.')
+            f'{PATIENCE_SECONDS // 60} minutes; start it with the same {field("config")}.')
     self._sess = tf.train.MonitoredSession(
         Creator(), hooks, stop_grace_period_secs=POLL_SECONDS)
 
@@ -421,7 +422,7 @@ class Shared:
     """Closes it; the others learn from a chief that training has ended."""
     import tensorflow.compat.v1 as tf
     if self._end is not None and not self._sess.should_stop():
-      with contextlib.suppress(tf.errors.OpError, cli.UserError):
+      with contextlib.suppress(tf.errors.OpError, UserError):
         self.run(self._end)
     self._over.set()
     # What fills the queue that synchronous workers wait at ends by an exception.

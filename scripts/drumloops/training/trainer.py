@@ -6,18 +6,19 @@ import os
 import random
 import time
 
+from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, in_words, stage
 from drumloops.data import splits
 from drumloops.models import autoencoder
 from drumloops.output import plots
 from drumloops.runs import checkpoint_files, run_folder
-from drumloops.system import cli, interrupts
+from drumloops.system import interrupts
 from drumloops.training import distributed
 import numpy as np
 from tqdm.auto import tqdm
 
 SUMMARY_STEPS = 10
 TOO_FEW = ('There are fewer examples than one batch; use more data or a smaller '
-           'batch (--hparams=batch_size=16).')
+           f'batch ({hparam("batch_size", 16)}).')
 WORKERS_SEEDS = 1_000_000  # From one worker's seed to the next one's.
 FEW_BITS = 8  # In a latent that says no more, one loop is much like another.
 SPEED_STEPS = 30  # After which training says how long it will take.
@@ -68,7 +69,7 @@ def build_train_op(config, dataset, machines=None, num_sync_workers=0, hooks=Non
             gradients, hparams.grad_clip, use_norm=norm)[0],
         lambda: [tf.zeros(tf.shape(g)) for g in gradients])
   else:
-    raise cli.UserError(f'There is no clip_mode {hparams.clip_mode!r}; the '
+    raise UserError(f'There is no clip_mode {hparams.clip_mode!r}; the '
                         'known ones are value and global_norm.')
   return optimizer.apply_gradients(
       zip(clipped, variables), global_step=model.global_step,
@@ -105,7 +106,7 @@ def validation_slices(config):
   """Returns the validation split's slices; None if there are none, and says why.
 
   Raises:
-    cli.UserError: if it is damaged.
+    UserError: if it is damaged.
   """
   from magenta.models.music_vae import packed_slices
   try:
@@ -125,18 +126,18 @@ def resume(saver, sess, checkpoint, train_dir):
   """Restores a checkpoint of this run, with the optimizer's state.
 
   Raises:
-    cli.UserError: if it is of another config, or has weights only.
+    UserError: if it is of another config, or has weights only.
   """
   from magenta.models.music_vae import checkpoints
   try:
     checkpoint_files.restore(saver, sess, checkpoint)
-  except cli.UserError as e:
+  except UserError as e:
     if not fits(checkpoint):
       raise
-    raise cli.UserError(
+    raise UserError(
         f'{checkpoint} has weights only, without the state of the optimizer, so '
         'it cannot be gone on from as if it had not stopped; to fine-tune it, '
-        'name a new --run_dir, and it with --init_from.') from e
+        f'name a new {field("run_dir")}, and it with {field("init_from")}.') from e
   saver.recover_last_checkpoints(list(map(
       checkpoints.plain, checkpoint_paths(train_dir))))
 
@@ -168,10 +169,10 @@ def begin_from(saver, sess, checkpoint):
     checkpoint: The checkpoint's prefix.
 
   Raises:
-    cli.UserError: if it is of another config.
+    UserError: if it is of another config.
   """
   if not fits(checkpoint):
-    raise cli.UserError(checkpoint_files.does_not_fit(checkpoint))
+    raise UserError(checkpoint_files.does_not_fit(checkpoint))
   checkpoint_files.restore(saver, sess, checkpoint)
 
 
@@ -214,15 +215,15 @@ def say_where_it_stands(step, scores, own, how):
           f'{own["reconstruction_loss"]:.1f} nats, {own["kl_bits"]:.3g} bits (GMD\'s '
           f'{own["split"]} split, finished, which takes some of the bits).')
   if bits < FEW_BITS:
-    print(cli.words(f'The latent carries {bits:.3g} bits, so loops will hardly depend '
+    print(in_words(f'The latent carries {bits:.3g} bits, so loops will hardly depend '
                     f'on it; train on: {how}.'))
   elif not scores.get('is_best', True):
-    print(cli.words('On validation an earlier step was better, and is kept; finish that '
-                    'with scripts/export.py.'))
+    print(in_words('On validation an earlier step was better, and is kept; finish that '
+                    f'with {stage("export.py")}.'))
   elif own and nats > own['reconstruction_loss']:
-    print(cli.words(f'Training on may bring it nearer: {how}.'))
+    print(in_words(f'Training on may bring it nearer: {how}.'))
   elif own:
-    print(cli.words('It can be finished: scripts/export.py.'))
+    print(in_words(f'It can be finished: {stage("export.py")}.'))
 
 
 def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
@@ -246,7 +247,7 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
     own: Of `say_where_it_stands`, which ends this.
 
   Raises:
-    cli.UserError: if there are fewer examples than one batch, or a checkpoint
+    UserError: if there are fewer examples than one batch, or a checkpoint
       does not fit.
     KeyboardInterrupt: if `stop` was asked; all is saved then.
   """
@@ -275,8 +276,8 @@ def train(config, run_dir, num_steps, checkpoints_to_keep=3, seed=0,
       on_save()
 
   if start >= num_steps:
-    print(cli.words(f'{resumed} has reached step {num_steps}; give a larger '
-                    '--num_steps to go on.'))
+    print(in_words(f'{resumed} has reached step {num_steps}; give a larger '
+                    f'{field("num_steps")} to go on.'))
     if machines:
       distributed.end(machines, stop)
     return
@@ -369,10 +370,10 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
     values = {v.tag: v.simple_value
               for v in tf.Summary.FromString(summary).value}
     if not np.isfinite(values['loss']):
-      raise cli.UserError(
+      raise UserError(
           f'The loss is no longer a number at step {i}; the checkpoints before '
           'are kept, go on from them with a smaller '
-          '--hparams=learning_rate=0.0003.')
+          f'{hparam("learning_rate", 0.0003)}.')
     writer.add_summary(summary, i + 1)
     writer.add_summary(tf.Summary(value=[tf.Summary.Value(
         tag='global_step/sec', simple_value=1 / (time.time() - began))]), i + 1)
@@ -410,11 +411,11 @@ def _loop(sess, step, train_op, summary_op, saver, writer, validation,
     print(f'{workers[0]} took {rate:.1f} steps a second together, of {workers[1]} '
           f'examples each: {rate * workers[1]:.0f} examples a second.')
   is_stopped = saved < num_steps
-  print(cli.words(f'Stopped at step {saved} and saved; the same command goes on from '
+  print(in_words(f'Stopped at step {saved} and saved; {THE_SAME_COMMAND} goes on from '
                   'here.') if is_stopped else f'Trained to step {saved}: {train_dir}')
   if newest:
-    say_where_it_stands(saved, newest, own, 'the same command' + (
-        '' if is_stopped else ' with a larger --num_steps'))
+    say_where_it_stands(saved, newest, own, THE_SAME_COMMAND + (
+        '' if is_stopped else f' with a larger {field("num_steps")}'))
   if is_stopped:
     raise KeyboardInterrupt
 
@@ -432,7 +433,7 @@ def work(config, num_steps, seed, machines, num_sync_workers, stop):
     stop: A interrupts.Stop, which can end this after any step.
 
   Raises:
-    cli.UserError: if the chief does not come.
+    UserError: if the chief does not come.
     KeyboardInterrupt: if `stop` was asked.
   """
   import tensorflow.compat.v1 as tf
@@ -496,7 +497,7 @@ def evaluate_as_upstream(config, prefix):
     {metric: its mean over the batches}, and the number of examples in these.
 
   Raises:
-    cli.UserError: if there is not even one batch.
+    UserError: if there is not even one batch.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import data
@@ -508,10 +509,10 @@ def evaluate_as_upstream(config, prefix):
     dataset = data.get_dataset(config, is_training=False, cache_dataset=False)
     examples = data.count_examples(path, config.tfds_name, converter)
     if examples < batch_size:
-      raise cli.UserError(
+      raise UserError(
           f'There are {examples} examples, but a batch takes {batch_size}; use '
-          'more data or a smaller batch (--hparams=batch_size='
-          f'{max(1, min(64, examples))}).')
+          f'more data or a smaller batch '
+          f'({hparam("batch_size", max(1, min(64, examples)))}).')
     batches = examples // batch_size
     print('Building the graph ...')
     config.model.build(config.hparams, converter.output_depth,
