@@ -1,4 +1,4 @@
-"""Samples drum loops from a checkpoint: MIDI, WAV, pictures, a page to listen on.
+"""Makes drum loops from a checkpoint: MIDI, WAV, pictures, a page to listen on.
 
     python3 scripts/sample.py --run_dir=run --num_outputs=4
     python3 scripts/sample.py --style=funk --humanize --qpm=100
@@ -11,26 +11,25 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from drumloops import sampling
-from drumloops.humanize import humanizer
-from drumloops.midi import midi_file
-from drumloops.models import autoencoder, completion
+from drumloops import DrumModel, Humanizer, abilities, errors, requests
+from drumloops.errors import UserError, field, in_words
+from drumloops.humanize import take as takes
+from drumloops.humanize.take import TakeRequest
+from drumloops.midi import midi_file, sound
+from drumloops.models import completion
+from drumloops.output import gallery
+from drumloops.requests import LoopRequest
 from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
 def define_flags():
-  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
-  flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
-  flags.DEFINE_string('run_dir', None, 'Training run to sample from.')
-  flags.DEFINE_string('checkpoint_file', None,
-                      'Checkpoint, or folder of them, instead of --run_dir.')
-  flags.DEFINE_enum('mode', 'sample', 
-                    ['sample', 'interpolate', 'reconstruct', 'complete', 'vary'],
-                    'What to make.')
+  """Defines the flags of a request, of its input and of its output."""
+  cli.define_weights(magenta_setup.DEFAULT_CONFIG)
+  flags.DEFINE_enum('mode', requests.SAMPLE, list(requests.INPUTS), 'What to make.')
   flags.DEFINE_integer('num_outputs', 4, 'Number of loops.')
   flags.DEFINE_float('temperature', None, 'Randomness of each step. Default: '
-                     f'{autoencoder.DEFAULT_TEMPERATURE}; to reconstruct, none, so '
+                     f'{requests.DEFAULT_TEMPERATURE}; to reconstruct, none, so '
                      'that the most likely drums play.')
   flags.DEFINE_string('style', None,
                       'Style to sample, such as funk; list names them all.')
@@ -42,24 +41,17 @@ def define_flags():
   midi_file.define_flags()
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
-  flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
-                      'kick,snare.')
-  flags.DEFINE_string('keep_bars', '',
-                      'To complete: bars that are kept, such as 1,2.')
-  flags.DEFINE_bool('rhythm', False, 'To complete: whether drums play at just the '
-                    'sixteenths at which the MIDI file has any hit.')
-  flags.DEFINE_string('without', '', 'To complete: drums that do not play.')
+  completion.define_flags()
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
-                     f'of its kind (default {sampling.DEFAULT_AMOUNT}). Else, with '
-                     '--humanize: how much of the feel, from 0 to '
-                     f'{humanizer.MOST} (default 1).')
+                     f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
+                     '--humanize: how much of the take, from 0 to 1.2 (default 1).')
   flags.DEFINE_integer('bars', None, 'Length; the bars after the first 4 go on with '
                        'those before. Default: as the config has it, 4.')
   flags.DEFINE_float('qpm', None, 'Tempo in quarters (beats) a minute. Default: the '
                      "MIDI file's, else 120.")
   flags.DEFINE_bool('humanize', False,
-                    "Whether to give the loops a drummer's dynamics and timing.")
-  humanizer.define_flags()
+                    "Whether to give the loops a drummer's velocity and microtiming.")
+  takes.define_flags()
   flags.DEFINE_string('soundfont', None,
                       'SoundFont (.sf2) that plays the drums; default: the '
                       'environment variable SOUNDFONT, else a small one.')
@@ -68,22 +60,75 @@ def define_flags():
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
-def main():
+def read_requests():
+  """Returns the LoopRequest, and the TakeRequest or None, of the flags."""
   FLAGS = flags.FLAGS
+  varies = FLAGS.mode == requests.VARY
+  if not FLAGS.humanize and (
+      FLAGS.velocity or FLAGS.timing or FLAGS.amount and not varies):
+    raise UserError(
+        f'{field("velocity")}, {field("timing")} and, but to vary a loop, '
+        f'{field("amount")} say how much of a take to play, so they go with '
+        f'{field("humanize")}.')
+  take = TakeRequest(
+      FLAGS.take, 1. if varies or FLAGS.amount is None else FLAGS.amount,
+      FLAGS.velocity, FLAGS.timing, FLAGS.drummer)
+  return LoopRequest(
+      FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
+      FLAGS.qpm, FLAGS.bars,
+      FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
+      completion.Constraints.of_flags(FLAGS)), take if FLAGS.humanize else None
+
+
+def read_inputs(request, model):
+  """Returns the DrumLoops that a request is about."""
+  FLAGS = flags.FLAGS
+  count = requests.INPUTS[request.mode]
+  paths = [FLAGS.input_midi_1, FLAGS.input_midi_2][:count]
+  if None in paths:
+    raise UserError(f'{field("mode", request.mode)} needs ' + ' and '.join(
+        field(f'input_midi_{i + 1}') for i in range(count)) + '.')
+  if (FLAGS.first_bar or FLAGS.drum_channel != midi_file.DRUM_CHANNEL + 1) and not paths:
+    raise UserError(f'{field("first_bar")} and {field("drum_channel")} say how a MIDI '
+                    'file is read, so they need one; loops are written on channel 10.')
+  options = {'first_bar': FLAGS.first_bar, 'drum_channel': FLAGS.drum_channel}
+  if request.mode == requests.COMPLETE and request.bars:
+    options['bars'] = request.bars
+  return [model.read(path, **options) for path in paths]
+
+
+def main():
+  """Makes the loops, and writes them."""
+  FLAGS = flags.FLAGS
+  model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams)
   if FLAGS.style == 'list':
-    sampling.print_styles(FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file)
+    for style, count in sorted(model.styles.items(), key=lambda pair: -pair[1]):
+      print(f'{style}: {count} training loops')
     return
-  sampling.sample(
-      FLAGS.config, FLAGS.run_dir, FLAGS.checkpoint_file, FLAGS.mode,
-      FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
-      FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
-      qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
-      constraints=completion.read_constraints(
-          FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
-      amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
-      drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,
-      sounds=FLAGS.sound, pictures=FLAGS.pictures, first_bar=FLAGS.first_bar,
-      drum_channel=FLAGS.drum_channel)
+  request, take = read_requests()
+  model = model.for_mode(request.mode)
+  model.check(request)
+  sound.find_soundfont(FLAGS.soundfont)  # Sooner than after sampling.
+  magenta_setup.warn_of_new_gpu()
+  given = read_inputs(request, model)
+  loops = model.make(request, *given)
+  if take and model.abilities.can(abilities.BE_HUMANIZED):
+    loops = Humanizer().play_take(loops, take)
+  remarks = [remark for loop in (*given, loops[0]) for remark in (
+      *loop.left_out, *loop.remarks)]
+  if take and not model.abilities.can(abilities.BE_HUMANIZED):
+    remarks.append(model.abilities.why_not[abilities.BE_HUMANIZED])
+  for remark in remarks:
+    print(in_words(remark))
+  written = gallery.write(
+      loops, FLAGS.output_dir, request.style or request.mode, FLAGS.soundfont,
+      FLAGS.sound, FLAGS.pictures)
+  print(f'{len(loops)} loops from {model.checkpoint}: {written["midi"][0]} ...; listen '
+        f'to them in {written["page"]}')
+  if written['was_there']:
+    print(in_words('They were there already: the same seed gives the same loops' + (
+        f', and {field("seed", request.seed + 1)} gives others.'
+        if request.mode == requests.SAMPLE and request.seed < errors.MOST_SEED else '.')))
 
 
 if __name__ == '__main__':

@@ -1,21 +1,34 @@
-"""The package that the commands in scripts/ and the notebook share.
+"""Drum loops from Magenta's MusicVAE.
+
+    from drumloops import DrumLoop, DrumModel, Humanizer
+
+    model = DrumModel()
+    loops = model.sample(4, style='funk', seed=0)
+    mine = DrumLoop.read('mine.mid')
+    more = model.complete(mine, keep=['kick', 'snare'], count=4)
+    played = Humanizer().play(more, take=2)
+    played[0].save('take2.mid')
 
 Each room imports from those above it only:
 
-    grid          bars, steps, drums and their pitches
-    system/       how anything here starts, stops, writes files and finds Magenta
-    midi/         MIDI files in; loops out, as MIDI and as sound
-    data/         splits, TFRecords, patterns, styles
-    runs/         what a training run keeps, and where
-    models/       graphs of a checkpoint: encode, decode, complete, vary
-    humanize/     velocity and microtiming for hits
-    training/     training, on one machine or several
-    output/       pictures, and the gallery of written loops
-    sampling      what sample.py does
-    export/       the page that plays, magenta.js, the Hub
-    metrics/      what evaluate.py measures
-    notebook      what the notebook shows
+    errors          what to tell a user, in one sentence
+    grid            bars, steps, drums, hits
+    system/         how anything here starts, stops, writes files and finds Magenta
+    midi/           MIDI files in; loops out, as MIDI and as sound
+    data/           splits, TFRecords, patterns, styles
+    runs/           what a training run keeps, and where
+    models/         graphs of a checkpoint: encode, decode, complete, vary
+    output/         pictures, HTML, and the gallery of written loops
+    loop            DrumLoop
+    abilities       what a config can do, and why not
+    humanize/       velocity and microtiming for hits: feels, takes, Humanizer
+    requests, model    what is asked of a model, and DrumModel
+    training/       training, on one machine or several
+    export/         the page that plays, magenta.js, the Hub
+    metrics/        what evaluate.py measures
+    notebook        what the notebook shows
 """
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -75,3 +88,13 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')
 warnings.filterwarnings('ignore', module='pydub|tf_keras|magenta|tensorflow')
 warnings.filterwarnings('ignore', category=SyntaxWarning)  # In pydub.
+
+_DOOR = {'DrumLoop': 'loop', 'DrumModel': 'model', 'Hit': 'grid',
+         'Humanizer': 'humanize.humanizer', 'UserError': 'errors'}
+
+
+def __getattr__(name):
+  """Imports the door's classes when they are first used, since TensorFlow is slow."""
+  if name not in _DOOR:
+    raise AttributeError('module %r has no attribute %r' % (__name__, name))
+  return getattr(importlib.import_module('drumloops.' + _DOOR[name]), name)

@@ -1,9 +1,6 @@
-"""What the notebook shows: players, pictures, comparisons, files to and from."""
-import base64
+"""What the notebook's cells show and ask: players, pictures, comparisons, files."""
 import collections
-import contextlib
 import html
-import io
 import itertools
 import os
 import pathlib
@@ -11,88 +8,72 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 
-from drumloops import errors, grid, sampling
-from drumloops.errors import UserError
+from drumloops import abilities, errors, grid
 from drumloops.data import splits, styles
+from drumloops.errors import UserError, in_words, stage
 from drumloops.export import hub
-from drumloops.humanize import humanizer
-from drumloops.midi import input_loop, loop_file, midi_file, sound
-from drumloops.models import autoencoder, completion
-from drumloops.output import gallery, plots
-from drumloops.runs import checkpoint_files, run_folder
-from drumloops.system import cells, disk, interrupts, magenta_setup
+from drumloops.humanize import take as takes
+from drumloops.humanize.humanizer import Humanizer
+from drumloops.humanize.take import TakeRequest
+from drumloops.loop import DrumLoop
 from drumloops.metrics import evaluation
+from drumloops.midi import midi_file
+from drumloops.model import DrumModel
+from drumloops.models import autoencoder
+from drumloops.output import gallery, plots
+from drumloops.output.html import side_by_side
+from drumloops.runs import checkpoint_files, run_folder
+from drumloops.system import cells, interrupts, magenta_setup
 import numpy as np
 
 if cells.shell():
   errors.speak_as(cells.in_cells)
-OGG_BLOCK = 1 << 14  # Samples.
 
 
-def ogg(audio):
-  """Returns sound as an Ogg Vorbis file, of a sixth of FLAC's size.
-
-  A notebook is saved to Drive with all that its cells show.
-
-  Args:
-    audio: float32 or int16, [samples, channels], at sound.SAMPLE_RATE.
-  """
-  import soundfile
-  packed = io.BytesIO()
-  with soundfile.SoundFile(packed, 'w', sound.SAMPLE_RATE, audio.shape[1],
-                           'VORBIS', format='OGG') as f:
-    # libsndfile encodes on the stack: much at once can be too much.
-    for i in range(0, len(audio), OGG_BLOCK):
-      f.write(audio[i:i + OGG_BLOCK])
-  return packed.getvalue()
-
-
-def loop_html(png, audio=None):
-  """Returns HTML of a loop: its grid and, looped, its player, as one piece."""
-  def data(content, kind):
-    return f'"data:{kind};base64,{base64.b64encode(content).decode()}"'
-  player = '' if audio is None else (
-      '<audio controls loop style="width:100%" '
-      f'src={data(ogg(audio), "audio/ogg")}></audio>')
-  return ('<div style="max-width:1000px;margin-bottom:1em">'
-          f'<img alt="drum grid" style="max-width:100%;background:white" '
-          f'src={data(png, "image/png")}>{player}</div>')
-
-
-def written_loops_html(paths):
-  """Returns `loop_html` of each loop that `gallery.write_loops` wrote."""
-  import soundfile
-  def read(path):
-    with open(path, 'rb') as f:
-      return f.read()
-  return [loop_html(read(picture), soundfile.read(paths['wav'][i], dtype='int16')[0]
-                    if paths['wav'] else None)
-          for i, picture in enumerate(paths['picture'])]
-
-
-def show_html(*parts):
+def show_html(*parts: str) -> None:
+  """Shows HTML."""
   from IPython import display
   display.display(display.HTML('\n'.join(parts)))
 
 
-def show_loops(paths):
-  """Shows what `sampling.sample` returned: each loop's grid, a player under it."""
-  if 'strip' in paths:
-    show_image(paths['strip'])
-  for loop in written_loops_html(paths):
-    show_html(loop)
-
-
-def side_by_side(columns):
-  """Returns HTML of pieces beside each other, where there is room.
+def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = '',
+         name: str = '') -> None:
+  """Shows loops: each one's picture, a player under it.
 
   Args:
-    columns: {name: its HTML}.
+    loops: One, or several.
+    folder: Where they are written too, as MIDI, WAV and pictures; '' for nowhere.
+    soundfont: Of `sound.find_soundfont`.
+    name: What the files are called; by default the style or what was done.
   """
-  return ('<div style="display:flex;flex-wrap:wrap;gap:1em">' + ''.join(
-      f'<div style="flex:1 1 20em"><b>{html.escape(name)}</b>{column}</div>'
-      for name, column in columns.items()) + '</div>')
+  loops = [loops] if isinstance(loops, DrumLoop) else loops
+  say(loops[0].remarks)
+  if folder:
+    written = gallery.write(
+        loops, folder, name or loops[0].facts['style'] or loops[0].facts['mode'],
+        soundfont)
+    print(f'{len(loops)} loops: {written["midi"][0]} ...')
+    show_image(written.get('strip', ''))
+  for loop in loops:
+    show_html(loop.html(soundfont))
+
+
+def say(remarks: Sequence[str]) -> None:
+  """Prints sentences in the words of the notebook."""
+  for remark in remarks:
+    print(in_words(remark))
+
+
+def show_beside(loops: dict[str, DrumLoop], soundfont: str = '') -> None:
+  """Shows loops beside each other.
+
+  Args:
+    loops: {what it is: the loop}.
+    soundfont: Of `sound.find_soundfont`.
+  """
+  show_html(side_by_side({name: loop.html(soundfont) for name, loop in loops.items()}))
 
 
 def show_patches():
@@ -107,32 +88,6 @@ def show_patches():
         'magenta_patches/README.md says why.')
   show_html('<details><summary>Every change, as a diff</summary><pre>'
             f'{html.escape(diff)}</pre></details>')
-
-
-def first_bars_html(path, soundfont=None, **options):
-  """Returns `loop_html` of a MIDI file's first 4 bars with drums, at its tempo.
-
-  Args:
-    path: The file.
-    soundfont: Of `sound.find_soundfont`.
-    **options: Of `midi_file.first_bars`.
-  """
-  png, audio = io.BytesIO(), None
-  found = read_first_bars(path, **options)
-  loop = first_bars(found)
-  gallery.picture(loop, os.path.basename(path), first_hits(found)).savefig(png, dpi=gallery.DPI)
-  try:
-    player = sound.Player(soundfont)
-    player.say_what_is_missing({note.pitch for note in loop.notes})
-    audio = player(loop)
-  except ImportError:
-    print(sound.NO_SOUND)
-  return loop_html(png.getvalue(), audio)
-
-
-def show_first_bars(path, soundfont=None, **options):
-  """Shows what `first_bars_html` returns."""
-  show_html(first_bars_html(path, soundfont, **options))
 
 
 def show_image(path):
@@ -194,177 +149,111 @@ def show_tensorboard(logdir):
   notebook.start(f'--logdir {shlex.quote(logdir)}')
 
 
-def choose_midi(path, upload, default):
-  """Returns the MIDI file that a form cell means.
+def choose(model: DrumModel, path: str, upload: bool, default: DrumLoop, first_bar: int,
+           drum_channel: int, bars: int | None = None) -> DrumLoop:
+  """Returns the loop that a form means, and says what of a file is not in it.
 
   Args:
-    path: What was typed in; ~ is the home folder.
+    model: It is read for this model.
+    path: The MIDI file that was typed in, if any; ~ is the home folder.
     upload: Whether to ask for a file on the user's own computer (in Colab).
-    default: Used where nothing was typed in.
+    default: Used where there is neither.
+    first_bar: The bar that a file begins with, from 1; 0 for the first with a drum.
+    drum_channel: The MIDI channel of its drums.
+    bars: How many at most; None for the model's.
 
   Raises:
-    UserError: if an upload is wanted, but this is not Colab or nothing
-      came.
+    UserError: if the file can't be read, or nothing was uploaded.
   """
+  path = choose_midi(path, upload)
+  if not path:
+    return default
+  loop = model.read(path, first_bar=first_bar, drum_channel=drum_channel,
+                    **{'bars': bars} if bars else {})
+  say(loop.left_out)
+  return loop
+
+
+def choose_midi(path: str, upload: bool, default: str = '') -> str:
+  """Returns the path of the MIDI file that a form means: see `choose`."""
   if not upload:
     return os.path.expanduser(path) or default
   try:
     from google.colab import files
   except ImportError:
     raise UserError('Only Colab can upload; type the path of a MIDI '
-                        'file instead.') from None
+                    'file instead.') from None
   uploaded = list(files.upload())
   if not uploaded:
     raise UserError('No file was chosen; run the cell again.')
   return os.path.abspath(uploaded[0])
 
 
-def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, style,
-                 options):
-  """Shows two loops around what is kept of a MIDI file.
-
-  At its tempo, if that is one a loop may have, else at that of the options.
-
-  Args:
-    config_name: The weights' config; where its loops can't be completed, the
-      project's own weights do it.
-    path: The MIDI file.
-    keep, keep_bars, rhythm, without: Of `completion.read_constraints`.
-    bars: Of `sampling.sample`, as `style`.
-    options: More of it.
-  """
-  if why := sampling.why_not_completed(config_name, magenta_setup.get_config(config_name)):
-    print(why, "So the project's own weights play.")
-    config_name, style = magenta_setup.DEFAULT_CONFIG, ''
-    options = {**options, 'checkpoint_file': None}
-  show_loops(sampling.sample(
-      config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
-      constraints=completion.read_constraints(keep, keep_bars, rhythm, without), bars=bars,
-      **at_its_tempo(path, options)))
+def tempo_of(loop: DrumLoop, other: float) -> float:
+  """Returns a loop's tempo if one that is made may have it, else another."""
+  return loop.qpm if grid.MIN_QPM <= loop.qpm <= grid.MAX_QPM else other
 
 
-def reconstruct(config_name, path, options):
-  """Shows a MIDI file's first bars beside what is left of them in their latent.
-
-  The project's own weights for it are used in the place of those for sampling, and
-  the most likely drums play, whatever the temperature for sampling is.
-  """
-  if options['checkpoint_file'] == str(
-      checkpoint_files.OWN_WEIGHTS / magenta_setup.DEFAULT_CONFIG):
-    options = {**options, 'checkpoint_file': None}
-  [loop] = written_loops_html(sampling.sample(
-      config_name, mode='reconstruct', num_outputs=1, input_midi_1=path,
-      **{**at_its_tempo(path, options), 'temperature': None}))
-  show_html(side_by_side({
-      disk.printable(os.path.basename(path)): first_bars_html(
-          path, options['soundfont'], **how_to_read(options)),
-      'reconstruction': loop}))
+def that_completes(model: DrumModel) -> DrumModel:
+  """Returns a model if it can complete loops, else the project's own, and says so."""
+  if model.abilities.can(abilities.COMPLETE):
+    return model
+  print(in_words(model.abilities.why_not[abilities.COMPLETE]),
+        "So the project's own weights play.")
+  return DrumModel()
 
 
-def how_to_read(options):
-  """Returns those options of `sampling.sample` that say how a MIDI file is read."""
-  return {key: options[key] for key in ('first_bar', 'drum_channel') if key in options}
-
-
-def at_its_tempo(path, options):
-  """Returns options of `sampling.sample` with the tempo of a file's first bars.
-
-  Where no loop may have it, theirs stays.
-  """
-  qpm = read_first_bars(path, **how_to_read(options)).qpm
-  return {**options, 'qpm': qpm if sampling.MIN_QPM <= qpm <= sampling.MAX_QPM
-          else options['qpm']}
-
-
-def read_first_bars(path, **options):
-  """Returns the midi_file.FirstBars to show of a file; what is no drum is heard too.
-
-  Says nothing: that is for what is then done with the file.
-  """
-  from magenta.models.music_vae import data
-  with contextlib.redirect_stdout(None):
-    return midi_file.first_bars(path, grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES),
-                           grid.BARS, known_only=False, **options)
-
-
-def first_bars(found):
-  """Returns what `read_first_bars` did as a loop at its tempo."""
-  import note_seq
-  sequence = note_seq.NoteSequence()
-  sequence.tempos.add(qpm=found.qpm)
-  step = 60 / found.qpm / grid.STEPS_PER_QUARTER
-  for _, start, velocity, pitch in found.hits:
-    sequence.notes.add(pitch=pitch, velocity=velocity, is_drum=True,
-                       instrument=midi_file.DRUM_CHANNEL, start_time=start * step,
-                       end_time=(start + 1) * step)
-  return loop_file.as_loop(sequence, found.qpm)
-
-
-def first_hits(found):
-  """Returns what a grid draws of `read_first_bars`, as `loop_file.hits` of loops."""
-  return [(drum, start, velocity)
-          for drum, start, velocity, _ in found.hits
-          if drum is not None]
-
-
-def show_humanized(input_midi, output_dir, soundfont=None,
-                   take=humanizer.DEFAULT_TAKE, amount=1., like=None, first_bar=0,
-                   drum_channel=midi_file.DRUM_CHANNEL + 1):
+def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
+                   take: int = takes.DEFAULT_TAKE, amount: float = 1., like: str = '',
+                   first_bar: int = 0, drum_channel: int = midi_file.DRUM_CHANNEL + 1
+                   ) -> None:
   """Shows a MIDI file's first bars, and how a take plays them.
 
-  A button below plays the next take. The new files are called after the old one,
-  in `output_dir`.
+  A button below plays the next take. The new files are called after the old one.
 
   Args:
     input_midi: The file.
     output_dir: Where to write.
     soundfont: Of `sound.find_soundfont`.
-    take: Of `humanizer.load`.
-    amount: Of the feel, from 0 to humanizer.MOST.
+    take: The first take.
+    amount: How much of it, from 0 to 1.2.
     like: A MIDI file whose feel is taken.
-    first_bar: The first that is shown: see `midi_file.first_bars`.
-    drum_channel: Of both files: see `midi_file.read`.
+    first_bar: The first that is shown: see `DrumLoop.read`.
+    drum_channel: Of both files.
   """
   import ipywidgets
   from IPython import display
-  magenta_setup.music_vae()
-  input_midi = os.path.expanduser(input_midi)
+  humanizer = Humanizer()
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   os.makedirs(output_dir, exist_ok=True)
   numbers = itertools.count(take)
-  def show(path):
-    show_first_bars(path, soundfont, first_bar=first_bar, drum_channel=drum_channel)
-  def play():
+  def show_file(path: str) -> None:
+    show(DrumLoop.read(path, first_bar=first_bar, drum_channel=drum_channel),
+         soundfont=soundfont)
+  def play() -> None:
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
-    humanizer.humanize_file(
-        input_midi, output_midi, humanizer.load(
-            take=number, like=like and os.path.expanduser(like),
-            drum_channel=drum_channel),
-        humanizer.read_amount(amount, None, None), drum_channel)
-    show(output_midi)
-  show(input_midi)
+    say(humanizer.humanize_file(input_midi, output_midi, TakeRequest(
+        number, amount, like=like or None), drum_channel))
+    show_file(output_midi)
+  show_file(input_midi)
   play()
   button = ipywidgets.Button(description='New take')
   others = ipywidgets.Output()
-  def play_another(_):
+  def play_another(_: object) -> None:
     with others:
       play()
   button.on_click(play_another)
   display.display(others, button)
 
 
-def find_weights(storage, run_name, config_name, other=''):
-  """Returns the folder of a run's finished weights, else of the project's own.
+def find_weights(storage: str, run_name: str, other: str = '') -> str | None:
+  """Returns a run's finished weights, None for the project's own.
 
   Args:
     storage: Where runs are kept.
     run_name: The run.
-    config_name: The project's own are of this config.
     other: What the user wants instead of these, if anything.
-
-  Raises:
-    UserError: if there are neither.
   """
   if other:
     pass_token_on(other)
@@ -372,35 +261,28 @@ def find_weights(storage, run_name, config_name, other=''):
   folder = os.path.join(storage, run_name, run_folder.WEIGHTS)
   if os.path.isdir(folder):
     return folder
-  own = str(checkpoint_files.OWN_WEIGHTS / config_name)
-  if not os.path.isdir(own):
-    raise UserError(
-        f'{run_name or "The run"} has no finished weights, and none of '
-        f'{config_name} come with the project: run cells 4, 6, 8 and 9 first.')
   print(f'{run_name or "The run"} has no finished weights, so those that come '
         'with the project are used.')
-  return own
+  return None
 
 
-def need(name, cell):
-  """Raises UserError unless the notebook has a variable of this name.
-
-  Args:
-    name: The variable's.
-    cell: The number of the cell that makes it.
-  """
-  from IPython import get_ipython
-  if name not in get_ipython().user_ns:
-    raise UserError(f'This needs what cell {cell} makes: run that first.')
+def need(name: str) -> None:
+  """Raises UserError unless the notebook has a variable of this name."""
+  if name not in cells.shell().user_ns:
+    title = next(cell.title for cell in cells.read_cells()
+                 if re.search(rf'(?m)^{name} = ', cell.source))
+    raise UserError(f'This needs what cell "{title}" makes: run that first.')
 
 
-def need_data(examples_path):
+def need_data(examples_path: str) -> None:
   """Raises UserError if the data set is not there."""
   if not os.path.exists(examples_path):
-    raise UserError('This needs the data set: run cells 4 and 6 first.')
+    raise UserError(f'This needs the data set: run {stage("download_groove.py")} and '
+                    f'{stage("make_tfrecord.py")} first.')
 
 
-def compare_checkpoints(config_name, run_dir, examples_path, options):
+def compare_checkpoints(config_name: str, run_dir: str, examples_path: str,
+                        temperature: float, seed: int, soundfont: str = '') -> None:
   """Shows a run's checkpoints side by side: a loop of each, and its numbers.
 
   The loops are sampled from the same latent. The numbers are of (at most 512)
@@ -410,7 +292,9 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     config_name: Name of the run's config.
     run_dir: The run.
     examples_path: TFRecord of the train split.
-    options: Of `sampling.sample`, such as the seed and the output_dir.
+    temperature: Of the loops.
+    seed: Of the latent.
+    soundfont: Of `sound.find_soundfont`.
 
   Raises:
     UserError: if the run has no checkpoint, or the data are missing.
@@ -421,56 +305,55 @@ def compare_checkpoints(config_name, run_dir, examples_path, options):
     checkpoints = [c for c in checkpoints if os.path.dirname(c) !=
                    os.path.join(run_dir, run_folder.BEST)]
   if not checkpoints:
-    raise UserError('This run has no checkpoint yet: run cell 8 first.')
+    raise UserError(f'This run has no checkpoint yet: run {stage("train.py")} first.')
   config = magenta_setup.get_config(config_name)
   evaluator = autoencoder.Autoencoder(config)
   slices = splits.evenly_spaced(
       splits.load_split(config, examples_path, None, 'validation'))
   columns = {}
-  for i, checkpoint in enumerate(checkpoints):
+  for checkpoint in checkpoints:
     evaluator.load(checkpoint)
     scores = evaluator.score(slices, os.path.basename(checkpoint))
-    [loop] = written_loops_html(sampling.sample(
-        config_name, num_outputs=1, name=f'checkpoint-{i + 1}',
-        **{**options, 'checkpoint_file': checkpoint}))
+    [loop] = DrumModel(checkpoint, config_name).sample(
+        temperature=temperature, seed=seed)
     rows = ''.join(f'<tr><td style="text-align:left">{name}</td>'
                    f'<td>{scores[name]:.3f}</td></tr>'
                    for name in autoencoder.RECONSTRUCTION if name in scores)
     name = '/'.join(checkpoint.split(os.sep)[-2:])
-    columns[name] = f'{loop}<table>{rows}</table>'
+    columns[name] = f'{loop.html(soundfont)}<table>{rows}</table>'
   meanings = ''.join(f'<li><b>{name}</b>: {html.escape(meaning)}</li>'
                      for name, meaning in autoencoder.RECONSTRUCTION.items())
   show_html(side_by_side(columns), f'<ul>{meanings}</ul>')
 
 
-def show_latents(config_name, checkpoint_file, examples_path, midi_paths):
-  """Shows the test split in the latent space by style, and MIDI files in it.
+def show_latents(model: DrumModel, examples_path: str, loops: Sequence[DrumLoop]
+                 ) -> None:
+  """Shows the test split in the latent space by style, and loops in it.
+
+  Args:
+    model: Its encoder is used.
+    examples_path: TFRecord of the train split, beside which the others lie.
+    loops: Shown as crosses.
 
   Raises:
     UserError: if the data are missing.
   """
   need_data(examples_path)
-  config = magenta_setup.get_config(config_name)
-  from magenta.models.music_vae import packed_slices
-  if why := sampling.why_not_encoded(config_name, config):
-    raise UserError(why)
-  evaluator = autoencoder.Autoencoder(config, sample=False)
-  evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=checkpoint_file))
-  parts = [input_loop.read(path, config, sampling.bars_of(config)) for path in midi_paths]
-  slices = np.array([
-      part.encoder_input(config.data_converter) if
-      packed_slices.is_groove(config.data_converter) else part.loop
-      for part in parts])
+  model.abilities.require(abilities.ENCODE)
   by_style = styles.slices_by_style(
-      splits.split_path(examples_path, 'test'), config.data_converter)
+      splits.split_path(examples_path, 'test'), model.config.data_converter)
   if not by_style:
     raise UserError("The files' names do not say styles as GMD's do, so "
-                        'there is nothing to colour the map by.')
-  plots.show(evaluation.latent_map(evaluator, by_style, slices))
+                    'there is nothing to colour the map by.')
+  evaluator = autoencoder.Autoencoder(model.config, sample=False)
+  evaluator.load(model.checkpoint)
+  plots.show(evaluation.latent_map(
+      evaluator, by_style, np.array([model.slice_of(loop) for loop in loops])))
 
 
-def share(repo, config_name, weights, evaluation_dir, private, license):
-  """Shares weights on the Hub, if a repository is named.
+def share(repo: str, model: DrumModel, evaluation_dir: str, private: bool, license: str
+          ) -> None:
+  """Shares a model's weights on the Hub, if a repository is named.
 
   Raises:
     UserError: if they could not be shared.
@@ -478,7 +361,8 @@ def share(repo, config_name, weights, evaluation_dir, private, license):
   if not repo:
     print('Nothing was shared; to share your weights, type user/name.')
     return
-  hub.share(repo, config_name, weights, evaluation_dir, private, license or None)
+  hub.share(repo, model.config_name, model.checkpoint, evaluation_dir, private,
+            license or None)
 
 
 def download(folder, archive):
@@ -509,7 +393,7 @@ def read_performances(groove_dir):
   path = pathlib.Path(groove_dir) / 'info.csv'
   if not path.is_file():
     raise UserError(f'There is no {path}; run '
-                        'scripts/download_groove.py first.')
+                        f'{stage("download_groove.py")} first.')
   numbers = ('bpm', 'duration')
   rows = splits.read_info(path, ('drummer', 'split', 'style', *numbers))
   for row in rows:
@@ -554,4 +438,4 @@ def look(groove_dir, example=EXAMPLE):
   drummers = len({r['drummer'] for r in rows})
   print(f'{len(rows)} performances by {drummers} drummers, {hours:.1f} hours.')
   plots.show(plot_info(rows))
-  show_first_bars(os.path.join(groove_dir, example))
+  show(DrumLoop.read(os.path.join(groove_dir, example)))

@@ -1,203 +1,145 @@
-"""What a musician gives: the first bars of a MIDI file, and its hits given back."""
+"""The bars of a user's MIDI file that are used: their hits, tempo and own notes."""
 import collections
 import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from drumloops import grid
 from drumloops.errors import UserError, field
-from drumloops.midi import loop_file, midi_file
-from drumloops.models import completion
+from drumloops.grid import Hit
+from drumloops.midi import drum_maps, midi_file
 from drumloops.system import disk
-import numpy as np
-
-# General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
-# drums gives it its note only where nothing else does.
-OWN_NOTES = {*range(35, 54), 55, 57, 59}
-# Of how far hits between the beats are from a straight grid, the most that they may be
-# from a swung one; and what that must explain in all, in steps, two triplets at least.
-# CLEAR: What it must explain of a beat that swings. Two such beats are needed, a
-# quarter of all that are hit, and more than those where it is as clearly wrong: a fill
-# of triplets is no swing. By these, of the 491 beats of GMD that are in 4/4, 74 swing
-# in their first four bars.
-SWUNG, EVIDENCE, CLEAR = 0.65, 0.65, 0.1
-# unit: What swings, 'eighths' or 'sixteenths'. share: Where the second of two is, of
-# both. beat: Where a beat's sixteenths are played, in steps; three, in a shuffle.
-Swing = collections.namedtuple('Swing', 'unit share beat')
-SWINGS = [swing for share in np.linspace(0.52, 0.7, 55) for swing in (
-    Swing('sixteenths', share, (0, 2 * share, 2, 2 + 2 * share)),
-    Swing('eighths', share, (
-        0, 2 * share, 4 * share, 2 + 2 * share if share < 0.6 else 4 * share)))]
 
 
-def find_swing(hits):
-  """Returns the Swing of hits, as `Given` has them; None if they do not swing."""
-  strokes = {}  # Without grace notes: the loudest of a drum in a sixteenth.
-  for drum, start, *_ in sorted(hits, key=lambda hit: hit[2]):
-    strokes[drum, grid.nearest_step(start)] = start
-  starts = np.array(list(strokes.values()))
-  steps = np.floor(starts + 0.5)
-  on_beats = (starts - steps)[steps % grid.STEPS_PER_QUARTER == 0]
-  late = np.median(on_beats) if len(on_beats) else 0  # All of them; that is no swing.
-  hit, beats = np.unique(np.floor((starts - late + 0.5) / grid.STEPS_PER_QUARTER),
-                         return_inverse=True)
-  places = (starts - late) % grid.STEPS_PER_QUARTER
-  between = (places > 0.5) & (places < grid.STEPS_PER_QUARTER - 0.5)
-  def away(beat):
-    points = np.append(beat, grid.STEPS_PER_QUARTER)
-    return np.abs(places[between, np.newaxis] - points).min(axis=1)
-  swing = min(SWINGS, key=lambda swing: away(swing.beat).sum())
-  straight, swung = away(range(grid.STEPS_PER_QUARTER)), away(swing.beat)
-  gains = np.bincount(beats[between], straight - swung)  # Beat by beat.
-  swinging, others = np.sum(gains > CLEAR), np.sum(gains < -CLEAR)
-  return swing if (
-      swung.sum() < SWUNG * straight.sum() and gains.sum() > EVIDENCE and
-      swinging >= max(2, len(hit) / 4) and swinging > others) else None
+class Bars(NamedTuple):
+  """Bars of a file.
 
-
-class Given(collections.namedtuple('Given', 'hits qpm steps pitches swing')):
-  """The first bars of a file.
-
-  hits: [(drum, start in steps, velocity, pitch)], as played.
-  qpm: The tempo, in quarters a minute.
-  steps: How many there are.
-  pitches: {drum: the note that the file plays it with, mostly}.
-  swing: A Swing, or None.
+  hits: By time. A pitch that is none of the drums has no drum.
+  qpm: The tempo there, in quarters a minute.
+  count: How many bars there are.
+  pitches: {drum (from 0): the note that the file mostly plays it with}.
+  left_out: Sentences that say what of the file is not in it.
   """
-
-  @property
-  def loop(self):
-    """The classes of the steps: int, [steps]."""
-    loop = np.zeros(self.steps, int)
-    for drum, start, *_ in self.hits:
-      loop[grid.step_of(start, self.steps)] |= 1 << drum
-    return loop
-
-  def encoder_input(self, converter):
-    """Returns what a converter's encoder is told: [steps, input_depth].
-
-    bool and a class or a drum each with a DrumsConverter, float32 (hits,
-    velocities, offsets) with a GrooveConverter.
-    """
-    from magenta.models.music_vae import upstream
-    drums = len(upstream.pitch_classes(converter))
-    hits, velocities, offsets = np.zeros([3, self.steps, drums], np.float32)
-    for drum, start, velocity, _ in self.hits:
-      step = grid.step_of(start, self.steps)
-      if velocity / 127 > velocities[step, drum]:  # As upstream: the loudest.
-        hits[step, drum], velocities[step, drum] = 1, velocity / 127
-        # From -1 to 1; early is more.
-        offsets[step, drum] = max(-1, 2 * (step - start))
-    if type(converter).__name__ == 'GrooveConverter':
-      kept = 0 if upstream.is_humanizing(converter) else 1
-      return np.concatenate([hits, kept * velocities, kept * offsets], axis=-1)
-    if upstream.has_roll_input(converter):
-      return np.append(hits, hits.sum(axis=1, keepdims=True) == 0, axis=1) > 0
-    return np.eye(converter.input_depth, dtype=bool)[self.loop]
-
-  def swing_with(self, sequence, kept=None):
-    """Lets a decoded NoteSequence, whose hits are on the grid, swing as the file.
-
-    But for kept ones, which `give_back` finds where they are.
-    """
-    step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
-    hits = {(note.pitch, round(note.start_time / step)) for note in sequence.notes}
-    for note in sequence.notes if self.swing else ():
-      start = round(note.start_time / step)
-      beat, sixteenth = divmod(start, grid.STEPS_PER_QUARTER)
-      place = self.swing.beat[sixteenth]
-      # In a shuffle two steps have one place; of two hits the first stays straight.
-      is_shared = (place in self.swing.beat[sixteenth + 1:] and
-                   (note.pitch, start + 1) in hits)
-      if not is_kept(note, step, kept) and not is_shared:
-        start = beat * grid.STEPS_PER_QUARTER + place
-      note.end_time += start * step - note.start_time
-      note.start_time = start * step
-
-  def give_back(self, sequence, kept=None):
-    """Writes decoded hits with the file's notes, and puts given ones in their place.
-
-    Args:
-      sequence: A decoded NoteSequence; it is changed.
-      kept: Which hits are the given ones, to be as they were played: bool,
-        [steps, drums]; None if none are.
-    """
-    step = 60 / sequence.tempos[0].qpm / grid.STEPS_PER_QUARTER
-    others = [note for note in sequence.notes if not is_kept(note, step, kept)]
-    for note in others:
-      note.pitch = self.pitches.get(grid.class_of_pitch(note.pitch), note.pitch)
-    del sequence.notes[:]
-    sequence.notes.extend(others)
-    for drum, start, velocity, pitch in self.hits if kept is not None else ():
-      if kept[grid.step_of(start, self.steps), drum]:
-        sequence.notes.add(
-            pitch=pitch, velocity=velocity, is_drum=True,
-            instrument=midi_file.DRUM_CHANNEL, start_time=start * step,
-            end_time=(start + 1) * step)
+  hits: tuple[Hit, ...]
+  qpm: float
+  count: int
+  pitches: dict[int, int]
+  left_out: tuple[str, ...]
 
 
-def is_kept(note, step, kept):
-  """Whether a decoded note is a given hit: of `kept`, bool [steps, drums] or None."""
-  drum = grid.class_of_pitch(note.pitch)
-  return (kept is not None and drum is not None and
-          kept[grid.nearest_step(note.start_time / step), drum])
+class _Place(NamedTuple):
+  """Where the bars lie: their first tick and number, how many there are, how far on."""
+  begin: float
+  number: int
+  used: int
+  is_end: bool
+
+  def __str__(self) -> str:
+    last = self.number + self.used - 1
+    return f'bar {last}' if self.used == 1 else f'bars {self.number} to {last}'
 
 
-def read(path, config, bars, constraints=completion.Constraints(), **options):
-  """Returns the Given of a MIDI file: from the first bar with a drum on.
-
-  Says so where the file is shorter.
+def read_bars(path: str, bars: int = grid.BARS, first_bar: int = 0,
+              drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+              pitch_classes: Sequence[Sequence[int]] | None = None) -> Bars:
+  """Returns the Bars of a file: from the first bar in which a drum plays.
 
   Args:
     path: A MIDI file, in 4/4 there.
-    config: A config of drums.
-    bars: How many.
-    constraints: What is kept of it. For drums and the rhythm a shorter file begins again
-      where it ends; else there is silence.
-    **options: Of `midi_file.first_bars`.
+    bars: How many at most. The file's end is that of its tracks.
+    first_bar: The bar to begin with instead, counted as `midi_file.bar_of` does; 0 for
+      none.
+    drum_channel: Of `midi_file.read`.
+    pitch_classes: Of `drum_maps.drum_map`.
 
   Raises:
-    UserError: if it is not MIDI, not in 4/4 or without drums, or if its bars
-      are fewer than what is kept.
+    UserError: if it can't be read, is not in 4/4 or has no such drums.
   """
-  from magenta.models.music_vae import upstream
-  drum_of = grid.drum_map(upstream.pitch_classes(config.data_converter))
-  hits, qpm, own_bars, pitches = midi_file.first_bars(path, drum_of, bars, **options)
-  steps, length = bars * grid.STEPS_PER_BAR, own_bars * grid.STEPS_PER_BAR
-  gives = (f'{disk.printable(os.path.basename(path))} gives {own_bars} '
-           f'bar{"s" * (own_bars > 1)}')
-  about = {  # What is in these bars counts before what is elsewhere in the file.
-      'pitches': {**most_frequent(pitches, drum_of),
-                  **most_frequent([pitch for *_, pitch in hits], drum_of)},
-      'swing': find_swing(hits)}
-  if own_bars == bars:
-    return Given(hits, qpm, steps, **about)
-  if not (constraints.drums or constraints.rhythm):
-    if max(constraints.bars, default=-1) >= own_bars:
-      raise UserError(f'{gives}, so {field("keep_bars")} goes up to {own_bars}.')
-    if not constraints.bars:
-      print(f'{gives}; after that there is silence.')
-    return Given(hits, qpm, steps, **about)
-  print(f'{gives}, which repeat{"s" * (own_bars == 1)}: bar {own_bars + 1} is bar 1 '
-        'again.')
-  return Given([
-      (drum, begin + start, velocity, pitch) for begin in range(0, steps, length)
-      for drum, start, velocity, pitch in hits
-      # In the middle of the file what is early for the next bar is not in these.
-      if begin + start <= steps - 0.5 or begin + length <= steps], qpm, steps,
-               **about)
+  if first_bar < 0:
+    raise UserError(f'{field("first_bar")} is the number of a bar, from 1.')
+  drum_of = drum_maps.drum_map(pitch_classes)
+  midi = midi_file.read(path, drum_channel)
+  tracks = next((p for p in midi.patterns if midi_file.find_hits(p)), midi.tracks)
+  notes = midi_file.find_hits(tracks)
+  if not notes:
+    raise UserError(midi_file.no_drums(path, midi))
+  known = [note for note in notes if drum_of(note.pitch) is not None]
+  if not known:
+    raise UserError(midi_file.none_of_the_nine(path, midi, notes))
+  place = _find_place(path, midi, tracks, known[0], bars, first_bar)
+  hits, remarks = _hits_in(path, midi, notes, drum_of, place,
+                           place.begin if first_bar else known[0].on.tick)
+  if pitch_classes and len(pitch_classes) != grid.DRUMS:
+    hits = [hit._replace(drum=None) for hit in hits]
+  return Bars(
+      tuple(hits), midi_file.tempo_at(tracks, place.begin), place.used,
+      # What is in these bars counts before what is elsewhere in the file.
+      {**_most_frequent((note.pitch for note in known), drum_of),
+       **_most_frequent((hit.pitch for hit in hits), drum_of)},
+      (*midi_file.remarks_on_channel(path, midi, drum_channel), *remarks))
 
 
-def most_frequent(pitches, drum_of):
+def _find_place(path: str, midi: midi_file.Midi, tracks: list, first: midi_file.Note,
+                bars: int, first_bar: int) -> _Place:
+  # What is early for a bar's first beat belongs to that bar.
+  begin, number = midi_file.bar_of(
+      midi, tracks, int(first.on.tick + midi.ticks_per_step / 2))
+  if first_bar:
+    begin, number = midi_file.tick_of_bar(midi, tracks, first_bar), first_bar
+  last = midi_file.last_counted(midi, tracks)
+  bar = grid.STEPS_PER_BAR * midi.ticks_per_step
+  own_bars = int((last - begin) // bar) + 1
+  if first_bar and own_bars < 1:
+    raise UserError(
+        f'{path} ends with its bar {midi_file.bar_of(midi, tracks, last)[1]}; '
+        f'{field("first_bar")} goes no further.')
+  place = _Place(begin, number, max(1, min(bars, own_bars)), own_bars <= bars)
+  if not midi_file.is_four_four(midi, tracks, begin, begin + place.used * bar):
+    raise UserError(
+        f'{path} is not in 4/4 throughout its {place}, which would be used; '
+        f'{field("first_bar", "N")} begins with another bar.')
+  return place
+
+
+def _hits_in(path: str, midi: midi_file.Midi, notes: list[midi_file.Note],
+             drum_of: Callable[[int], int | None], place: _Place, earliest: float
+             ) -> tuple[list[Hit], list[str]]:
+  """Returns the hits of a place, and what to say of those that are not in it."""
+  length = place.used * grid.STEPS_PER_BAR
+  # In the middle of the file, a hit that is early for the next bar is not in these.
+  end = length if place.is_end else length - 0.5
+  hits, before, after = [], 0, 0
+  for note in notes:
+    drum = drum_of(note.pitch)
+    start = (note.on.tick - place.begin) / midi.ticks_per_step
+    if start <= -0.5 and note.on.tick < earliest:
+      before += drum is not None
+    elif start > end:
+      after += 1
+    else:
+      hits.append(grid.hit_at(None if drum is None else drum % grid.DRUMS, start,
+                              note.velocity, note.pitch))
+  unknown = [hit for hit in hits if drum_of(hit.pitch) is None]
+  if len(unknown) == len(hits):
+    raise UserError(f'{path} has no hit of the nine drums in its {place}.')
+  name, remarks = disk.printable(os.path.basename(path)), []
+  if unknown:
+    remarks.append(
+        f'{name}: {len(unknown)} of {len(hits)} hits are left out, because the pitches '
+        f'{midi_file.numbers({hit.pitch for hit in unknown})} are none of the nine '
+        'drums.')
+  left_out = ' and '.join([f'the {before} hits before'] * bool(before) +
+                          [f'the {after} hits after'] * bool(after))
+  if left_out:
+    remarks.append(f'{name}: {place} {"is" if place.used == 1 else "are"} used, '
+                   f'{left_out} them are not.')
+  return hits, remarks
+
+
+def _most_frequent(pitches: Iterable[int], drum_of: Callable[[int], int | None]
+                   ) -> dict[int, int]:
   """Returns the note of each drum that is there most often: {drum: pitch}."""
   counts = collections.Counter(
-      loop_file.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
-  return {drum_of(pitch): pitch for pitch in sorted(
-      counts, key=lambda pitch: (pitch in OWN_NOTES, counts[pitch], -pitch))}
-
-
-def patterns(sequences, steps):
-  """Returns the classes of decoded NoteSequences: int, [loops, steps]."""
-  loops = np.zeros([len(sequences), steps], int)
-  for loop, sequence in zip(loops, sequences):
-    for drum, start, _ in loop_file.hits(sequence):
-      loop[grid.nearest_step(start)] |= 1 << drum
-  return loops
+      drum_maps.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
+  return {drum_of(pitch): pitch for pitch in sorted(counts, key=lambda pitch: (
+      pitch in drum_maps.OF_A_KIT, counts[pitch], -pitch)) if drum_of(pitch) is not None}

@@ -6,16 +6,15 @@ import struct
 import tempfile
 
 from drumloops import grid
-from drumloops.midi import midi_file
+from drumloops.grid import Hit
+from drumloops.midi import drum_maps, midi_file
 from tqdm.auto import tqdm
 
 TRACK_NAME = 0x03  # Of a MIDI file's events.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
-# Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
-GENERAL_MIDI = {22: 42, 26: 46, 58: 43}
 
 
-def as_loop(sequence, qpm=midi_file.DEFAULT_QPM, bars=grid.BARS):
+def as_loop(sequence, qpm=grid.DEFAULT_QPM, bars=grid.BARS):
   """Returns a NoteSequence as a loop: exactly so many bars of 4/4.
 
   What comes before its beginning is played at it, with the beat: it could as well
@@ -28,7 +27,7 @@ def as_loop(sequence, qpm=midi_file.DEFAULT_QPM, bars=grid.BARS):
     qpm: The loop's tempo, in quarters a minute.
     bars: Its length.
   """
-  old_qpm = sequence.tempos[0].qpm if sequence.tempos else midi_file.DEFAULT_QPM
+  old_qpm = sequence.tempos[0].qpm if sequence.tempos else grid.DEFAULT_QPM
   loop = copy.deepcopy(sequence)
   loop.ticks_per_quarter = TICKS_PER_QUARTER
   del loop.tempos[:], loop.time_signatures[:], loop.notes[:]
@@ -39,7 +38,7 @@ def as_loop(sequence, qpm=midi_file.DEFAULT_QPM, bars=grid.BARS):
     start = max(0, note.start_time * old_qpm / qpm)
     if start < loop.total_time:
       loop.notes.add().CopyFrom(note)
-      loop.notes[-1].pitch = GENERAL_MIDI.get(note.pitch, note.pitch)
+      loop.notes[-1].pitch = drum_maps.GENERAL_MIDI.get(note.pitch, note.pitch)
       loop.notes[-1].velocity = max(1, note.velocity)  # 0 would end a note.
       loop.notes[-1].start_time = start
       loop.notes[-1].end_time = min(
@@ -140,15 +139,14 @@ def deliver(loops):
   return found
 
 
-def hits(sequence, drum_of=grid.class_of_pitch):
-  """Returns a decoded NoteSequence's hits: [(drum class, start in steps, velocity)].
+def hits(sequence):
+  """Returns the Hits of a decoded NoteSequence that are of the nine drums.
 
-  Starts are at sixteenths of the sequence's tempo, not rounded; velocities from
-  1 to 127. What is none of DRUM_CLASSES is left out; `drum_of` says which one a
-  pitch is, where there are others than decoded ones.
+  Args:
+    sequence: At a tempo of its own.
   """
-  qpm = sequence.tempos[0].qpm if sequence.tempos else midi_file.DEFAULT_QPM
-  found = [(drum_of(note.pitch),
-            note.start_time * qpm / 60 * grid.STEPS_PER_QUARTER,
-            note.velocity) for note in sequence.notes if note.is_drum]
-  return [hit for hit in found if hit[0] is not None]
+  beats = (sequence.tempos[0].qpm if sequence.tempos else grid.DEFAULT_QPM) / 60
+  found = [(drum_maps.drum_of_decoded(note.pitch), note) for note in sequence.notes
+           if note.is_drum]
+  return [Hit(grid.DRUM_CLASSES[drum], note.start_time * beats, note.velocity,
+              note.pitch) for drum, note in found if drum is not None]

@@ -12,14 +12,13 @@ import collections
 import dataclasses
 import os
 import struct
+from typing import NamedTuple
 
 from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.system import disk
 
 DRUM_CHANNEL = 9  # Counted from 0: channel 10, General MIDI's for drums.
-DEFAULT_QPM = 120.  # What a file without a tempo is played at; Magenta decodes so.
-HI_HATS = (22, 26, 42, 44, 46)  # Of General MIDI and of the Roland TD-11.
 FOOT_CONTROLLER = 4  # How far the hi-hat's pedal is down.
 NOTE_OFF, NOTE_ON, KEY_PRESSURE, CONTROLLER = 0x80, 0x90, 0xa0, 0xb0
 PROGRAM, PRESSURE, BEND, TO_DEVICE = 0xc0, 0xd0, 0xe0, (0xf0, 0xf7)
@@ -110,13 +109,20 @@ class Midi:
         event.tick *= finer
 
 
-# One hit of a drum. `on` and `off` are Events; `off` is None if nothing ends it.
-Hit = collections.namedtuple('Hit', 'on off')
-# The first bars of a file in which there are drums. hits: [(drum class or None,
-# start in steps, velocity from 1 to 127, pitch)], by start, what is early less than
-# its step. qpm: the tempo there, in quarters a minute. bars: how many there are.
-# pitches: Of each hit of these drums in the whole file.
-FirstBars = collections.namedtuple('FirstBars', 'hits qpm bars pitches')
+
+class Note(NamedTuple):
+  """A hit as it is in a file: `on` and `off`; `off` is None if nothing ends it."""
+  on: Event
+  off: Event | None
+
+  @property
+  def pitch(self) -> int:
+    return self.on.data[1]
+
+  @property
+  def velocity(self) -> int:
+    return min(127, self.on.data[2])
+
 
 
 class DamagedError(ValueError):
@@ -254,7 +260,7 @@ def note_channels(midi):
 
 
 def read(path, drum_channel=DRUM_CHANNEL + 1):
-  """Returns the Midi of a file; says so where its drums are on channel 10 after all.
+  """Returns the Midi of a file.
 
   Args:
     path: The file.
@@ -272,10 +278,14 @@ def read(path, drum_channel=DRUM_CHANNEL + 1):
     midi = with_drums_of(parse(data), drum_channel)
   except DamagedError as e:
     raise UserError(f'{path} {e}.') from e
-  if midi.drum_channel != drum_channel:
-    print(f'{disk.printable(os.path.basename(path))} has no notes on MIDI channel '
-          f'{drum_channel}, so its drums are read from channel 10.')
   return midi
+
+
+def remarks_on_channel(path: str, midi: Midi, drum_channel: int) -> tuple[str, ...]:
+  """Returns what to say if a file's drums are on channel 10 after all."""
+  return () if midi.drum_channel == drum_channel else (
+      f'{disk.printable(os.path.basename(path))} has no notes on MIDI channel '
+      f'{drum_channel}, so its drums are read from channel 10.',)
 
 
 def to_bytes(midi):
@@ -304,7 +314,7 @@ def write(data, path):
 
 
 def find_hits(tracks):
-  """Returns the Hits of tracks that are played together, in the order of time.
+  """Returns the Notes of the drums in tracks played together, in the order of time.
 
   Drums are on channel 10. A note_off ends the first hit of its pitch, in its
   track, that nothing has ended yet; a hit that nothing ends is one too.
@@ -318,7 +328,7 @@ def find_hits(tracks):
         sounding[event.data[1]].append(found[-1])
       elif event.is_drum(NOTE_ON, NOTE_OFF) and sounding[event.data[1]]:
         sounding[event.data[1]].popleft()[1] = event
-  return [Hit(*hit) for hit in sorted(found, key=lambda hit: hit[0].tick)]
+  return [Note(*hit) for hit in sorted(found, key=lambda hit: hit[0].tick)]
 
 
 def metas(tracks, kind):
@@ -337,7 +347,7 @@ def tempos(tracks):
 
 def tempo_at(tracks, tick):
   """Returns the tempo at a tick; before the first one, that."""
-  found = tempos(tracks) or [(0, DEFAULT_QPM)]
+  found = tempos(tracks) or [(0, grid.DEFAULT_QPM)]
   return ([qpm for at, qpm in found if at <= tick] or [found[0][1]])[-1]
 
 
@@ -439,84 +449,6 @@ def is_four_four(midi, tracks, begin, end):
   return all(quarters == 4 and (until >= end or (until - tick) % bar == 0)
              for (tick, quarters), until in zip(found, ends)
              if tick < end and until > begin and until > tick)
-
-
-def first_bars(path, drum_of, bars, known_only=True, first_bar=0,
-               drum_channel=DRUM_CHANNEL + 1):
-  """Returns the FirstBars of a file: from the first bar in which a drum plays.
-
-  Says in a sentence what of the file is left out.
-
-  Args:
-    path: A MIDI file, in 4/4 there.
-    drum_of: Returns the drum (from 0) of a pitch, or None.
-    bars: How many at most; the file's end is that of its tracks.
-    known_only: Whether hits that are none of those drums are left out. Without,
-      it says nothing.
-    first_bar: The bar to begin with instead, counted as `bar_of` does, if any.
-    drum_channel: Of `read`.
-
-  Raises:
-    UserError: if it can't be read, is not in 4/4 or has no such drums.
-  """
-  if first_bar < 0:
-    raise UserError(f'{field("first_bar")} is the number of a bar, from 1.')
-  midi = read(path, drum_channel)
-  tracks = next((p for p in midi.patterns if find_hits(p)), midi.tracks)
-  hits = find_hits(tracks)
-  if not hits:
-    raise UserError(no_drums(path, midi))
-  step = midi.ticks_per_step
-  known = [hit for hit in hits if drum_of(hit.on.data[1]) is not None]
-  if not known:
-    raise UserError(none_of_the_nine(path, midi, hits))
-  # What is early for a bar's first beat belongs to that bar.
-  begin, number = bar_of(midi, tracks, int(known[0].on.tick + step / 2))
-  earliest = known[0].on.tick
-  if first_bar:
-    begin, number = tick_of_bar(midi, tracks, first_bar), first_bar
-    earliest = begin
-  last = last_counted(midi, tracks)
-  own_bars = int((last - begin) // (grid.STEPS_PER_BAR * step)) + 1
-  if first_bar and own_bars < 1:
-    raise UserError(
-        f'{path} ends with its bar {bar_of(midi, tracks, last)[1]}; {field("first_bar")} goes '
-        'no further.')
-  used = max(1, min(bars, own_bars))
-  length = used * grid.STEPS_PER_BAR
-  where = f'bar {number}' if used == 1 else f'bars {number} to {number + used - 1}'
-  if not is_four_four(midi, tracks, begin, begin + length * step):
-    raise UserError(
-        f'{path} is not in 4/4 throughout its {where}, which would be used; '
-        f'{field("first_bar", "N")} begins with another bar.')
-  # In the middle of the file what is early for the next bar is not in these.
-  end = length - 0.5 if own_bars > used else length
-  inside, unknown, before, after = [], [], 0, 0
-  for hit in hits:
-    pitch = hit.on.data[1]
-    start = (hit.on.tick - begin) / step
-    if start <= -0.5 and hit.on.tick < earliest:
-      before += drum_of(pitch) is not None
-    elif start > end:
-      after += 1
-    elif drum_of(pitch) is None and known_only:
-      unknown.append(hit)
-    else:
-      inside.append((drum_of(pitch), start, min(127, hit.on.data[2]), pitch))
-  if all(drum is None for drum, *_ in inside):
-    raise UserError(f'{path} has no hit of the nine drums in its {where}.')
-  name = disk.printable(os.path.basename(path))
-  if unknown:
-    print(f'{name}: {len(unknown)} of {len(unknown) + len(inside)} hits are left '
-          f'out, because the pitches {pitches(unknown)} are none of the nine '
-          'drums.')
-  left_out = ' and '.join([f'the {before} hits before'] * bool(before) +
-                          [f'the {after} hits after'] * bool(after))
-  if left_out and known_only:
-    print(f'{name}: {where} {"is" if used == 1 else "are"} used, {left_out} them '
-          'are not.')
-  return FirstBars(inside, tempo_at(tracks, begin), used,
-                   [hit.on.data[1] for hit in known])
 
 
 def numbers(found):

@@ -1,12 +1,14 @@
 """Loops as sound, which FluidSynth makes."""
 import ctypes
+import functools
 import os
 import re
 import wave
+from collections.abc import Iterable
 
 from drumloops import grid
 from drumloops.errors import UserError
-from drumloops.midi import midi_file
+from drumloops.midi import drum_maps, midi_file
 import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.
@@ -128,20 +130,20 @@ class Player:
         kit[0] != DRUM_BANK, not re.search('drum|kit|perc', self._name(kit), re.I),
         kit))
 
-  def say_what_is_missing(self, pitches):
-    """Says which kit plays the drums if that is a guess, and what it has no sound of.
+  def remarks(self, pitches: Iterable[int]) -> list[str]:
+    """Returns sentences: which kit plays, if that is a guess; which drums are silent.
 
     Args:
       pitches: Of drums.
     """
     import note_seq
-    from magenta.models.music_vae import data
+    said = []
     if self._kit != KIT:
       bank, program = self._kit
-      print(f'{self._path} has no kit in bank {DRUM_BANK}, program 0; its '
+      said.append(f'{self._path} has no kit in bank {DRUM_BANK}, program 0; its '
             f'{self._name(self._kit)!r} (bank {bank}, program {program}) plays the '
             'drums.')
-    drum_of, silent = grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES), []
+    drum_of, silent = drum_maps.drum_map(), []
     for pitch in sorted(pitches):
       hit = note_seq.NoteSequence(total_time=0.5)
       hit.notes.add(pitch=pitch, velocity=100, is_drum=True)
@@ -150,8 +152,9 @@ class Player:
         silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
                       f'note {pitch}')
     if silent:
-      print(f'{self._path} has no sound of these drums, so they are silent: '
-            f'{"; ".join(silent)}.')
+      said.append(f'{self._path} has no sound of these drums, so they are silent: '
+                  f'{"; ".join(silent)}.')
+    return said
 
   def __call__(self, loop):
     """Returns a loop as `synthesize` does."""
@@ -174,6 +177,19 @@ class Player:
         # The upper half of 32 bits, as libsndfile.
         part = np.rint(audio[i:i + SAMPLE_RATE] * 2 ** 31).astype(np.int32) >> 16
         f.writeframesraw(part.astype('<i2'))
+
+
+@functools.cache
+def load_player(soundfont: str | None = None) -> Player:
+  """Returns the Player of a SoundFont, for one thread.
+
+  Raises:
+    UserError: if there is no FluidSynth, or the SoundFont can't be used.
+  """
+  try:
+    return Player(soundfont)
+  except ImportError as e:
+    raise UserError(NO_SOUND) from e
 
 
 def render(loop, synth, font):

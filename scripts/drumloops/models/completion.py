@@ -80,6 +80,11 @@ class Constraints:
   rhythm: bool = False
   without: tuple = ()
 
+  @property
+  def keeps_anything(self):
+    """Whether there is anything that is kept."""
+    return bool(self.drums or self.bars or self.rhythm)
+
   def allowed(self, loop):
     """Returns which classes each step may have: bool, [steps, CLASSES].
 
@@ -113,6 +118,11 @@ class Constraints:
       kept[bar * grid.STEPS_PER_BAR:(bar + 1) * grid.STEPS_PER_BAR] = True
     return kept & patterns.bits(loop)
 
+  @classmethod
+  def of_flags(cls, flags):
+    """Returns the Constraints of absl's flags."""
+    return read_constraints(flags.keep, flags.keep_bars, flags.rhythm, flags.without)
+
   def __str__(self):
     """Says what is kept: 'kick, snare and bars 1, 2 kept, without crash'."""
     kept = [', '.join(grid.DRUM_CLASSES[d] for d in self.drums),
@@ -124,8 +134,23 @@ class Constraints:
                                    missing and 'without ' + missing]))
 
 
-def read_constraints(keep, keep_bars, rhythm, without):
-  """Returns the Constraints of what a user typed."""
+def define_flags():
+  """Defines the flags of Constraints."""
+  from absl import flags
+  flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
+                      'kick,snare.')
+  flags.DEFINE_string('keep_bars', '',
+                      'To complete: bars that are kept, such as 1,2.')
+  flags.DEFINE_bool('rhythm', False, 'To complete: whether drums play at just the '
+                    'sixteenths at which the MIDI file has any hit.')
+  flags.DEFINE_string('without', '', 'To complete: drums that do not play.')
+
+
+def read_constraints(keep='', keep_bars='', rhythm=False, without=''):
+  """Returns the Constraints of what a user typed, or of lists of the same."""
+  keep, keep_bars, without = (
+      given if isinstance(given, str) else ','.join(map(str, given))
+      for given in (keep, keep_bars, without))
   constraints = Constraints(read_drums(keep), read_bars(keep_bars), rhythm,
               read_drums(without, field("without")))
   if both := set(constraints.drums) & set(constraints.without):

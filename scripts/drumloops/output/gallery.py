@@ -185,7 +185,7 @@ document.addEventListener('keydown', event => {
 
 
 def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
-                drum_of=grid.class_of_pitch, sounds=True, pictures=True):
+                hits=None, sounds=True, pictures=True):
   """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
 
   Args:
@@ -196,7 +196,7 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
     facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
     soundfont: Of `sound.find_soundfont`.
     kept: Which hits of each loop were given, bool [loops, steps, drums], if any.
-    drum_of: Of `loop_file.hits`, for the pictures.
+    hits: Each loop's Hits, for the pictures; by default those of `loop_file.hits`.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
 
@@ -218,12 +218,13 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
   paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
            'picture': [base + '.png' for base in bases if pictures],
            'page': os.path.join(output_dir, PAGE), 'was_there': was_there}
-  renderer, futures = Renderer(soundfont, drum_of, sounds, pictures), []
+  renderer, futures = Renderer(soundfont, sounds, pictures), []
   executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
   try:
     for i, (loop, base) in enumerate(zip(loops, bases)):
       futures.append(executor.submit(
-          renderer, base, loop, f'{name} {i + 1}', None if kept is None else kept[i]))
+          renderer, base, loop, f'{name} {i + 1}', None if kept is None else kept[i],
+          loop_file.hits(loop) if hits is None else hits[i]))
     for base, future in zip(bases, tqdm(
         futures, desc='Rendering', unit='loop', leave=False)):
       if future.result():
@@ -240,22 +241,46 @@ def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
   return paths
 
 
+def write(loops, output_dir, name, soundfont=None, sounds=True, pictures=True):
+  """Writes DrumLoops that a model made, as `write_loops` does.
+
+  If they go from one loop to another, also a picture of all, NAME.png: 'strip'.
+  """
+  output_dir, facts = os.path.expanduser(output_dir), loops[0].facts
+  # As they are in the file: nothing is before its beginning.
+  hits = [[hit._replace(time=max(0, hit.time)) for hit in loop.hits if hit.drum]
+          for loop in loops]
+  paths = write_loops(
+      [loop.to_note_sequence() for loop in loops], output_dir, name, facts, soundfont,
+      None if loops[0].kept is None else [loop.kept_pattern() for loop in loops], hits,
+      sounds, pictures)
+  if paths['wav']:
+    for remark in sound.load_player(soundfont).remarks(
+        {hit.pitch for loop in loops for hit in loop.hits if hit.pitch}):
+      print(remark)
+  if facts['mode'] == 'interpolate':
+    paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
+    plots.plot_interpolation(hits, loops[0].bars, *facts['inputs']).savefig(
+        paths['strip'], dpi=DPI)
+  return paths
+
+
 class Renderer:
   """Draws and plays loops, in any number of threads.
 
   FluidSynth and zlib, which take most of the time, let other threads go on.
   """
 
-  def __init__(self, soundfont, drum_of, sounds, pictures):
+  def __init__(self, soundfont, sounds, pictures):
     """Takes what `write_loops` does."""
-    self._soundfont, self._drum_of = soundfont, drum_of
+    self._soundfont = soundfont
     self._sounds, self._pictures = sounds, pictures
     self._painters = {}  # By number of bars.
     self._here = threading.local()  # Has a thread's own sound.Player.
     self._lock = threading.Lock()
     self.why_silent = None  # Why there is no sound, although it was asked for.
 
-  def __call__(self, base, loop, title, kept):
+  def __call__(self, base, loop, title, kept, hits):
     """Writes BASE.png and BASE.wav; returns whether there is the latter."""
     if self._pictures:
       with self._lock:  # matplotlib is not made for several threads.
@@ -263,7 +288,7 @@ class Renderer:
         if bars not in self._painters:
           self._painters[bars] = Painter(bars)
         image = self._painters[bars](
-            title, loop_file.hits(loop, self._drum_of), kept)
+            title, hits, kept)
       with disk.replacing(base + '.png') as path:
         image.save(path, compress_level=1)  # More takes longer, and saves 2 kB.
     if not self._sounds or self.why_silent:

@@ -4,7 +4,6 @@ import glob
 import os
 
 from drumloops import grid
-from drumloops.midi import loop_file
 from drumloops.runs import run_folder
 from drumloops.system import disk
 import numpy as np
@@ -66,8 +65,9 @@ def marks(found, bars, kept=None):
     lines.
   """
   boxes, lines = [], []
-  for drum, start, velocity in found:
-    if start >= bars * grid.STEPS_PER_BAR:
+  for hit in found:
+    drum, start, velocity = hit.index, hit.start, hit.velocity
+    if drum is None or start >= bars * grid.STEPS_PER_BAR:
       continue
     step = grid.step_of(start, bars * grid.STEPS_PER_BAR)
     boxes.append(((step, step + 0.86, drum - 0.38, drum + 0.38),
@@ -148,12 +148,11 @@ def figure_of(rows, columns=1, size=None, layout='constrained'):
   return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def plot_interpolation(loops, first, last, drum_of=grid.class_of_pitch):
+def plot_interpolation(loops, bars, first, last):
   """Returns a figure of all loops of an interpolation, one under the other."""
   figure, axes = figure_of(len(loops), size=(WIDTH, 0.6 + 1.5 * len(loops)))
   for i, (axis, loop) in enumerate(zip(axes[:, 0], loops)):
-    drum_grid(axis, loop_file.hits(loop, drum_of), loop_file.bars_of(loop),
-              labels=False)
+    drum_grid(axis, loop, bars, labels=False)
     share = i / max(1, len(loops) - 1)
     axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES, fontsize=7)
     axis.set_ylabel(f'{share:.0%}', rotation=0, ha='right', va='center',

@@ -68,6 +68,29 @@ def sentence(error: Exception) -> str | None:
   return None
 
 
+def define_weights(config: str) -> None:
+  """Defines the flags that name weights: --config and what `read_weights` reads."""
+  from absl import flags
+  flags.DEFINE_string('config', config, 'Name of the config.')
+  flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
+  flags.DEFINE_string('run_dir', None, 'Training run to use.')
+  flags.DEFINE_string('checkpoint_file', None,
+                      'Checkpoint, or folder of them, instead of --run_dir.')
+
+
+def read_weights() -> str | None:
+  """Returns what the flags name: a run, a checkpoint, or None for the project's own.
+
+  Raises:
+    UserError: if they name both.
+  """
+  from absl import flags
+  run_dir, checkpoint = flags.FLAGS.run_dir, flags.FLAGS.checkpoint_file
+  if run_dir is not None and checkpoint is not None:
+    raise UserError(f'Give either {field("run_dir")} or {field("checkpoint_file")}.')
+  return run_dir if checkpoint is None else checkpoint
+
+
 def run(main, define_flags, arguments=()):
   """Runs `define_flags()`, then `main()` under absl.
 

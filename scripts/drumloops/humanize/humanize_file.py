@@ -1,0 +1,206 @@
+"""Humanizes the drums of a MIDI file. All else in it stays as it is."""
+import bisect
+import math
+import pathlib
+
+from drumloops import grid
+from drumloops.errors import UserError
+from drumloops.humanize import take as takes
+from drumloops.humanize.take import WHOLE, Amount, PlaysHits
+from drumloops.midi import drum_maps, midi_file
+from drumloops.system import disk
+
+HI_HAT, EVERY_DRUM = 'hi-hat', 'every drum'  # Whose sound a mark is of: see `_marks`.
+# Controllers that say more than their last value: bank, data entry, (N)RPNs, modes.
+NO_REPEATS, MODES = {0, 6, 32, 38, *range(96, 128)}, range(120, 128)
+FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
+
+
+def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: PlaysHits,
+                    amount: Amount = WHOLE) -> tuple[int, int]:
+  """Humanizes the drum hits of tracks that are played together, in place.
+
+  All else stays where it is. Each hit keeps its sound: it is not moved past an event
+  that changes it, before or after it (see `_marks`). Such an event of its drum alone,
+  at its very tick, goes with it.
+
+  Args:
+    tracks: Of a midi_file.Midi.
+    step: Ticks of a sixteenth.
+    take: Of `take.play`.
+    amount: How much of it.
+
+  Returns:
+    How many hits were humanized, of how many.
+  """
+  notes = midi_file.find_hits(tracks)
+  drum_of = drum_maps.drum_map(take.pitch_classes)
+  shift = midi_file.bar_shifts(tracks, step)
+  [played] = takes.play(take, [[
+      grid.hit_at(drum_of(note.pitch), note.on.tick / step + shift(note.on.tick),
+                  note.on.data[2], note.pitch) for note in notes]], amount)
+  before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
+            for i, event in enumerate(track)}
+  marks, repeats = _marks(tracks)
+  places = {stream: [before[id(event)] for event in events
+                     if id(event) not in repeats]
+            for stream, events in marks.items()}
+  last = {}  # New ticks of the hits so far, of each part that must stay in order.
+  for note, hit in sorted(zip(notes, played), key=lambda p: before[id(p[0].on)]):
+    if not hit:
+      continue
+    late = shift(note.on.tick)
+    part = _part_of(note.pitch)
+    sixteenth = grid.nearest_step(note.on.tick / step + late)
+    first, end = _room(
+        before[id(note.on)],
+        *(math.ceil((sixteenth + x - late) * step) for x in (-0.5, 0.5)),
+        [places[stream] for stream in {part, note.pitch} & set(places)],
+        places.get(EVERY_DRUM, []))
+    tick = max(round((hit.start - late) * step), first, last.get(part, 0))
+    tick = last[part] = min(tick, end - 1)
+    if note.off is not None:
+      note.off.tick = max(tick, note.off.tick + tick - note.on.tick)
+    note.on.tick = tick
+    note.on.data = bytes([note.on.data[0], note.pitch, hit.velocity])
+  _move_marks(marks, repeats, notes, before)
+  _sort(tracks, notes, before)
+  return sum(map(bool, played)), len(notes)
+
+
+def _part_of(pitch: int) -> object:
+  """Returns of what a hit is a part: all hi-hats are one, other drums their own."""
+  return HI_HAT if pitch in drum_maps.HI_HATS else pitch
+
+
+def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list],
+          of_every: list) -> tuple[int, int]:
+  """Returns from which to before which tick a hit may move.
+
+  Args:
+    place: Where it is: its tick, its track, and its number there.
+    first, end: The same of its sixteenth.
+    of_drum: The places of marks of its drum, lists.
+    of_every: Those of every drum.
+  """
+  tick, track, _ = place
+  for found, around in (
+      *((found, ((tick, track), (tick, track + 1))) for found in of_drum),
+      (of_every, (place, place))):
+    i, j = (bisect.bisect(found, at) for at in around)
+    # At one tick, what is in the first of two tracks comes first.
+    first = max([first] + [at + (t > track) for at, t, _ in found[:i][-1:]])
+    end = min([end] + [at + (t >= track) for at, t, _ in found[j:j + 1]])
+  return first, end
+
+
+def _sort(tracks: list[list[midi_file.Event]], notes: list[midi_file.Note],
+          before: dict[int, tuple]) -> None:
+  """Puts the events of tracks in order again, and none after a track's end."""
+  ends = {id(note.off): note.on.tick for note in notes}
+  for track in tracks:
+    end = track.pop()
+    last_before = before[id(end)][0]
+    for event in track:
+      event.tick = min(event.tick, last_before)
+    # At the same tick, the end of a hit comes before the beginning of the next.
+    track.sort(key=lambda event: (
+        event.tick, -1 if ends.get(id(event), event.tick) < event.tick else 0,
+        before[id(event)]))
+    track.append(end)
+
+
+def _marks(tracks: list[list[midi_file.Event]]) -> tuple[dict, set[int]]:
+  """Returns the events that say how hits sound: {HI_HAT, pitch or EVERY_DRUM: [Event]}.
+
+  And the ids of those that only repeat what was said.
+
+  The hi-hat's pedal is a controller. A choke is the key pressure of a cymbal after
+  it was hit. Programs, other controllers, channel pressure, pitch bend and messages
+  to a device are of every drum. Of most controllers the last value before a hit
+  counts, so hits may be moved past one that repeats it.
+  """
+  found, repeats, values = {}, set(), {}
+  for event in sorted((event for track in tracks for event in track),
+                      key=lambda event: event.tick):
+    stream, number = EVERY_DRUM, None
+    if event.is_drum(midi_file.KEY_PRESSURE):
+      stream = event.data[1]
+    elif event.is_drum(midi_file.CONTROLLER):
+      number, value = event.data[1:]
+      if number == midi_file.FOOT_CONTROLLER:
+        stream = HI_HAT
+      if number not in NO_REPEATS and value == values.get(number):
+        repeats.add(id(event))
+      values[number] = value
+    elif not event.is_drum(midi_file.PROGRAM, midi_file.PRESSURE, midi_file.BEND) and (
+        event.data[0] not in midi_file.TO_DEVICE):
+      continue
+    if number in MODES or event.data[0] in midi_file.TO_DEVICE:
+      values.clear()  # They may have set controllers back.
+    found.setdefault(stream, []).append(event)
+  return found, repeats
+
+
+def _move_marks(marks: dict, repeats: set[int], notes: list[midi_file.Note],
+                before: dict[int, tuple]) -> None:
+  """Moves the marks that were at the tick of a hit, by no more than it takes.
+
+  Args:
+    marks, repeats: What `_marks` returned.
+    notes: Hits that have been moved.
+    before: {id of an event: its place in time before}.
+  """
+  for stream, events in marks.items():
+    related = [note for note in notes if stream in (note.pitch, _part_of(note.pitch))]
+    for event in events:
+      if id(event) in repeats:
+        continue
+      i = bisect.bisect(related, before[id(event)],
+                        key=lambda note: before[id(note.on)])
+      if i:
+        event.tick = max(event.tick, related[i - 1].on.tick)
+      if i < len(related):
+        event.tick = min(event.tick, related[i].on.tick)
+    # What repeats a mark stays between it and the next.
+    for order, bound in ((events, max), (events[::-1], min)):
+      for neighbour, event in zip(order, order[1:]):
+        if id(event) in repeats:
+          event.tick = bound(event.tick, neighbour.tick)
+
+
+def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
+                  amount: Amount = WHOLE,
+                  drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> list[str]:
+  """Humanizes the drums of a MIDI file; all else in it stays.
+
+  With an amount of nothing, every byte of it stays. The drums stay on their channel:
+  see `midi_file.read`.
+
+  Returns:
+    Sentences: how many hits were humanized, and what was guessed.
+
+  Raises:
+    UserError: if it is not MIDI or has no drums, or if the output can't be written.
+  """
+  file = midi_file.read(input_midi, drum_channel)
+  remarks = midi_file.remarks_on_channel(input_midi, file, drum_channel)
+  if amount.timing:
+    file.refine(FINE_TICKS)
+  counts = [humanize_tracks(tracks, file.ticks_per_step, take, amount)
+            for tracks in file.patterns]
+  humanized, hits = (sum(part) for part in zip(*counts))
+  if not hits:
+    raise UserError(midi_file.no_drums(input_midi, file))
+  midi_file.write(
+      midi_file.to_bytes(midi_file.exchange(file, file.drum_channel)) if any(amount)
+      else pathlib.Path(input_midi).read_bytes(), output_midi)
+  is_four_four = all(
+      midi_file.is_four_four(file, tracks, midi_file.pickup(tracks, file.ticks_per_step),
+                             file.last_tick + 1) for tracks in file.patterns)
+  remarks = [*remarks, f'{disk.printable(output_midi)}: {humanized} of {hits} drum hits '
+             'humanized.']
+  if not is_four_four:
+    remarks.append('It is not in 4/4 throughout; where it is not, it was read four '
+                   'quarters a bar.')
+  return remarks

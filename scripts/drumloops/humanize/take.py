@@ -1,0 +1,230 @@
+"""A take: one way to play a pattern, with a drummer's velocity and microtiming.
+
+GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums are hit at which of
+the 64 steps of 4 bars, a model trained on drummers says how hard each is hit and how
+far from its step.
+"""
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from drumloops import grid
+from drumloops.errors import UserError, check_seeds, field
+from drumloops.grid import Hit
+from drumloops.humanize import feel_model
+from drumloops.models import groove_model
+import numpy as np
+
+DEFAULT_TAKE = 1
+MEAN_TAKE = 0  # What drummers do on average.
+# So much of a feel's variance goes by the hits, as if these said who plays: then two
+# takes differ as two performances of one beat by one drummer of GMD do.
+SAME_PLAYER = 0.3
+MOST = 1.2  # Of an Amount.
+MAX_MICROTIMING = 0.49  # Steps.
+
+
+class Amount(NamedTuple):
+  """How much of a take is played, from 0, which changes nothing, to MOST."""
+  velocity: float = 1.
+  timing: float = 1.
+
+
+WHOLE = Amount()
+
+
+def define_flags() -> None:
+  """Defines the flags of a take, which sample.py and humanize.py share."""
+  from absl import flags
+  flags.DEFINE_integer('take', DEFAULT_TAKE, 'Which of any number of ways to play; 0 is '
+                       'what drummers do on average.', lower_bound=0)
+  flags.DEFINE_integer('drummer', None, 'Of GMD, whose feel is taken; default: '
+                       'anyone\'s.')
+  for name, what in (('velocity', 'velocity'), ('timing', 'microtiming')):
+    flags.DEFINE_float(name, None, f'How much of the take\'s {what}, instead of '
+                       '--amount.')
+
+
+@dataclasses.dataclass(frozen=True)
+class TakeRequest:
+  """How a humanizer shall play hits.
+
+  Attributes:
+    take: Which of any number of ways to play; 0 is what drummers do on average.
+    amount: How much of it, from 0, which changes nothing, to MOST.
+    velocity: The same of its velocities alone, None for `amount`.
+    timing: The same of its microtiming alone, None for `amount`.
+    drummer: The number of a drummer of GMD, whose feel is taken.
+    like: Instead, a MIDI file of a performance whose feel is taken.
+  """
+  take: int = DEFAULT_TAKE
+  amount: float = 1.
+  velocity: float | None = None
+  timing: float | None = None
+  drummer: int | None = None
+  like: str | None = None
+
+  def __post_init__(self):
+    """Raises UserError if this can't be asked of any humanizer."""
+    check_seeds(take=self.take)
+    for name in ('amount', 'velocity', 'timing'):
+      value = getattr(self, name)
+      if value is not None and not 0 <= value <= MOST:
+        raise UserError(f'{field(name)} must be from 0 to {MOST}.')
+    if self.like and self.drummer is not None:
+      raise UserError('Name a performance or a drummer, not both.')
+
+  @property
+  def how_much(self) -> Amount:
+    """How much of the velocities, and of the microtiming."""
+    return Amount(*(self.amount if value is None else value
+                    for value in (self.velocity, self.timing)))
+
+
+class PlaysHits(Protocol):
+  """What `play` takes: a Take, or what does the same.
+
+  Attributes:
+    pitch_classes: Of its config.
+    shape: Steps and drums of a slice.
+  """
+  pitch_classes: Sequence[Sequence[int]]
+  shape: tuple[int, int]
+
+  def __call__(self, hits: np.ndarray, patterns: Sequence[int]
+               ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns velocities and microtiming: see `Take`."""
+
+
+class Take:
+  """Gives hits their velocity and microtiming: one take of a model."""
+
+  def __init__(self, performer: groove_model.GrooveModel,
+               kept: dict[str, np.ndarray] | None = None, take: int = DEFAULT_TAKE,
+               feel: tuple[np.ndarray, np.ndarray | float] | None = None):
+    """Sets up a take.
+
+    Args:
+      performer: The model.
+      kept: What `feel_model.load` returned; None where the latents hold no feel, or it
+        is not known how they lie.
+      take: A seed, or MEAN_TAKE for what drummers do on average.
+      feel: The mean and the deviation of the feels of which one is taken: two of
+        [z_size]; any drummer's by default.
+    """
+    self.pitch_classes = performer.pitch_classes
+    self.shape = (performer.steps, grid.DRUMS)
+    self._performer, self._kept, self._take = performer, kept, take
+    self._feel = (np.zeros(performer.z_size), 1.) if feel is None else feel
+    self._spread = feel_model.Spread(kept) if kept and take != MEAN_TAKE else None
+
+  def __call__(self, hits: np.ndarray, patterns: Sequence[int]
+               ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the velocity and microtiming of hits.
+
+    Args:
+      hits: bool, [slices, 64, 9]: steps of a sixteenth, grid.DRUM_CLASSES.
+      patterns: A number for each slice. Those of the same pattern are played with
+        the same feel.
+
+    Returns:
+      velocities: from 0 to 1, [slices, 64, 9].
+      microtiming: In steps, [slices, 64, 9]. Late hits have more than 0.
+    """
+    performer, kept = self._performer, self._kept
+    z, sigma = performer.encode(groove_model.flat(hits))
+    chance = np.zeros((len(hits), self.shape[0], groove_model.CHANCE), np.float32)
+    for pattern in set(patterns) if kept else ():
+      rows = np.equal(patterns, pattern)
+      # By the hits too, or all patterns would be played with the same chance.
+      seed = zlib.crc32(np.packbits(hits[rows]))
+      of_hits = np.random.RandomState(seed)
+      of_take = np.random.RandomState([self._take, seed])
+      def draw(size: int) -> np.ndarray:
+        return (np.sqrt(SAME_PLAYER) * of_hits.standard_normal(size) +
+                np.sqrt(1 - SAME_PLAYER) * of_take.standard_normal(size))
+      feel, deviation = self._feel
+      if self._spread:
+        feel = feel + deviation * draw(performer.z_size)
+        chance[rows] = self._spread.chance(
+            rows.sum(), feel, draw(feel_model.CHANNELS), of_take)
+      z[rows] += sigma[rows] * (kept['mean'] + kept['root'] @ feel)
+    played = performer.play(hits, z, self._spread, chance, 'Humanizing')
+    _, velocities, offsets = np.split(played, 3, axis=-1)
+    return velocities, grid.microtiming_of(offsets)
+
+
+def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WHOLE
+         ) -> list[list[Hit | None]]:
+  """Returns hits as a drummer would play them.
+
+  All patterns are one batch. Each is played 4 bars at a time, from its step 0 on.
+
+  A hit on the grid moves by all of its microtiming. A hit off the grid moves less, the
+  farther from its step it was played; halfway between two steps it does not move. So
+  flams, triplets and a drummer's own timing stay in their order, and every hit in its
+  sixteenth.
+
+  Of several hits of a drum in one sixteenth, the loudest gets the take's velocity. The
+  others keep their ratio to it, and softer ones stay softer.
+
+  Args:
+    take: Says how they are played.
+    patterns: The hits of each.
+    amount: How much of the take.
+
+  Returns:
+    For each hit the new one; None for one that is none of the nine drums.
+  """
+  steps, drums = take.shape
+  cells = [[(*divmod(hit.step, steps), hit.index) for hit in pattern]
+           for pattern in patterns]
+  # Only 4 bars in which something is hit are a slice, however far apart they are.
+  places = {}
+  for i, pattern in enumerate(cells):
+    for part, _, drum in pattern:
+      if drum is not None:
+        places.setdefault((i, part), len(places))
+  if not places:
+    return [[None] * len(pattern) for pattern in patterns]
+  slices = np.zeros([len(places), steps, drums], bool)
+  given = {}  # Velocities, by place.
+  for i, pattern in enumerate(cells):
+    for (part, *cell), hit in zip(pattern, patterns[i]):
+      if None not in cell:
+        slices[places[i, part], *cell] = True
+        given.setdefault((places[i, part], *cell), set()).add(hit.velocity)
+  velocities, microtiming = take(slices, [i for i, _ in places])
+  # So that no rounding, to ticks for example, takes a hit to another sixteenth.
+  microtiming = np.clip(
+      amount.timing * microtiming, -MAX_MICROTIMING, MAX_MICROTIMING)
+  louder = {place: _louder(sorted(known, reverse=True), 127 * float(
+      velocities[place]), amount.velocity) for place, known in given.items()}
+  def played(i: int, cell: tuple, hit: Hit) -> Hit | None:
+    part, step, drum = cell
+    if drum is None:
+      return None
+    place = places[i, part], step, drum
+    start = hit.start + float(microtiming[place]) * (1 - 2 * abs(hit.start - hit.step))
+    return hit._replace(time=start / grid.STEPS_PER_QUARTER,
+                        velocity=louder[place][hit.velocity])
+  return [[played(i, *pair) for pair in zip(*both)]
+          for i, both in enumerate(zip(cells, patterns))]
+
+
+def _louder(velocities: Sequence[int], wanted: float, amount: float) -> dict[int, int]:
+  """Returns the new velocity of each of a drum's hits in one sixteenth.
+
+  Args:
+    velocities: From the loudest to the softest, each once.
+    wanted: The take's velocity of the loudest.
+    amount: How far it goes there, as a share of the way.
+  """
+  loudest, count = velocities[0], len(velocities)
+  last = min(max(round(loudest + amount * (wanted - loudest)), count), 127)
+  new = {loudest: last}
+  for i, velocity in enumerate(velocities[1:], 1):
+    softer = min(round(new[loudest] * velocity / loudest), last - 1)
+    last = new[velocity] = max(softer, count - i)
+  return new
