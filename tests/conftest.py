@@ -49,6 +49,35 @@ def script(name, *flags, python=sys.executable, **kwargs):
   return run(python, SCRIPTS / name, *flags, **kwargs)
 
 
+def make_loops(model, output_dir, *paths, mode='sample', take=None, read=None, name=None,
+               sounds=True, pictures=True, **request):
+  """Makes loops of MIDI files by the door, and writes them; returns their paths.
+
+  Args:
+    model: A DrumModel.
+    output_dir: Where to write.
+    *paths: The MIDI files.
+    mode: Of the request.
+    take: Options of Humanizer.play, if the loops are humanized.
+    read: Options of DrumModel.read.
+    name: Of the files.
+    sounds, pictures: Whether they are written.
+    **request: Others of LoopRequest.
+  """
+  from drumloops import Humanizer, requests
+  from drumloops.output import gallery
+  request = requests.LoopRequest(mode, **request)
+  model = model.for_mode(mode)
+  bars = {'bars': request.bars} if mode == 'complete' and request.bars else {}
+  loops = model.make(request, *(
+      model.read(path, **bars, **(read or {})) for path in paths))
+  for remark in loops[0].remarks:
+    print(remark)
+  if take is not None:
+    loops = Humanizer().play(loops, **take)
+  return gallery.write(loops, str(output_dir), name or mode, None, sounds, pictures)
+
+
 def check_sentence(result, *words):
   """Asserts that a script ended in one sentence that has these words in it."""
   assert result.returncode == 1, result.stderr

@@ -1,9 +1,8 @@
 """Completing: what is kept is kept exactly, in the file; what can't be, is said."""
 import conftest
-from drumloops import grid, sampling
-from drumloops.errors import UserError
+from drumloops import DrumLoop, DrumModel, UserError, grid, model
 from drumloops.data import patterns
-from drumloops.midi import input_loop, loop_file, midi_file
+from drumloops.midi import drum_maps, loop_file, midi_file, swing
 from drumloops.models import completion, variation
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -43,15 +42,21 @@ def read(path, bars):
   """Returns [(drum, start in steps, velocity)] of a written file."""
   file = midi_file.read(path)
   assert file.last_tick == bars * 4 * file.ticks_per_quarter
-  return [(grid.class_of_pitch(hit.on.data[1]), hit.on.tick / file.ticks_per_step,
+  return [(drum_maps.drum_of_decoded(hit.on.data[1]), hit.on.tick / file.ticks_per_step,
            hit.on.data[2]) for hit in midi_file.find_hits(file.tracks)]
 
 
-def make(path, tmp_path, **options):
-  paths = sampling.sample(
-      magenta_setup.DEFAULT_CONFIG, mode=options.pop('mode', 'complete'),
-      input_midi_1=path, output_dir=str(tmp_path / 'out'), **options)
+def make(path, tmp_path, *others, mode='complete', **options):
+  paths = conftest.make_loops(
+      DrumModel(), tmp_path / 'out', path, *others, mode=mode, **options)
   return [read(p, options.get('bars') or 4) for p in paths['midi']], paths
+
+
+def complete(path, bars=4, constraints=completion.Constraints(), **options):
+  """Returns the loop of a file as it is completed, and what is said of it."""
+  loop = DrumLoop.read(path, bars, **options)
+  fitted = model.with_length(loop, bars, constraints)
+  return fitted, ' '.join([*loop.left_out, *fitted.remarks])
 
 
 @pytest.fixture(autouse=True)
@@ -98,10 +103,10 @@ def test_seed_decides(weights):
 
 
 def test_kept_hits_keep_their_velocity_and_timing(mine, tmp_path):
-  loops, paths = make(mine(), tmp_path, num_outputs=2, humanize=True,
-                      constraints=completion.read_constraints('kick,snare', '', False, ''))
+  loops, paths = make(mine(), tmp_path, count=2, take={},
+                      constraints=completion.read_constraints('kick,snare'))
   for found in loops:
-    own = [(grid.class_of_pitch(pitch), 16 * bar + at + 0.1, 33 + i)
+    own = [(drum_maps.drum_of_decoded(pitch), 16 * bar + at + 0.1, 33 + i)
            for bar in range(4) for i, (pitch, at) in enumerate(FUNK)]
     kept = [hit for hit in found if hit[0] in (0, 1)]
     assert len(kept) == len(own)
@@ -112,15 +117,15 @@ def test_kept_hits_keep_their_velocity_and_timing(mine, tmp_path):
 
 
 def test_at_the_files_own_tempo(mine, tmp_path):
-  _, paths = make(mine(), tmp_path, num_outputs=1,
-                  constraints=completion.read_constraints('kick', '', False, ''))
+  _, paths = make(mine(), tmp_path, count=1,
+                  constraints=completion.read_constraints('kick'))
   assert midi_file.tempo_at(midi_file.read(paths['midi'][0]).tracks, 0) == pytest.approx(
       93, abs=0.01)
 
 
 def test_a_short_file_repeats_and_says_so(mine, tmp_path, capsys):
-  loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
-                  constraints=completion.read_constraints('kick', '', False, ''))
+  loops, _ = make(mine(bars=2), tmp_path, count=1, bars=8,
+                  constraints=completion.read_constraints('kick'))
   assert 'gives 2 bars, which repeat: bar 3 is bar 1 again' in capsys.readouterr().out
   kicks = [round(start) for drum, start, _ in loops[0] if drum == 0]
   assert kicks == [16 * bar + at for bar in range(8) for at in (0, 10)]
@@ -142,61 +147,57 @@ def test_a_rest_at_the_end_is_kept(mine, tmp_path, capsys):
   """The file's length is its tracks', not that of what is hit in it."""
   path = mine(bars=1)
   end_at(path, 16)
-  [loop], _ = make(path, tmp_path, num_outputs=1, bars=8,
-                   constraints=completion.read_constraints('kick', '', False, ''))
+  [loop], _ = make(path, tmp_path, count=1, bars=8,
+                   constraints=completion.read_constraints('kick'))
   assert kicks(loop) == [0.1, 10.1, 64.1, 74.1]
   assert 'gives 4 bars, which repeat: bar 5 is bar 1' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('own,bars', [(1, 4), (3, 4), (3, 8), (5, 8), (6, 8)])
-def test_a_file_of_any_length_begins_again(weights, mine, capsys, own, bars):
+def test_a_file_of_any_length_begins_again(mine, own, bars):
   """As it is: what is early for its next bar, but not for one after the loop."""
   path = mine(bars=own, hits=[(36, 0), (38, 15.7)])
   file = midi_file.read(path)
   for i, hit in enumerate(midi_file.find_hits(file.tracks)):
     hit.on.data = hit.on.data[:2] + bytes([i + 1])
   midi_file.write(midi_file.to_bytes(file), path)
-  found = input_loop.read(path, weights[0], bars, completion.read_constraints(
-      'kick', '', False, ''))
+  found, said = complete(path, bars, completion.read_constraints('kick'))
   every = [(16 * bar + at + 0.1, 2 * (bar % own) + i + 1)
            for bar in range(bars) for i, at in enumerate((0, 15.7))]
-  assert [(pytest.approx(start, abs=0.01), velocity) for _, start, velocity, _ in
+  assert [(pytest.approx(hit.start, abs=0.01), hit.velocity) for hit in
           found.hits] == every[:2 * bars - bool(bars % own)]
-  assert f'gives {own} bar{"s" * (own > 1)}, which repeat' in capsys.readouterr().out
+  assert f'gives {own} bar{"s" * (own > 1)}, which repeat' in said
   with pytest.raises(UserError, match=f'gives {own} bar.* goes up to {own}'):
-    input_loop.read(path, weights[0], bars, completion.read_constraints('', '1-8', False, ''))
-  input_loop.read(path, weights[0], bars)
-  assert 'after that there is silence' in capsys.readouterr().out
+    complete(path, bars, completion.read_constraints('', '1-8'))
+  assert 'after that there is silence' in complete(path, bars)[1]
 
 
 @pytest.mark.parametrize('own,first_bar', [(4, 0), (8, 0), (8, 5)])
 def test_32nds_are_in_the_bars_in_which_they_lie(
-    weights, mine, capsys, own, first_bar):
+    weights, mine, own, first_bar):
   """The last one too, though it is nearer to the sixteenth after it."""
   path = mine(bars=own, hits=[(36, at / 2 - 0.1) for at in range(32)])
-  found = input_loop.read(path, weights[0], 4, first_bar=first_bar)
-  assert [round(start, 1) for _, start, *_ in found.hits] == [
-      at / 2 for at in range(128)]
-  said = capsys.readouterr().out
+  found, said = complete(path, first_bar=first_bar)
+  assert [round(hit.start, 1) for hit in found.hits] == [at / 2 for at in range(128)]
   assert ('the 128 hits before them are not' in said) == (first_bar == 5)
   assert ('the 128 hits after them are not' in said) == (own == 8 and not first_bar)
-  assert (found.loop == 1).all() and found.encoder_input(
+  assert (found.pattern() == 1).all() and found.encoder_input(
       weights[0].data_converter).shape == (64, 10)
 
 
 def test_the_last_32nd_is_in_the_loop(mine, tmp_path):
   [loop], _ = make(mine(hits=[(36, at / 2 - 0.1) for at in range(32)]), tmp_path,
-                       num_outputs=1, constraints=completion.read_constraints('kick', '', False, ''))
+                       count=1, constraints=completion.read_constraints('kick'))
   assert kicks(loop) == [at / 2 for at in range(128)]
 
 
 def test_bars_after_the_kept_ones(mine, tmp_path):
   """Two bars are given, six are played to them, in one file of eight."""
-  loops, _ = make(mine(bars=2), tmp_path, num_outputs=1, bars=8,
-                  constraints=completion.read_constraints('', '1-2', False, ''))
+  loops, _ = make(mine(bars=2), tmp_path, count=1, bars=8,
+                  constraints=completion.read_constraints(keep_bars='1-2'))
   first = [(d, round(s)) for d, s, _ in loops[0] if s < 31.5]
   assert sorted(first) == sorted(
-      (grid.class_of_pitch(p), 16 * b + at) for b in (0, 1) for p, at in FUNK)
+      (drum_maps.drum_of_decoded(p), 16 * b + at) for b in (0, 1) for p, at in FUNK)
   bars = {int(start // 16) for _, start, _ in loops[0]}
   assert bars >= set(range(2, 8)) - {7} and max(bars) < 8
 
@@ -204,10 +205,10 @@ def test_bars_after_the_kept_ones(mine, tmp_path):
 def test_vary_from_the_loop_itself_to_others(mine, tmp_path):
   path = mine()
   def hits(amount):
-    loops, _ = make(path, tmp_path, mode='vary', amount=amount, num_outputs=4)
+    loops, _ = make(path, tmp_path, mode='vary', amount=amount, count=4)
     return loops
   own = read_as_is = [
-      (grid.class_of_pitch(p), 16 * bar + at, 33 + i)
+      (drum_maps.drum_of_decoded(p), 16 * bar + at, 33 + i)
       for bar in range(4) for i, (p, at) in enumerate(FUNK)]
   assert all([(d, round(s), v) for d, s, v in found] == own for found in hits(0))
   def changed(amount):
@@ -222,11 +223,10 @@ def test_vary_from_the_loop_itself_to_others(mine, tmp_path):
 
 def test_every_mode_goes_on(mine, tmp_path):
   for mode, inputs in (('sample', 0), ('reconstruct', 1), ('interpolate', 2)):
-    paths = sampling.sample(
-        magenta_setup.DEFAULT_CONFIG, mode=mode, num_outputs=2, bars=6,
-        input_midi_1=mine() if inputs else None,
-        input_midi_2=mine(name='b.mid', hits=FUNK[:2]) if inputs == 2 else None,
-        output_dir=str(tmp_path / mode))
+    paths = conftest.make_loops(
+        DrumModel(), tmp_path / mode,
+        *[mine(), mine(name='b.mid', hits=FUNK[:2])][:inputs], mode=mode, count=2,
+        bars=6)
     for path in paths['midi']:
       found = read(path, 6)
       assert any(start >= 64 for _, start, _ in found)
@@ -314,8 +314,8 @@ def test_mixed_loops_are_of_the_batchs_bars_and_drums():
     (('--mode=complete', '--input_midi_1=MINE', '--keep=hi-hat',
       '--without=cymbals'), 'both in --keep and in --without'),
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=3-1'), '1-3'),
-    (('--bars=0',), 'from 4 to 64'),
-    (('--keep=kick',), 'go with --mode=complete'),
+    (('--bars=0',), 'from 1 to 64'),
+    (('--keep=kick',), 'goes with --mode=complete'),
     (('--mode=vary', '--input_midi_1=MINE', '--amount=1.5'), '--amount'),
     (('--bars=3',), 'from 4 to 64'),
     (('--mode=vary', '--input_midi_1=MINE', '--style=funk'), '--style goes with'),
@@ -330,7 +330,7 @@ def test_wrong_wishes(mine, tmp_path, flags, words):
 def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   """General MIDI's other kick, 35, stays what it is."""
   path = mine(hits=[(35, 0), (38, 8)])
-  paths = make(path, tmp_path, num_outputs=1,
+  paths = make(path, tmp_path, count=1,
                constraints=completion.read_constraints('kick', '1-2', False, 'toms'))[1]
   with open(paths['page'], encoding='utf-8') as f:
     assert ('complete mine.mid · kick and bars 1, 2 kept, without low tom, mid tom, '
@@ -345,16 +345,16 @@ def test_what_is_added_has_the_files_notes(mine, tmp_path):
   path = mine(hits=[(35, 0), (40, 4), (35, 6), (36, 8), (40, 12), (22, 2), (44, 3),
                     *[(56, at) for at in range(0, 16, 3)]])
   straight = mine(name='b.mid', hits=FUNK)
-  def notes(**options):
-    paths = make(path, tmp_path, pictures=True, num_outputs=3, **options)[1]
+  def notes(*others, **options):
+    paths = make(path, tmp_path, *others, pictures=True, count=3, **options)[1]
     return [{hit.on.data[1] for hit in midi_file.find_hits(midi_file.read(p).tracks)}
             for p in paths['midi']]
-  bars = completion.read_constraints('', '1', False, '')
-  for made in (notes(constraints=bars, bars=6), notes(constraints=bars, humanize=True),
+  bars = completion.read_constraints(keep_bars='1')
+  for made in (notes(constraints=bars, bars=6), notes(constraints=bars, take={}),
                notes(mode='vary', amount=1.)):
     found = set.union(*made)
     assert {35, 40} <= found and not {37, 38, 58, 22} & found and 42 in found
-  first, nearer, last = notes(mode='interpolate', input_midi_2=straight)
+  first, nearer, last = notes(straight, mode='interpolate')
   assert {35, 40} <= first and {36, 38} == last
   assert not {36, 38} & (first | nearer)
 
@@ -364,9 +364,9 @@ def test_swing_is_found():
   rng = np.random.RandomState(0)
   beats = np.arange(0, 64, 4)
   def find(starts, noise=0, graces=()):
-    hits = [(1, start + noise * rng.standard_normal(), velocity, 38)
+    hits = [grid.hit_at(1, start + noise * rng.standard_normal(), velocity, 38)
             for velocity, part in ((90, starts), (30, graces)) for start in part]
-    return input_loop.find_swing(hits)
+    return swing.find_swing(hits)
   for unit, places in (
       ('eighths', lambda share: [0, 4 * share]),
       ('sixteenths', lambda share: [0, 2 * share, 2, 2 + 2 * share])):
@@ -399,24 +399,24 @@ def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
   hits = [(51, 4 * beat + at) for beat in range(4) for at in (0, *between)]
   path = mine(hits=hits + [(36, 0), (38, 4), (38, 12)])
   own = {(8, 16 * bar + at) for bar in range(4) for _, at in hits}
-  def away(**options):
-    made = make(path, tmp_path, num_outputs=2, pictures=False, sounds=False,
+  def away(*others, **options):
+    made = make(path, tmp_path, *others, count=2, pictures=False, sounds=False,
                 **options)[0]
     assert capsys.readouterr().out.count('mine.mid swings (') == 1
     added = np.array([start for loop in made for drum, start, _ in loop if not any(
         drum == d and abs(start - at - 0.1) < 0.01 for d, at in own)])
     return np.abs((added % 4)[:, np.newaxis] - [*expected, 4]).min(axis=1)
-  constraints = completion.read_constraints('ride', '', False, '')
+  constraints = completion.read_constraints('ride')
   assert away(constraints=constraints, bars=6).max() < 0.11  # The file is late by a tenth.
   assert away(mode='vary', amount=1.).max() < 0.11
   assert away(mode='reconstruct', temperature=1.).max() < 0.01
   other = mine(name='b.mid', hits=hits)
-  assert away(mode='interpolate', input_midi_2=other).max() < 0.01
-  played = away(constraints=constraints, humanize=True)
+  assert away(other, mode='interpolate').max() < 0.01
+  played = away(constraints=constraints, take={})
   assert 0.02 < np.median(played) < 0.25
   # A straight hit of a kept drum stays the one that it was.
-  path, constraints = mine(hits=[*hits, (36, 6)]), completion.read_constraints('kick', '', False, '')
-  for loop in make(path, tmp_path, num_outputs=2, constraints=constraints)[0]:
+  path, constraints = mine(hits=[*hits, (36, 6)]), completion.read_constraints('kick')
+  for loop in make(path, tmp_path, count=2, constraints=constraints)[0]:
     assert [round(start, 1) for drum, start, _ in loop if drum == 0] == [
         16 * bar + 6.1 for bar in range(4)]
 
@@ -426,8 +426,7 @@ def test_straight_hits_of_a_swinging_file_stay(mine, tmp_path):
   rides = [2, *(4 * beat + at for beat in range(4) for at in (0, 8 / 3))]
   path, other = (mine(name=name, hits=[(51, at) for at in rides])
                  for name in ('a.mid', 'b.mid'))
-  for loop in make(path, tmp_path, mode='interpolate', input_midi_2=other,
-                   num_outputs=2, pictures=False, sounds=False)[0]:
+  for loop in make(path, tmp_path, other, mode='interpolate', count=2, pictures=False, sounds=False)[0]:
     assert sorted(start for _, start, _ in loop) == pytest.approx(
         sorted(16 * bar + at for bar in range(4) for at in rides), abs=0.03)
 
@@ -445,8 +444,8 @@ def test_teaching_changes_the_encoder_only(weights):
 
 def test_loops_are_longer_in_the_file_and_sound(mine, tmp_path):
   import soundfile
-  _, paths = make(mine(), tmp_path, num_outputs=1, bars=8, qpm=120,
-                  constraints=completion.read_constraints('kick', '', False, ''))
+  _, paths = make(mine(), tmp_path, count=1, bars=8, qpm=120,
+                  constraints=completion.read_constraints('kick'))
   if paths['wav']:
     audio, rate = soundfile.read(paths['wav'][0])
     assert len(audio) / rate == pytest.approx(16, abs=0.01)

@@ -3,9 +3,10 @@ import os
 import types
 
 import conftest
-from drumloops.errors import UserError
-from drumloops.humanize import feel_model, humanizer
-from drumloops.midi import midi_file
+from drumloops import DrumLoop, Humanizer, UserError
+from drumloops.humanize.take import TakeRequest
+from drumloops.humanize import feel_model, humanize_file, humanizer, take
+from drumloops.midi import loop_file, midi_file
 from drumloops.models import groove_model
 from drumloops.system import magenta_setup
 from drumloops.metrics import feel
@@ -106,8 +107,8 @@ def finished(run_dir, dataset, tmp_path_factory):
   return str(folder)
 
 
-def load(finished, **take):
-  return humanizer.load(checkpoint_file=finished, hparams=SMALL, **take)
+def load(finished, **asked):
+  return Humanizer(finished, hparams=SMALL).choose(TakeRequest(**asked))
 
 
 @pytest.fixture(scope='module')
@@ -174,7 +175,7 @@ def test_file(player, tmp_path):
   """Of any length; the pattern and all other notes stay."""
   source, target = (str(tmp_path / name) for name in ('in.mid', 'out.mid'))
   note_seq.sequence_proto_to_midi_file(on_grid(), source)
-  humanizer.humanize_file(source, target, player)
+  humanize_file.humanize_file(source, target, player)
   before, after = (note_seq.midi_file_to_note_sequence(path)
                    for path in (source, target))
   def notes(sequence, is_drum):
@@ -196,15 +197,14 @@ def test_file(player, tmp_path):
 
 
 def test_file_and_loop_get_the_same_feel(player, tmp_path):
-  loop = on_grid(64)
   path = str(tmp_path / 'loop.mid')
-  note_seq.sequence_proto_to_midi_file(loop, path)
-  humanizer.humanize_file(path, path, player)
-  [played] = humanizer.humanize_loops([loop], player)
-  again = note_seq.midi_file_to_note_sequence(path)
+  note_seq.sequence_proto_to_midi_file(on_grid(64), path)
+  loop = DrumLoop.read(path)
+  humanize_file.humanize_file(path, path, player)
+  [played] = take.play(player, [[hit for hit in loop.hits if hit.drum]])
   # In a file nothing can be before the beginning.
-  a, b = (sorted((n.pitch, max(0, n.start_time), n.velocity)
-                 for n in s.notes if n.is_drum) for s in (played, again))
+  a, b = (sorted((hit.pitch, max(0, hit.time), hit.velocity) for hit in hits if hit.drum)
+          for hits in (played, DrumLoop.read(path).hits))
   np.testing.assert_allclose(a, b, atol=1e-3)
 
 
@@ -229,10 +229,8 @@ def test_amounts(player, finished, tmp_path, as_flags):
           f'--hparams={SMALL}', *(f'--{k}={v}' for k, v in amounts.items()))
       assert result.returncode == 0, result.stderr[-2000:]
     else:
-      humanizer.humanize_file(str(source), str(target), player,
-                               humanizer.read_amount(*(
-                                   amounts.get(k) for k in (
-                                       'amount', 'velocity', 'timing'))))
+      humanize_file.humanize_file(
+          str(source), str(target), player, TakeRequest(**amounts).how_much)
     return hits_of(target)
   assert humanized(amount=0) == hits_of(source)
   assert target.read_bytes() == source.read_bytes()
@@ -254,11 +252,10 @@ def test_amounts(player, finished, tmp_path, as_flags):
 
 def test_takes(finished):
   """Each its own way to play; the same number plays the same."""
-  loops = [on_grid(64), on_grid(60)]
-  def played(take, loops=loops):
-    return [[(n.velocity, n.start_time) for n in s.notes if n.is_drum]
-            for s in humanizer.humanize_loops(loops, load(finished, take=take))]
-  first, again, second, mean = map(played, (1, 1, 2, humanizer.MEAN_TAKE))
+  loops = [loop_file.hits(on_grid(count)) for count in (64, 60)]
+  def played(number, loops=loops):
+    return take.play(load(finished, take=number), loops)
+  first, again, second, mean = map(played, (1, 1, 2, take.MEAN_TAKE))
   assert first == again
   assert len({str(x) for x in (*first, *second, *mean)}) == 6
   # Whatever else is humanized with it.
@@ -272,7 +269,7 @@ def test_another_file_has_another_chance(finished, tmp_path):
   paths = [str(tmp_path / f'{i}.mid') for i in range(2)]
   for sequence, path in zip(sequences, paths):
     note_seq.sequence_proto_to_midi_file(sequence, path)
-    humanizer.humanize_file(path, path, load(finished))
+    humanize_file.humanize_file(path, path, load(finished))
   step = midi_file.read(paths[0]).ticks_per_step
   timing = [[tick / step - round(tick / step) for tick, pitch, _ in hits_of(path)
              if pitch != 3][:60] for path in paths]
@@ -289,14 +286,14 @@ def test_like_a_performance(finished, tmp_path):
     note_seq.sequence_proto_to_midi_file(sequence, path)
   found = []
   for like in (loud, soft):
-    humanizer.humanize_file(loud, str(tmp_path / 'out.mid'), load(
-        finished, take=humanizer.MEAN_TAKE, like=like))
+    humanize_file.humanize_file(loud, str(tmp_path / 'out.mid'), load(
+        finished, take=take.MEAN_TAKE, like=like))
     found.append(hits_of(tmp_path / 'out.mid'))
   assert found[0] != found[1]
   import tensorflow.compat.v1 as tf
   performer = groove_model.GrooveModel(
       magenta_setup.get_config(humanizer.CONFIG, SMALL), tf.train.latest_checkpoint(finished))
-  slices = humanizer.played_slices(soft, performer)
+  slices = humanizer.read_performance(soft, performer)
   assert slices.shape == (1, 64, 27)
   assert slices[0, :, 9:18].max() == pytest.approx(20 / 127)
   (tmp_path / 'bad.mid').write_bytes(b'not MIDI')
@@ -324,7 +321,7 @@ def test_config_without_feel(dataset, tmp_path):
   assert len(hits_of(tmp_path / 'out.mid')) == 201
   conftest.check_sentence(conftest.script(
       'humanize.py', loop, tmp_path / 'x.mid', f'--like={loop}', *flags),
-                          'hears no feel')
+                          'is given no feel')
 
 
 def test_spread_is_that_of_what_was_played():
@@ -393,11 +390,11 @@ def events(path):
   import mido
   midi = mido.MidiFile(path)
   others, hits = [], []
-  for t, track in enumerate(midi_file.tracks):
+  for t, track in enumerate(midi.tracks):
     now, open_hits = 0, {}
     for message in track:
       now += message.time
-      at = now / midi_file.ticks_per_beat
+      at = now / midi.ticks_per_beat
       if getattr(message, 'channel', None) != 9 or message.type not in (
           'note_on', 'note_off'):
         others.append((t, at, str(message.copy(time=0))))
@@ -408,7 +405,7 @@ def events(path):
         hit = open_hits[message.note].pop(0)
         hit[4] = at - hit[2]
     assert not track or track[-1].type == 'end_of_track'
-  return midi_file.type, others, hits
+  return midi.type, others, hits
 
 
 @pytest.mark.parametrize('kind', [0, 1])
@@ -442,12 +439,12 @@ def test_all_else_in_a_file_stays(player, tmp_path, kind, ticks, ending):
       mido.MetaMessage('end_of_track', time=3)]
   midi = mido.MidiFile(type=kind, ticks_per_beat=ticks)
   if kind == 1:
-    midi_file.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
+    midi.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
   else:
-    midi_file.tracks.append(mido.merge_tracks([other, drums]))
+    midi.tracks.append(mido.merge_tracks([other, drums]))
   source, target = str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
-  midi_file.save(source)
-  humanizer.humanize_file(source, target, player)
+  midi.save(source)
+  humanize_file.humanize_file(source, target, player)
   before, after = events(source), events(target)
   assert before[:2] == after[:2]
   assert len(before[2]) == len(after[2]) == 64
@@ -469,7 +466,7 @@ def test_no_hit_of_gmd_is_lost(groove_zip, player, tmp_path):
     names = sorted(n for n in archive.namelist() if n.endswith('.mid'))[::60]
     for name in names:
       (tmp_path / 'in.mid').write_bytes(archive.read(name))
-      humanizer.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
+      humanize_file.humanize_file(str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid'),
                                player)
       before, after = events(tmp_path / 'in.mid'), events(tmp_path / 'out.mid')
       # The pedal's position at the tick of a hi-hat hit goes with it.
@@ -490,11 +487,11 @@ def test_tempo_changes_stay(player, tmp_path):
   sequence = on_grid(64)
   note_seq.sequence_proto_to_midi_file(sequence, source)
   midi = mido.MidiFile(source)
-  midi_file.tracks[0].insert(-1, mido.MetaMessage(
+  midi.tracks[0].insert(-1, mido.MetaMessage(
       'set_tempo', tempo=mido.bpm2tempo(50), time=4 * 480))
-  midi_file.save(str(tmp_path / 'slower.mid'))
-  humanizer.humanize_file(source, target, player)
-  humanizer.humanize_file(str(tmp_path / 'slower.mid'),
+  midi.save(str(tmp_path / 'slower.mid'))
+  humanize_file.humanize_file(source, target, player)
+  humanize_file.humanize_file(str(tmp_path / 'slower.mid'),
                            str(tmp_path / 'slower-out.mid'), player)
   def ticks(path):
     found = []
@@ -541,7 +538,7 @@ def test_like_other_percussion(tmp_path):
   path = str(tmp_path / 'other.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
   with pytest.raises(UserError, match='nine drums.*pitches 88 on') as raised:
-    humanizer.played_slices(path, performer)
+    humanizer.read_performance(path, performer)
   assert 'move' not in str(raised.value)
 
 
@@ -553,7 +550,7 @@ def test_a_full_disk_leaves_the_old_file(player, tmp_path, monkeypatch):
     raise OSError(28, 'No space left on device')
   monkeypatch.setattr(midi_file.disk.os, 'replace', full)
   with pytest.raises(OSError, match='loop.mid'):
-    humanizer.humanize_file(str(path), str(path), player)
+    humanize_file.humanize_file(str(path), str(path), player)
   assert path.read_bytes() == before and os.listdir(tmp_path) == ['loop.mid']
 
 

@@ -13,6 +13,7 @@ from drumloops import grid
 from drumloops.errors import UserError
 from drumloops.data import patterns
 from drumloops.export import magentajs
+from drumloops.midi import drum_maps
 from drumloops.models import variation
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -173,7 +174,7 @@ def test_pitches_are_those_that_files_are_read_by():
   from magenta.models.music_vae import upstream
   for name in ('hierdec-drums_4bar', 'flat-drums_4bar'):
     converter = magenta_setup.get_config(name).data_converter
-    drum_of = grid.drum_map(upstream.pitch_classes(converter))
+    drum_of = drum_maps.drum_map(upstream.pitch_classes(converter))
     found = {p: drum for drum, pitches in enumerate(magentajs.pitch_classes(converter))
              for p in pitches}
     assert found == {p: drum_of(p) for p in range(128) if drum_of(p) is not None}

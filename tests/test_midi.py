@@ -3,10 +3,9 @@ import os
 import struct
 
 import conftest
-from drumloops import grid
-from drumloops.errors import UserError
-from drumloops.humanize import humanizer
-from drumloops.midi import input_loop, midi_file
+from drumloops import DrumLoop, Humanizer, UserError, grid
+from drumloops.humanize import humanize_file, take
+from drumloops.midi import drum_maps, input_loop, midi_file
 from drumloops.output import gallery
 from drumloops.system import magenta_setup
 import numpy as np
@@ -20,9 +19,9 @@ def magenta():
   magenta_setup.music_vae()
 
 
-def drum_of(pitch):
-  from magenta.models.music_vae import data
-  return grid.drum_map(data.ROLAND_DRUM_PITCH_CLASSES)(pitch)
+def cells_of(hits):
+  """[(step, pitch)] of Hits."""
+  return [(hit.step, hit.pitch) for hit in hits]
 
 
 def meta(kind, content):
@@ -71,8 +70,7 @@ def write(path, *tracks, kind=1, ticks=480):
 
 
 def steps_of(path, bars=4):
-  return [(grid.nearest_step(start), pitch) for _, start, _, pitch in
-          midi_file.first_bars(path, drum_of, bars).hits]
+  return cells_of(input_loop.read_bars(path, bars).hits)
 
 
 TEMPOS = [(b * 1920, tempo(96 + b / 7)) for b in range(4)]
@@ -95,13 +93,13 @@ def test_all_hits_are_read(tmp_path, tracks, kind):
   assert sorted(steps_of(path)) == groove()
 
 
-def test_bars_are_counted_by_the_time_signatures(tmp_path, capsys):
+def test_bars_are_counted_by_the_time_signatures(tmp_path):
   """Four bars of 4/4 after two of 3/4, and hits after them."""
   shifted = [(s + 24, p) for s, p in groove(6)]
   path = write(tmp_path / 'in.mid', [(0, time_signature(3, 2)), (
       2 * 1440, time_signature(4, 2))] + notes(shifted))
   assert sorted(steps_of(path)) == [h for h in groove(6) if h[0] < 64]
-  assert 'bars 3 to 6 are used' in capsys.readouterr().out
+  assert 'bars 3 to 6 are used' in ''.join(input_loop.read_bars(path).left_out)
 
 
 @pytest.mark.parametrize('where', [0, 2, 3])
@@ -122,7 +120,7 @@ def test_a_bar_of_2_4_is_refused(tmp_path, where, numerator):
 
 
 def bars_of(path, most=8, **options):
-  return midi_file.first_bars(path, drum_of, most, **options).bars
+  return input_loop.read_bars(path, most, **options).count
 
 
 @pytest.mark.parametrize('end,bars', [
@@ -149,31 +147,30 @@ def test_an_early_end_and_other_instruments(tmp_path):
     assert bars_of(write(tmp_path / 'in.mid', ringing + more)) == bars
 
 
-def test_what_is_early_for_the_next_bar(tmp_path, capsys):
+def test_what_is_early_for_the_next_bar(tmp_path):
   """Is not in these, unless the file ends with them."""
   early = notes([(0, KICK), (63.8, SNARE)], length=10)
   for end, there in ((4 * 1920, True), (8 * 1920, False)):
     path = write(tmp_path / 'in.mid', early + [(end, meta(1, b''))])
-    hits = midi_file.first_bars(path, drum_of, 4).hits
-    assert [round(hit[1], 1) for hit in hits] == [0, 63.8][:1 + there]
-    assert ('the 1 hits after them are not' in capsys.readouterr().out) != there
+    found = input_loop.read_bars(path)
+    assert [round(hit.start, 1) for hit in found.hits] == [0, 63.8][:1 + there]
+    assert ('the 1 hits after them are not' in ''.join(found.left_out)) != there
 
 
 @pytest.mark.parametrize('meter,power,steps', [
     (1, 2, 4), (3, 3, 6), (3, 2, 12), (4, 2, 4)])
-def test_first_bar(tmp_path, capsys, meter, power, steps):
+def test_first_bar(tmp_path, meter, power, steps):
   """After a pickup, and by the time signatures."""
   pickup = [(0, time_signature(meter, power)), (steps * 120, time_signature(4, 2))]
   path = write(tmp_path / 'in.mid', pickup + notes(
       [(steps - 2, SNARE)] + [(s + steps, p) for s, p in groove(6)]))
-  with pytest.raises(UserError, match='bars 1 to 4, which .* --first_bar=N'):
-    midi_file.first_bars(path, drum_of, 4)
+  with pytest.raises(UserError, match='bars 1 to 4, which .* first_bar=N'):
+    input_loop.read_bars(path)
   def read(first_bar):
-    return sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in
-                  midi_file.first_bars(path, drum_of, 4, first_bar=first_bar).hits)
+    return sorted(cells_of(input_loop.read_bars(path, first_bar=first_bar).hits))
   assert read(2) == [hit for hit in groove(6) if hit[0] < 64]
-  said = capsys.readouterr().out
-  assert 'bars 2 to 5 are used, the 1 hits before and the ' in said
+  assert 'bars 2 to 5 are used, the 1 hits before and the ' in ''.join(
+      input_loop.read_bars(path, first_bar=2).left_out)
   assert read(4) == [(s - 32, p) for s, p in groove(6) if s >= 32]
   assert bars_of(path, first_bar=6) == 2
   with pytest.raises(UserError, match='ends with its bar 7'):
@@ -185,22 +182,22 @@ def test_first_bar(tmp_path, capsys, meter, power, steps):
 def test_first_bar_without_drums(tmp_path):
   path = write(tmp_path / 'in.mid', notes([(0, KICK), (100, KICK)]))
   with pytest.raises(UserError, match='nine drums in its bars 2 to 5'):
-    midi_file.first_bars(path, drum_of, 4, first_bar=2)
+    input_loop.read_bars(path, first_bar=2)
 
 
 # Drums on another channel.
 
 
-def test_drums_of_another_channel(tmp_path, capsys):
+def test_drums_of_another_channel(tmp_path):
   bass = notes([(s, 40) for s in range(0, 64, 3)], channel=9)
   path = write(tmp_path / 'in.mid', notes(groove(), channel=2), bass)
-  found = midi_file.first_bars(path, drum_of, 4, drum_channel=3).hits
-  assert sorted((round(start), pitch) for _, start, _, pitch in found) == groove()
-  assert not capsys.readouterr().out
+  found = input_loop.read_bars(path, drum_channel=3)
+  assert sorted(cells_of(found.hits)) == groove() and not found.left_out
   # One flag is for two files, of which one may be a loop of this project.
   path = write(tmp_path / 'ours.mid', notes(groove()))
-  assert len(midi_file.first_bars(path, drum_of, 4, drum_channel=3).hits) == len(groove())
-  assert 'ours.mid has no notes on MIDI channel 3' in capsys.readouterr().out
+  found = input_loop.read_bars(path, drum_channel=3)
+  assert len(found.hits) == len(groove())
+  assert 'ours.mid has no notes on MIDI channel 3' in found.left_out[0]
 
 
 def test_humanized_on_their_own_channel(tmp_path):
@@ -209,8 +206,8 @@ def test_humanized_on_their_own_channel(tmp_path):
   others += notes([(s, HIHAT) for s in range(64)])
   path = write(tmp_path / 'in.mid', notes(groove(), channel=0), others)
   reference = write(tmp_path / 'reference.mid', notes(groove()))
-  humanizer.humanize_file(path, path, Pushes(), drum_channel=1)
-  humanizer.humanize_file(reference, reference, Pushes())
+  humanize_file.humanize_file(path, path, Pushes(), drum_channel=1)
+  humanize_file.humanize_file(reference, reference, Pushes())
   (drums, rest), (expected,) = (midi_file.read(p).tracks for p in (path, reference))
   assert [(e.tick, e.data) for e in drums[:-1]] == [
       (e.tick, bytes([e.data[0] - 9]) + e.data[1:]) for e in expected[:-1]]
@@ -223,9 +220,9 @@ CHORDS = [(s, p) for s in range(0, 64, 2) for p in (48, 52, 55, 64)]
 
 @pytest.mark.parametrize('parts,words', [
     ({0: groove()}, 'on MIDI channel 1, drums are read from channel 10; the notes of '
-     'channel 1 look like drums, which --drum_channel=1 reads'),
+     'channel 1 look like drums, which drum_channel=1 reads'),
     ({0: BASS, 1: CHORDS, 4: groove()}, 'channel 1, 2, 5, .* of channel 5 look like'),
-    ({0: BASS, 1: CHORDS}, 'from channel 10; --drum_channel names another'),
+    ({0: BASS, 1: CHORDS}, 'from channel 10; drum_channel names another'),
     ({0: groove(), 9: [(0, 3)]}, 'only of the pitches 3 on MIDI channel 10; the '
      'notes of channel 1 look like drums')])
 def test_channels_that_look_like_drums(tmp_path, parts, words):
@@ -235,14 +232,15 @@ def test_channels_that_look_like_drums(tmp_path, parts, words):
     steps_of(path)
 
 
-def test_general_midi_is_known_and_the_rest_is_said(tmp_path, capsys):
+def test_general_midi_is_known_and_the_rest_is_said(tmp_path):
   other = {KICK: 35, LOW_TOM: 41, SNARE: 40}
   path = write(tmp_path / 'gm.mid', notes(
       [(s, other.get(p, p)) for s, p in groove()] + [(1, 3), (2, 3), (70, 36)]))
-  found = midi_file.first_bars(path, drum_of, 4).hits
-  assert len(found) == len(groove()) and {d for d, _, _, _ in found} == {
-      0, 1, 2, 4}
-  said = capsys.readouterr().out
+  found = input_loop.read_bars(path)
+  known = [hit.drum for hit in found.hits if hit.drum]
+  assert len(known) == len(groove()) == len(found.hits) - 2
+  assert set(known) == {'kick', 'snare', 'closed hi-hat', 'low tom'}
+  said = ''.join(found.left_out)
   assert '2 of 55 hits are left out, because the pitches 3' in said
   assert 'the 1 hits after them are not' in said
 
@@ -279,7 +277,7 @@ def test_chunks_of_others_and_a_riff(tmp_path):
       '<I', 12 + len(data)) + b'RMIDdata' + struct.pack('<I', len(data)) + data):
     (tmp_path / 'in.mid').write_bytes(content)
     assert sorted(steps_of(path)) == groove()
-    assert midi_file.first_bars(path, drum_of, 4).qpm == pytest.approx(72, rel=1e-5)
+    assert input_loop.read_bars(path).qpm == pytest.approx(72, rel=1e-5)
 
 
 def test_running_status():
@@ -333,13 +331,13 @@ def test_slices_are_what_upstreams_converters_make(dataset):
     windows = packed_slices.all_windows(sequence, grooves.data_converter)
     # Where they begin with the first bar, and no drum of it is left out.
     if not len(windows) or not windows[0][:16, :9].any() or any(
-        drum_of(note.pitch) is None for note in sequence.notes):
+        drum_maps.drum_map()(note.pitch) is None for note in sequence.notes):
       continue
     path = str(folder / sequence.filename)
     np.testing.assert_allclose(
-        input_loop.read(path, grooves, 4).encoder_input(grooves.data_converter),
+        DrumLoop.read(path).encoder_input(grooves.data_converter),
         windows[0], atol=0.01)
-    roll = input_loop.read(path, rolls, 4).encoder_input(rolls.data_converter)
+    roll = DrumLoop.read(path).encoder_input(rolls.data_converter)
     np.testing.assert_array_equal(roll[:, :9], windows[0][:, :9] > 0)
     np.testing.assert_array_equal(roll[:, 9], ~windows[0][:, :9].any(axis=1))
     compared += 1
@@ -380,7 +378,7 @@ class Listens(Pushes):
     ([(4, 2, 32), (2, 2, 8)], 8), ([(4, 2, 40)], 8),  # 2/4 after two bars.
     ([(3, 2, 48)], 0)])  # Four bars of 3/4 are three of 4/4.
 def test_bars_are_humanized_as_the_time_signatures_have_them(
-    tmp_path, capsys, signatures, steps):
+    tmp_path, signatures, steps):
   """As the same hits in 4/4 throughout, with rests for what the bars lack."""
   head, begin = [], 0
   for numerator, power, length in signatures:
@@ -396,10 +394,10 @@ def test_bars_are_humanized_as_the_time_signatures_have_them(
       [(s + steps * is_pickup, p) for s, p in before] +
       [(s + steps, p) for s, p in after]))):
     player = Listens()
-    humanizer.humanize_file(path, path, player)
+    said = humanize_file.humanize_file(path, path, player)
     told.append(player.told)
     if path.endswith('in.mid'):
-      assert ('not in 4/4 throughout' in capsys.readouterr().out) != is_pickup
+      assert ('not in 4/4 throughout' in ''.join(said)) != is_pickup
       assert [start for start, *_ in played(path)] == pytest.approx(
           sorted(s for s, _ in before + after), abs=0.01)
   np.testing.assert_array_equal(*told)
@@ -417,10 +415,10 @@ def test_one_drummer_plays_all_tracks(tmp_path):
   apart = write(tmp_path / 'b.mid', *[
       notes([h for h in groove() if h[1] == pitch])
       for pitch in (SNARE, KICK, HIHAT, LOW_TOM)])
-  player = humanizer.load()
+  player = Humanizer().choose()
   results = []
   for path in (together, apart):
-    humanizer.humanize_file(path, path, player)
+    humanize_file.humanize_file(path, path, player)
     results.append(sorted(played(path)))
   assert results[0] == results[1] and len({v for _, _, v in results[0]}) > 5
 
@@ -431,7 +429,7 @@ def test_each_hit_stays_in_its_sixteenth(tmp_path):
   path = write(tmp_path / 'in.mid', [
       event for start in starts for event in notes([(start, KICK), (start, SNARE)])])
   before = played(path)
-  humanizer.humanize_file(path, path, Pushes())
+  humanize_file.humanize_file(path, path, Pushes())
   after = played(path)
   for pitch in (KICK, SNARE):
     a, b = ([start for start, p, _ in hits if p == pitch]
@@ -449,10 +447,10 @@ def test_hits_in_one_sixteenth_keep_their_ratio(amount):
   player = Pushes()
   def new(said, *velocities):
     player.said = said
-    played = humanizer.play(player, [
-        [(1, 4 - 0.1 * i, v) for i, v in enumerate(velocities)]],
-                             humanizer.Amount(amount, 0.))
-    return [velocity for velocity, _ in played[0]]
+    played = take.play(player, [
+        [grid.hit_at(1, 4 - 0.1 * i, v) for i, v in enumerate(velocities)]],
+                       take.Amount(amount, 0.))
+    return [hit.velocity for hit in played[0]]
   # Grace notes before a stroke, a pair of one velocity, and one hit.
   for velocities in ((34, 112), (30, 30, 100), (127, 126), (90, 90), (3, 2, 1), (60,)):
     for said in (1., 0.6, 0.1, 0.):
@@ -468,13 +466,14 @@ def test_hits_in_one_sixteenth_keep_their_ratio(amount):
 def test_many_loops_are_one_batch():
   player = Pushes()
   player.calls = 0
-  patterns = [[(0, 0., 80), (1, 4., 80), (None, 5., 80)], [],
-              [(8, 3., 80), (0, 1000., 80)]]
-  played = humanizer.play(player, patterns)
+  hit_at = grid.hit_at
+  patterns = [[hit_at(0, 0., 80), hit_at(1, 4., 80), hit_at(None, 5., 80)], [],
+              [hit_at(8, 3., 80), hit_at(0, 1000., 80)]]
+  played = take.play(player, patterns)
   assert player.slices == 3  # Not the 15 that are silent.
-  assert played[0] == [(114, -0.45), (114, 4.45), None] and played[1] == []
-  assert played[2] == [(114, 2.55), (114, 999.55)]
-  assert humanizer.play(player, [[(None, 1., 80)], []]) == [[None], []]
+  assert played[0] == [hit_at(0, -0.45, 114), hit_at(1, 4.45, 114), None]
+  assert played[1:] == [[], [hit_at(8, 2.55, 114), hit_at(0, 999.55, 114)]]
+  assert take.play(player, [[hit_at(None, 1., 80)], []]) == [[None], []]
 
 
 def pedals(path):
@@ -489,7 +488,7 @@ def pedals(path):
         chokes.append((event.data[1], struck.get(event.data[1], 0)))
       elif event.is_hit:
         struck[event.data[1]] = struck.get(event.data[1], 0) + 1
-        if event.data[1] in midi_file.HI_HATS:
+        if event.data[1] in drum_maps.HI_HATS:
           hats.append((event.data[1], pedal))
   return hats, chokes
 
@@ -510,7 +509,7 @@ def test_pedal_and_chokes_stay_with_their_hits(tmp_path, before, after):
       (e.tick, e.data) for t in midi_file.read(path).tracks for e in t
       if not e.is_drum(midi_file.NOTE_ON, midi_file.NOTE_OFF)]
   starts = played(path)
-  humanizer.humanize_file(path, path, Pushes())
+  humanize_file.humanize_file(path, path, Pushes())
   assert pedals(path) == expected
   assert played(path) != starts
   if before:  # What is not at the tick of a hit stays where it is.
@@ -532,7 +531,7 @@ def sounds(path):
   for _, t, _, message in sorted(events, key=lambda event: event[:3]):
     if message.type == 'note_on':
       heard = dict(now)
-      if message.note not in midi_file.HI_HATS:
+      if message.note not in drum_maps.HI_HATS:
         heard.pop(('control_change', midi_file.FOOT_CONTROLLER), None)
       found.setdefault((t, message.note), []).append(heard)
     elif message.type == 'sysex':
@@ -552,7 +551,7 @@ def test_every_hit_sounds_as_it_did(tmp_path, seed):
       tick = 120 * step + rng.choice([0, 0, 0, rng.randint(-50, 50)])
       if tick >= 0 and rng.rand() < 0.6:
         track = tracks[rng.randint(3)]
-        if pitch in midi_file.HI_HATS:
+        if pitch in drum_maps.HI_HATS:
           track = tracks[1]
           track.append((tick, bytes([0xb9, 4, rng.randint(128)])))
         track.append((tick, bytes([0x99, pitch, 90])))
@@ -570,7 +569,7 @@ def test_every_hit_sounds_as_it_did(tmp_path, seed):
         track[i] = event
   path = write(tmp_path / 'in.mid', *tracks)
   before, starts = sounds(path), played(path)
-  humanizer.humanize_file(path, path, Pushes())
+  humanize_file.humanize_file(path, path, Pushes())
   assert sounds(path) == before
   assert np.mean([a[0] != b[0] for a, b in zip(starts, played(path))]) > 0.2
 
@@ -586,7 +585,7 @@ def test_a_repeated_controller_holds_no_hit(tmp_path):
       return [(event.tick, event.data) for track in midi_file.read(path).tracks
               for event in track if not event.is_hit]
     before = others()
-    humanizer.humanize_file(path, path, Pushes())
+    humanize_file.humanize_file(path, path, Pushes())
     assert others() == before
     return {round(start % 1, 2) for start, _, _ in played(path)} != {0}
   assert moved(bytes([0xb9, 10, 64])) and moved(bytes([0xc8, 5]))
@@ -597,7 +596,7 @@ def test_a_repeated_controller_holds_no_hit(tmp_path):
 def test_type_2_is_pattern_by_pattern(tmp_path):
   path = write(tmp_path / 'in.mid', notes(groove()), notes(groove()), kind=2)
   player = Pushes()
-  humanizer.humanize_file(path, path, player)
+  humanize_file.humanize_file(path, path, player)
   assert player.slices == 2
   hits = [midi_file.find_hits([track]) for track in midi_file.read(path).tracks]
   assert [h.on.tick for h in hits[0]] == [h.on.tick for h in hits[1]]

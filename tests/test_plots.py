@@ -1,6 +1,6 @@
 """Pictures, by what is drawn in them."""
 from drumloops import grid
-from drumloops.midi import loop_file
+from drumloops.midi import drum_maps, loop_file
 from drumloops.output import plots
 from drumloops.system import magenta_setup
 import note_seq
@@ -30,8 +30,8 @@ def test_lanes():
            43: 'low tom', 45: 'low tom', 47: 'mid tom', 48: 'mid tom',
            50: 'high tom', 49: 'crash', 51: 'ride'}
   for pitch, name in names.items():
-    assert grid.DRUM_CLASSES[grid.class_of_pitch(pitch)] == name
-  assert grid.class_of_pitch(0) is None
+    assert grid.DRUM_CLASSES[drum_maps.drum_of_decoded(pitch)] == name
+  assert drum_maps.drum_of_decoded(0) is None
 
 
 @pytest.mark.parametrize('name', [
@@ -45,8 +45,7 @@ def test_lanes_of_decoded_loops(name):
   for drum in range(9):
     one[0, drum, drum if name.startswith('groovae') else 1 << drum] = 1
   [sequence] = converter.from_tensors(one)
-  assert sorted((grid.nearest_step(start), lane)
-                for lane, start, _ in loop_file.hits(sequence)) == [
+  assert sorted((hit.step, hit.index) for hit in loop_file.hits(sequence)) == [
                     (drum, drum) for drum in range(9)]
 
 
@@ -81,7 +80,7 @@ def test_on_the_grid_there_are_no_lines_to_explain():
 
 def test_interpolation_strip():
   figure = plots.plot_interpolation(
-      [loop_file.as_loop(sequence_of([(36, i, 100)])) for i in range(5)], 'a.mid',
+      [loop_file.hits(sequence_of([(36, i, 100)])) for i in range(5)], 4, 'a.mid',
       'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
@@ -95,7 +94,7 @@ def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):
   with warnings.catch_warnings():
     warnings.simplefilter('error')  # Of a letter that is not in the font.
     figure = plots.plot_interpolation(
-        [loop_file.as_loop(sequence_of([(36, 0, 100)]))] * 2, 'Ba$$in_.mid',
+        [loop_file.hits(sequence_of([(36, 0, 100)]))] * 2, 4, 'Ba$$in_.mid',
         '드럼 $x^2$.mid')
     figure.savefig(tmp_path / 'strip.png')
   assert 'Ba$$in_.mid' in figure.axes[0].get_title('left')

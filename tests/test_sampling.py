@@ -2,12 +2,12 @@
 import os
 
 import conftest
-from drumloops import grid, sampling
-from drumloops.errors import UserError
-from drumloops.humanize import humanizer
-from drumloops.midi import input_loop, loop_file, midi_file, sound
+from drumloops import DrumLoop, DrumModel, UserError, abilities, grid
+from drumloops.humanize.take import TakeRequest
+from drumloops.midi import loop_file, midi_file, sound
 from drumloops.models import latent
 from drumloops.output import gallery
+from drumloops.requests import LoopRequest
 from drumloops.system import magenta_setup
 import numpy as np
 import pytest
@@ -104,10 +104,10 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     path = str(tmp_path / 'loop.mid')
     note_seq.sequence_proto_to_midi_file(sequence, path)
     np.testing.assert_array_equal(
-        input_loop.read(path, config, 4).encoder_input(converter), inputs[i])
+        DrumLoop.read(path).encoder_input(converter), inputs[i])
     drawn = np.zeros([64, 9], bool)
-    for lane, start, _ in loop_file.hits(sequence):
-      drawn[round(start), lane] = True
+    for hit in loop_file.hits(sequence):
+      drawn[hit.step, hit.index] = True
     np.testing.assert_array_equal(drawn, inputs[i, :, :9])
 
 
@@ -147,7 +147,7 @@ def test_wrong_midi(trained, tmp_path):
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):
     with pytest.raises(UserError, match=word):
-      input_loop.read(str(tmp_path / f'{name}.mid'), config, 4)
+      DrumLoop.read(str(tmp_path / f'{name}.mid'))
   conftest.check_sentence(
       make(tmp_path, trained, '--mode=reconstruct', f'--input_midi_1={bad}'),
       'valid MIDI')
@@ -174,9 +174,7 @@ def test_wrong_flags(tmp_path, flags, word):
 @pytest.mark.parametrize('seed', [-1, 2 ** 32, 1732752000000, 2 ** 80])
 def test_seeds_and_takes_that_there_are_not(seed):
   for words, call, kwargs in (
-      ('seed', sampling.sample, {'config_name': conftest.TINY, 'seed': seed}),
-      ('take', sampling.sample, {'config_name': conftest.TINY, 'take': seed}),
-      ('take', humanizer.load, {'take': seed})):
+      ('seed', LoopRequest, {'seed': seed}), ('take', TakeRequest, {'take': seed})):
     with pytest.raises(UserError, match=f'{words} must be from 0 to 4294967295'):
       call(**kwargs)
 
@@ -216,22 +214,19 @@ def test_without_sound_and_pictures(trained, tmp_path):
 
 def test_humanized(trained, tmp_path):
   """The same pattern, with dynamics and timing, by the weights in weights/."""
-  found = {}
+  config, hparams = (flag.partition('=')[2] for flag in conftest.FLAT)
+  model, found = DrumModel(str(trained), config, hparams), {}
   for name, flags in (
-      ('plain', {}), ('take 1', {'humanize': True}),
-      ('take 2', {'humanize': True, 'take': 2}),
-      ('nothing of it', {'humanize': True, 'amount': 0.}),
-      ('velocity', {'humanize': True, 'timing': 0.})):
-    config, hparams = (flag.partition('=')[2] for flag in conftest.FLAT)
-    path = sampling.sample(
-        config, str(trained), num_outputs=1, hparams=hparams,
-        output_dir=str(tmp_path / name), **flags)['midi'][0]
+      ('plain', None), ('take 1', {}), ('take 2', {'take': 2}),
+      ('nothing of it', {'amount': 0.}), ('velocity', {'timing': 0.})):
+    path = conftest.make_loops(
+        model, tmp_path / name, count=1, take=flags)['midi'][0]
     file = midi_file.read(path)
     found[name] = sorted((hit.on.data[1], hit.on.tick / file.ticks_per_step,
                           hit.on.data[2]) for hit in midi_file.find_hits(file.tracks))
     [entry] = gallery.read_entries(tmp_path / name / 'index.html')[0]
     assert (entry['humanized'], entry['take']) == (
-        name != 'plain', flags.get('take', 1) if flags else None)
+        name != 'plain', None if flags is None else flags.get('take', 1))
   plain = found['plain']
   for hits in found.values():
     assert sorted((pitch, grid.nearest_step(start)) for pitch, start, _ in hits) == [
@@ -301,10 +296,11 @@ def test_keras_3_in_the_environment(tmp_path):
 import sys; sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
 tf.keras.Model
+from drumloops import errors
 from drumloops.system import magenta_setup
 try:
   magenta_setup.music_vae()
-except UserError as e:
+except errors.UserError as e:
   print(e)
 """
   result = conftest.run(conftest.sys.executable, '-c', code, conftest.SCRIPTS,
@@ -320,7 +316,8 @@ def test_early_hits_are_played_with_the_loop():
   for start, velocity in ((-0.03, 90), (0.47, 0), (7.99, 80)):
     sequence.notes.add(pitch=36, velocity=velocity, is_drum=True,
                        start_time=start, end_time=start + 0.1)
-  [hits] = loop_file.deliver([loop_file.as_loop(sequence, 60)])
+  loop = DrumLoop.of_note_sequence(sequence, 60, 4)
+  [hits] = loop_file.deliver([loop.to_note_sequence()])
   assert [(round(start, 2), velocity) for _, start, velocity in hits] == [
       (0, 90), (3.76, 1), (63.92, 80)]
 
@@ -330,6 +327,6 @@ def test_early_hits_are_played_with_the_loop():
                                        ('groovae_4bar', 4), ('flat-mel_16bar', 16)])
 def test_loops_are_as_long_as_the_configs(name, bars):
   import note_seq
-  loop = sampling.as_loop(note_seq.NoteSequence(), 100,
-                          sampling.bars_of(magenta_setup.get_config(name)))
-  assert loop_file.bars_of(loop) == bars
+  loop = DrumLoop.of_note_sequence(note_seq.NoteSequence(), 100, abilities.of(
+      name, magenta_setup.get_config(name)).bars)
+  assert loop_file.bars_of(loop.to_note_sequence()) == loop.bars == bars

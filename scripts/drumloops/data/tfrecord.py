@@ -8,7 +8,7 @@ import warnings
 from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.data import splits
-from drumloops.midi import midi_file
+from drumloops.midi import drum_maps, midi_file
 from drumloops.system import disk, magenta_setup
 import numpy as np
 from tqdm.auto import tqdm
@@ -228,7 +228,7 @@ def make_tfrecord(input_dir, output_file, recursive=False,
   warnings.filterwarnings('ignore', module='pretty_midi')
   # Magenta also reads what is after the end of a track, where `midi` stops.
   pretty_midi.pretty_midi.MAX_TICK = MOST_TICKS
-  drum_of = grid.drum_map(magenta_data.ROLAND_DRUM_PITCH_CLASSES)
+  drum_of = drum_maps.drum_map()
   input_dir, output_file = map(os.path.expanduser, (input_dir, output_file))
   if os.path.isdir(output_file):
     raise UserError(

@@ -18,6 +18,7 @@ import re
 
 from drumloops import grid
 from drumloops.errors import UserError
+from drumloops.midi import drum_maps
 from drumloops.models import autoencoder
 from drumloops.system import disk
 import numpy as np
@@ -50,11 +51,11 @@ def count_segments(config, config_name):
 def pitch_classes(converter):
   """Returns the pitches of each drum, first those it is decoded to: [[pitch]].
 
-  All that a user's file may have, as in `grid.drum_map`.
+  All that a user's file may have, as in `drum_maps.drum_map`.
   """
   from magenta.models.music_vae import upstream
   own = upstream.pitch_classes(converter)
-  drum = grid.drum_map(own)
+  drum = drum_maps.drum_map(own)
   return [pitches + [p for p in range(128) if drum(p) == i and p not in pitches]
           for i, pitches in enumerate(own)]
 

@@ -2,9 +2,9 @@
 import json
 import os
 
-from drumloops import grid, sampling
+from drumloops import grid, model
 from drumloops.data import patterns
-from drumloops.midi import loop_file
+from drumloops.midi import drum_maps, loop_file
 from drumloops.system import disk
 import numpy as np
 
@@ -16,7 +16,7 @@ def deliver(config, slices):
     config: A config of drum slices.
     slices: What Autoencoder.decode returned.
   """
-  sequences = sampling.to_sequences(config, slices)
+  sequences = model.to_sequences(config, slices)
   bars = slices.shape[1] // grid.STEPS_PER_BAR
   read = np.zeros(slices.shape[:2] + (3, grid.DRUMS))
   for i, hits in enumerate(loop_file.deliver(
@@ -24,7 +24,7 @@ def deliver(config, slices):
     for pitch, start, velocity in hits:
       step = grid.nearest_step(start)
       if step < slices.shape[1]:  # A last hit may be played after its loop.
-        read[i, step, :, grid.class_of_pitch(pitch)] = (
+        read[i, step, :, drum_maps.drum_of_decoded(pitch)] = (
             1, velocity / 127, 2 * (step - start))
   read = read.reshape(slices.shape[:2] + (-1,))
   return read.astype(np.float32) if slices.ndim == 3 else patterns.of_slices(read)

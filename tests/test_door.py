@@ -1,0 +1,137 @@
+"""The door: what a student types in Python. Values in, values out, and silence."""
+import re
+
+import conftest
+from drumloops import DrumLoop, DrumModel, Hit, Humanizer, UserError
+from drumloops.midi import midi_file
+import numpy as np
+import pytest
+
+BEAT = [Hit('kick', 0, 110), Hit('closed hi-hat', 0.5, 70), Hit('snare', 1, 100),
+        Hit('kick', 2.5, 90), Hit('snare', 3.02, 101)]
+
+
+@pytest.fixture(scope='module')
+def mine():
+  """A loop of two bars."""
+  return DrumLoop([*BEAT, *(hit._replace(time=hit.time + 4) for hit in BEAT)], bars=2,
+                  qpm=96)
+
+
+@pytest.fixture(scope='module')
+def model():
+  return DrumModel()
+
+
+def test_examples_of_the_readme(mine, tmp_path, monkeypatch, capfd):
+  """Each as it stands there, from the top; nothing is printed."""
+  mine.save(tmp_path / 'mine.mid')
+  monkeypatch.chdir(tmp_path)
+  text = (conftest.ROOT / 'README.md').read_text(encoding='utf-8')
+  [code] = [part for part in re.findall(r'```python\n(.*?)```', text, re.S)
+            if 'import DrumLoop' in part]
+  for name in ('sample', 'complete', 'vary', 'interpolate', 'reconstruct', 'play'):
+    assert f'.{name}(' in code
+  names = {}
+  exec(code, names)  # It is ours.
+  assert capfd.readouterr() == ('', '')
+  assert (tmp_path / 'take2.mid').stat().st_size > 500
+  for value in names.values():
+    if isinstance(value, list):
+      assert value and all(isinstance(loop, DrumLoop) for loop in value)
+
+
+def test_a_loop_is_a_value(mine, tmp_path):
+  with pytest.raises(AttributeError):
+    mine.qpm = 100
+  assert mine == DrumLoop(mine.hits[::-1], bars=2, qpm=96) != DrumLoop(mine.hits)
+  assert len({mine, DrumLoop(mine.hits, 2, 96)}) == 1
+  path = tmp_path / 'mine.mid'
+  mine.save(path)
+  again = DrumLoop.read(path)
+  assert (again.bars, again.qpm, again.name) == (2, pytest.approx(96), 'mine.mid')
+  assert [hit[:3] for hit in again.hits] == [
+      (hit.drum, pytest.approx(hit.time, abs=1 / 480), hit.velocity)
+      for hit in mine.hits]
+  assert not again.left_out and again.hits[0].pitch == 36
+  assert midi_file.read(path).last_tick == 2 * 4 * 480
+  sequence = mine.to_note_sequence()
+  assert len(sequence.notes) == 10 and sequence.total_time == pytest.approx(5)
+
+
+def test_a_loop_shows_itself(mine):
+  shown = mine._repr_html_()
+  assert shown.count('<img') == shown.count('<audio controls loop') == 1
+  assert mine.plot().axes[0].get_title('left') == 'loop'
+  audio = mine.audio()
+  assert audio.shape == (5 * 44100, 2) and 0.1 < np.abs(audio).max() <= 1
+
+
+@pytest.mark.parametrize('hits,words', [
+    ([Hit('cowbell', 0)], "no drum 'cowbell'"), ([Hit(None, 0)], 'a drum, or else'),
+    ([Hit('kick', 0, 0)], 'from 1 to 127')])
+def test_wrong_hits(hits, words):
+  with pytest.raises(UserError, match=words):
+    DrumLoop(hits)
+
+
+def test_the_same_seed_gives_the_same_loops(model):
+  """Whatever was made in between, by the graph that is built once."""
+  first = model.sample(2, seed=3)
+  others = model.sample(2, seed=4)
+  assert model.sample(2, seed=3) == first != others
+  assert DrumModel().sample(2, seed=3) == first
+  assert all(loop.bars == 4 and loop.hits for loop in first)
+  [longer] = model.sample(bars=8, style='funk')
+  assert longer.bars == 8 and any(hit.time >= 16 for hit in longer.hits)
+
+
+def test_what_is_kept_is_kept(model, mine):
+  made = model.complete(mine, keep=['kick', 'snare'], count=2, seed=1)
+  assert made == model.complete(mine, 'kick,snare', count=2, seed=1)
+  own = {(hit.time + begin, hit.velocity) for hit in mine.hits for begin in (0, 8)
+         if hit.drum in ('kick', 'snare')}
+  for loop in made:
+    assert {(hit.time, hit.velocity) for hit in loop.kept} == own
+    assert {hit for hit in loop.hits if hit.drum in ('kick', 'snare')} == loop.kept
+    assert len(loop.hits) > len(own) and loop.qpm == 96
+    assert 'gives 2 bars, which repeat' in loop.remarks[0]
+  played = Humanizer().play(made, take=2)
+  for loop, plain in zip(played, made):
+    assert loop.kept <= set(loop.hits)
+    assert len(loop.hits) == len(plain.hits) and loop.hits != plain.hits
+
+
+def test_near_and_between(model, mine):
+  [same] = model.vary(mine, amount=0)
+  assert {(hit.drum, hit.time) for hit in same.hits} >= {
+      (hit.drum, hit.time) for hit in mine.hits}
+  path = model.interpolate(mine, model.sample(seed=1)[0], count=3)
+  assert len(path) == 3 and path[0].pattern().tolist()[:32] == mine.pattern().tolist()
+  [again] = model.reconstruct(mine)
+  assert 'the latent kept' in again.remarks[-1]
+
+
+def test_takes(model):
+  loops = model.sample(2)
+  humanizer = Humanizer()
+  first, second = (humanizer.play(loops, take=take) for take in (1, 2))
+  assert first == Humanizer().play(loops) != second
+  assert [loop.pattern().tolist() for loop in first] == [
+      loop.pattern().tolist() for loop in loops]
+  assert humanizer.play(loops, amount=0) == loops
+  assert humanizer.play(loops[0], velocity=1, timing=0)[0].hits[0].time == (
+      loops[0].hits[0].time)
+
+
+@pytest.mark.parametrize('call,field', [
+    (lambda: DrumModel().sample(0), 'count'), (lambda: DrumModel().sample(qpm=5), 'qpm'),
+    (lambda: DrumModel().sample(bars=3), 'bars'),
+    (lambda: DrumModel().sample(seed=-1), 'seed'),
+    (lambda: DrumModel().complete(DrumLoop(BEAT)), 'keep'),
+    (lambda: DrumModel().vary(DrumLoop(BEAT), amount=2), 'amount'),
+    (lambda: Humanizer().play([], take=-1), 'take')])
+def test_errors_say_what_to_change(call, field):
+  with pytest.raises(UserError, match=field) as raised:
+    call()
+  assert field in raised.value.fields and '--' not in str(raised.value)
