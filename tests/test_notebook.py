@@ -14,11 +14,11 @@ import pytest
 
 NAME = 'MusicVAE_Drum_Sampling_4bars.ipynb'
 FORM = ('config="hierdec-drums_4bar_tiny"', 'num_steps=8', 'batch_size=16',
-        'number=4', 'steps=3', 'temperature=1.0', 'listening_steps=2')
+        'count=3', 'temperature=1.0', 'encoder_steps=2')
 # Names that a shell would take for something else.
 FOLDER, RUN = '드럼 "MusicVAE" $5', "my run's $(touch x)"
 IS_FALLBACK_WHOLE = 'FALLBACK' in os.environ
-LAST_OF_FALLBACK = 10  # The first loops.
+LAST_OF_FALLBACK = 'Sample drum loops and listen'
 STOP_TENSORBOARD = '''
 import os, sys
 from tensorboard import manager
@@ -38,9 +38,9 @@ def test_committed_form_cells_without_outputs():
   nb, cells = read(conftest.ROOT / NAME)
   assert nb.metadata.accelerator == 'GPU'
   assert nb.metadata.colab.private_outputs  # Else Colab keeps them on Drive.
-  for i, cell in enumerate(cells):
+  for cell in cells:
     assert not cell.outputs and cell.execution_count is None
-    assert cell.source.startswith(f'#@title {i + 1}. ')
+    assert re.match('#@title [A-Z][^0-9]', cell.source)
     assert cell.metadata.cellView == 'form'
     # What it does, in Korean.
     assert len(re.findall('^#@markdown .*[가-힣].*[.]$', cell.source, re.M)) == 1
@@ -53,7 +53,7 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
   from drumloops.system import magenta_setup
   magenta_setup.music_vae()
   import note_seq
-  from drumloops import notebook
+  from drumloops import DrumLoop
   sequence = note_seq.NoteSequence()
   sequence.tempos.add(qpm=120)
   for start in (3.98, 4.5, 5., 11.9, 12.1):  # A bar takes 2 s.
@@ -62,7 +62,7 @@ def test_first_bars_keep_an_early_first_hit(tmp_path):
   sequence.notes.add(pitch=60, velocity=90, start_time=0, end_time=9)
   path = str(tmp_path / 'early.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
-  loop = notebook.first_bars(notebook.read_first_bars(path))
+  loop = DrumLoop.read(path).to_note_sequence()
   assert [round(n.start_time, 2) for n in loop.notes] == [0, 0.5, 1.0, 7.9]
 
 
@@ -70,10 +70,8 @@ def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
   from drumloops.system import magenta_setup
   magenta_setup.music_vae()
   from drumloops import notebook
-  own = str(conftest.ROOT / 'weights' / 'hierdec-drums_4bar')
-  find = lambda run: notebook.find_weights(
-      str(tmp_path), run, 'hierdec-drums_4bar')
-  assert find('my_run') == find('') == own
+  find = lambda run: notebook.find_weights(str(tmp_path), run)
+  assert find('my_run') is find('') is None
   assert 'my_run has no finished weights' in capsys.readouterr().out
   (tmp_path / 'my_run' / 'weights').mkdir(parents=True)
   assert find('my_run') == str(tmp_path / 'my_run' / 'weights')
@@ -88,28 +86,29 @@ def shown(monkeypatch):
   return shown
 
 
-def test_reconstruction_beside_the_original(tmp_path, monkeypatch, shown):
-  """Both as picture and sound, at the file's tempo."""
-  from drumloops.system import magenta_setup
-  magenta_setup.music_vae()
-  import note_seq
-  from drumloops import notebook, sampling
-  from drumloops.midi import loop_file
-  from drumloops.output import gallery
-  path = str(tmp_path / 'mine & yours.mid')
-  sequence = own_loops.beat(93)
-  note_seq.sequence_proto_to_midi_file(sequence, path)
-  def sample(*args, qpm, input_midi_1, soundfont, **kwargs):
-    assert abs(qpm - 93) < 0.01 and input_midi_1 == path
-    return gallery.write_loops([loop_file.as_loop(sequence, qpm)], str(tmp_path), 'a', {
-        'config': '', 'checkpoint': '', 'mode': 'reconstruct', 'style': None,
-        'seed': 0, 'temperature': 1, 'qpm': qpm, 'humanized': False})
-  monkeypatch.setattr(sampling, 'sample', sample)
-  notebook.reconstruct(magenta_setup.DEFAULT_CONFIG, path, {
-      'checkpoint_file': None, 'qpm': 110, 'soundfont': ''})
+def test_loops_beside_each_other(shown):
+  """Each as picture and sound, at its own tempo; words of a user's are escaped."""
+  from drumloops import DrumLoop, Hit, notebook
+  loop = DrumLoop([Hit('kick', 0), Hit('snare', 1.1)], qpm=93)
+  notebook.show_beside({'mine & yours.mid': loop, 'reconstruction': loop})
   [text] = shown
   assert text.count('<img') == text.count('<audio controls loop') == 2
   assert text.index('<b>mine &amp; yours.mid</b>') < text.index('<b>reconstruction</b>')
+
+
+def test_a_midi_file_or_the_loop_above(tmp_path, capsys):
+  """And what is not in it is said."""
+  from drumloops import DrumLoop, DrumModel, notebook
+  model = DrumModel()
+  own_loops.write_own_loops(tmp_path, count=1)
+  [default] = model.sample()
+  assert notebook.choose(model, '', False, default, 0, 10) is default
+  path = str(tmp_path / 'loop-01.mid')
+  loop = notebook.choose(model, path, False, default, 0, 10)
+  assert loop.name == 'loop-01.mid' and loop.bars == 4
+  assert capsys.readouterr().out == ''.join(f'{said}\n' for said in loop.left_out)
+  assert notebook.tempo_of(loop, 77) == loop.qpm
+  assert notebook.tempo_of(DrumLoop(loop.hits, qpm=500), 77) == 77
 
 
 def test_patches_are_summed_up_and_their_diff_is_folded(shown, capsys):
@@ -130,10 +129,11 @@ def copy_project(folder):
 
 
 def keep_cells(path, last):
-  """Removes the code cells after number `last` from a notebook."""
-  nb, cells = read(path)
-  for cell in cells[last:]:
-    nb.cells.remove(cell)
+  """Removes the cells after the one of title `last` from a notebook."""
+  nb, _ = read(path)
+  [end] = [i for i, cell in enumerate(nb.cells) if cell.source.startswith(
+      f'#@title {last}')]
+  del nb.cells[end + 1:]
   nbformat.write(nb, path)
 
 
@@ -206,7 +206,7 @@ def executed(request, groove_zip, tmp_path_factory):
         assert lab.run_all(page) == []
         players = 'document.querySelectorAll(".jp-Notebook audio")'
         page.wait(f'[...{players}].every(a => a.duration > 4)')
-        assert page.run(f'{players}.length') == 16
+        assert page.run(f'{players}.length') == 15
         page.run(f'{players}[0].play()')
         page.wait(f'{players}[0].currentTime > 0.2')
         lab.screenshot(page, content / 'jupyterlab.png')
@@ -235,46 +235,54 @@ def outputs(cell):
 
 def test_executed_cells(executed):
   content, cells, where = executed
-  results = {re.match(r'#@title (\d+)', c.source)[1]: outputs(c)
-             for c in cells}
-  assert not any('Traceback' in text for text, _, _ in results.values())
-  assert not any('0000 00:00:' in text for text, _, _ in results.values())
+  results = {re.match('#@title (.*)', c.source)[1]: (outputs(c), c) for c in cells}
+  def shown(words):
+    """The text, pictures and players of the cell whose title has these words in it."""
+    [found] = [result for title, (result, _) in results.items() if words in title]
+    return found
+  def html_of(words):
+    [found] = [o.data for title, (_, c) in results.items() if words in title
+               for o in c.outputs if 'data' in o]
+    return found
+  texts = [text for (text, *_), _ in results.values()]
+  assert not any('Traceback' in text or '0000 00:00:' in text for text in texts)
   # Which notebooks show in red.
   assert not [o.text for c in cells for o in c.outputs
               if o.output_type == 'stream' and o.name == 'stderr']
-  assert ('drive/MyDrive' in results['1'][0]) == (where == 'colab')
-  assert ('was not mounted' in results['1'][0]) == (where == 'fallback')
-  assert 'files are new' in results['3'][0]
-  [diff] = [o.data['text/html'] for o in cells[2].outputs if 'data' in o]
+  assert ('drive/MyDrive' in shown('Drive')[0]) == (where == 'colab')
+  assert ('was not mounted' in shown('Drive')[0]) == (where == 'fallback')
+  assert 'files are new' in shown('Patch')[0]
+  diff = html_of('Patch')['text/html']
   assert '--- a/magenta/models/music_vae/configs.py' in diff
   assert '+++ b/magenta/models/music_vae/preprocess_tfrecord.py' in diff
-  assert '1150 MIDI files' in results['4'][0]
-  assert results['5'][1:] == (2, 1) and '13.6 hours' in results['5'][0]
-  assert '897 NoteSequences (train split)' in results['6'][0]
-  [board] = [o.data for o in cells[6].outputs if 'data' in o]
+  assert '1150 MIDI files' in shown('Download the Groove')[0]
+  assert shown('Look at')[1:] == (2, 1) and '13.6 hours' in shown('Look at')[0]
+  assert '897 NoteSequences (train split)' in shown('Convert')[0]
+  board = html_of('TensorBoard')
   assert ('<iframe' in board['text/html'] if where == 'desktop' else
           'google.colab.kernel.proxyPort' in board['application/javascript'])
-  assert 'Trained to step 8' in results['8'][0] and results['8'][1] == 1
-  assert 'Training:' in results['8'][0]  # The bar.
-  assert 'This run, step 8' in results['8'][0]
-  assert 'model.ckpt-8' in results['9'][0] and 'rock (3843)' in results['9'][0]
-  assert results['10'][1:] == (4, 4)
-  assert len(json.dumps(cells[9].outputs)) < 3e6
-  if len(cells) == LAST_OF_FALLBACK:
+  trained, *pictures = shown('Train, or')
+  assert 'Trained to step 8' in trained and pictures == [1, 0]
+  assert 'Training:' in trained  # The bar.
+  assert 'This run, step 8' in trained
+  assert 'model.ckpt-8' in shown('Finish')[0] and 'rock (3843)' in shown('Finish')[0]
+  assert shown('Sample')[1:] == (3, 3)
+  assert len(json.dumps(results[LAST_OF_FALLBACK][1].outputs)) < 3e6
+  if list(results)[-1] == LAST_OF_FALLBACK:
     return
-  assert results['11'][1:] == (4, 3)  # With the strip of all three.
-  assert results['12'][1:] == (2, 2)  # The file and what was made of it.
-  assert results['13'][1:] == (2, 2)
-  assert results['14'][1:] == (2, 2)  # Before and after.
-  assert results['15'][1:] == (2, 2)  # The newest checkpoint and the best one.
-  assert results['16'][1:] == (1, 0)
-  assert '1768 loops of the test split' in results['17'][0]
-  assert results['17'][1:] == (1, 0)
-  assert ('Downloading drum_loops.zip' in results['18'][0]) == (
+  assert shown('Interpolate')[1:] == (4, 3)  # With the strip of all three.
+  assert shown('Reconstruct')[1:] == (2, 2)  # The file and what was made of it.
+  assert shown('Complete')[1:] == (2, 2)
+  assert shown('Humanize')[1:] == (2, 2)  # Before and after.
+  assert shown('Compare')[1:] == (2, 2)  # The newest checkpoint and the best one.
+  assert shown('Map')[1:] == (1, 0)
+  assert '1768 loops of the test split' in shown('Evaluate')[0]
+  assert shown('Evaluate')[1:] == (1, 0)
+  assert ('Downloading drum_loops.zip' in shown('Download everything')[0]) == (
       where != 'desktop')
-  assert 'user/name' in results['19'][0]
-  assert 'drums.html' in results['20'][0]
-  for kind, count in (('mid', 14), ('wav', 13), ('png', 16), ('json', 1),
+  assert 'user/name' in shown('Share')[0]
+  assert 'drums.html' in shown('page')[0]
+  for kind, count in (('mid', 11), ('wav', 9), ('png', 12), ('json', 1),
                       ('html', 2)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found

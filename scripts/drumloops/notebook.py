@@ -66,13 +66,19 @@ def say(remarks: Sequence[str]) -> None:
     print(in_words(remark))
 
 
-def show_beside(loops: dict[str, DrumLoop], soundfont: str = '') -> None:
+def show_beside(loops: dict[str, DrumLoop], folder: str = '', soundfont: str = ''
+                ) -> None:
   """Shows loops beside each other.
 
   Args:
     loops: {what it is: the loop}.
+    folder: Where those that a model made are written too; '' for nowhere.
     soundfont: Of `sound.find_soundfont`.
   """
+  for loop in loops.values():
+    say(loop.remarks)
+    if folder and loop.facts:
+      gallery.write([loop], folder, loop.facts['mode'], soundfont)
   show_html(side_by_side({name: loop.html(soundfont) for name, loop in loops.items()}))
 
 
