@@ -14,7 +14,7 @@ Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 from drumloops import sampling
 from drumloops.humanize import humanizer
 from drumloops.midi import midi_file
-from drumloops.models import autoencoder, completion
+from drumloops.models import autoencoder, constraints
 from drumloops.system import cli, magenta_setup
 from absl import flags
 
@@ -42,13 +42,7 @@ def define_flags():
   midi_file.define_flags()
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
-  flags.DEFINE_string('keep', '', 'To complete: drums whose hits are kept, such as '
-                      'kick,snare.')
-  flags.DEFINE_string('keep_bars', '',
-                      'To complete: bars that are kept, such as 1,2.')
-  flags.DEFINE_bool('rhythm', False, 'To complete: whether drums play at just the '
-                    'sixteenths at which the MIDI file has any hit.')
-  flags.DEFINE_string('without', '', 'To complete: drums that do not play.')
+  constraints.define_flags()
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {sampling.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the feel, from 0 to '
@@ -78,8 +72,8 @@ def main():
       FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
       FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
       qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
-      constraints=completion.read_constraints(
-          FLAGS.keep, FLAGS.keep_bars, FLAGS.rhythm, FLAGS.without),
+      constraints=constraints.Constraints.read(
+          **{name: FLAGS[name].value for name in constraints.NAMES}),
       amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
       drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,
       sounds=FLAGS.sound, pictures=FLAGS.pictures, first_bar=FLAGS.first_bar,

@@ -18,7 +18,7 @@ from drumloops.data import splits, styles
 from drumloops.export import hub
 from drumloops.humanize import humanizer
 from drumloops.midi import input_loop, loop_file, midi_file, sound
-from drumloops.models import autoencoder, completion
+from drumloops.models import autoencoder, constraints
 from drumloops.output import gallery, plots
 from drumloops.runs import checkpoint_files, run_folder
 from drumloops.system import cells, disk, interrupts, magenta_setup
@@ -229,7 +229,7 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
     config_name: The weights' config; where its loops can't be completed, the
       project's own weights do it.
     path: The MIDI file.
-    keep, keep_bars, rhythm, without: Of `completion.read_constraints`.
+    keep, keep_bars, rhythm, without: Of `constraints.Constraints.read`.
     bars: Of `sampling.sample`, as `style`.
     options: More of it.
   """
@@ -239,7 +239,8 @@ def play_with_me(config_name, path, keep, keep_bars, rhythm, without, bars, styl
     options = {**options, 'checkpoint_file': None}
   show_loops(sampling.sample(
       config_name, mode='complete', num_outputs=2, input_midi_1=path, style=style,
-      constraints=completion.read_constraints(keep, keep_bars, rhythm, without), bars=bars,
+      constraints=constraints.Constraints.read(
+          keep=keep, keep_bars=keep_bars, rhythm=rhythm, without=without), bars=bars,
       **at_its_tempo(path, options)))
 
 

@@ -8,6 +8,7 @@ from drumloops.data import patterns, styles
 from drumloops.humanize import humanizer
 from drumloops.midi import input_loop, loop_file, midi_file, sound
 from drumloops.models import autoencoder, completion, latent, variation
+from drumloops.models.constraints import CLASSES, Constraints
 from drumloops.output import gallery, plots
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -113,7 +114,7 @@ def why_not_completed(config_name, config):
   from magenta.models.music_vae import masked_sampling
   from magenta.models.music_vae import packed_slices
   if packed_slices.can_pack(config) and (
-      config.data_converter.output_depth == completion.CLASSES and
+      config.data_converter.output_depth == CLASSES and
       config.data_converter.input_depth == grid.DRUMS + 1 and
       masked_sampling.can_decode(config)):
     return None
@@ -136,13 +137,13 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, constraint
     raise UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
-  if mode == 'complete' and not (constraints.drums or constraints.bars or constraints.rhythm):
+  if mode == 'complete' and not (constraints.keep or constraints.keep_bars or constraints.rhythm):
     raise UserError('--mode=complete needs what to keep: --keep=kick,snare, '
                         '--keep_bars=1,2 or --rhythm.')
   if (first_bar or drum_channel != midi_file.DRUM_CHANNEL + 1) and not inputs:
     raise UserError('--first_bar and --drum_channel say how a MIDI file is read, '
                         'so they need one; loops are written on channel 10.')
-  if mode != 'complete' and constraints != completion.Constraints():
+  if mode != 'complete' and constraints != Constraints():
     raise UserError('--keep, --keep_bars, --rhythm and --without go with '
                         '--mode=complete.')
   most = 1 if mode == 'vary' else humanizer.MOST
@@ -153,7 +154,7 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, constraint
                         'how much of a feel to give, so they go with --humanize.')
   if own_bars and not own_bars <= bars <= MAX_BARS:
     raise UserError(f'--bars must be from {own_bars} to {MAX_BARS}.')
-  if set(constraints.bars) - set(range(bars or 0)):
+  if set(constraints.keep_bars) - set(range(bars or 0)):
     raise UserError(f'--keep_bars goes up to {bars}, the number of bars that '
                         'are made; --bars makes more.')
 
@@ -269,7 +270,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
            num_outputs=4, temperature=None, seed=0,
            input_midi_1=None, input_midi_2=None, hparams='',
            output_dir='outputs', name=None, style=None,
-           qpm=None, humanize=False, soundfont=None, constraints=completion.Constraints(),
+           qpm=None, humanize=False, soundfont=None, constraints=Constraints(),
            amount=None, bars=None, take=humanizer.DEFAULT_TAKE, drummer=None,
            velocity=None, timing=None, sounds=True, pictures=True, first_bar=0,
            drum_channel=midi_file.DRUM_CHANNEL + 1):
@@ -296,7 +297,7 @@ def sample(config_name, run_dir=None, checkpoint_file=None, mode='sample',
     humanize: Whether to give the loops a drummer's dynamics and timing; hits that
       were given keep their own.
     soundfont: Of `sound.find_soundfont`.
-    constraints: With mode 'complete', what is kept: a completion.Constraints.
+    constraints: With mode 'complete', what is kept: a Constraints.
     amount: With mode 'vary', from 0, the loop itself, to 1, others of its kind.
       Else, where loops are humanized, how much of the feel.
     bars: Their length; default: the config's own. Bars after these go on with

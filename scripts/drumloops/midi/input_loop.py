@@ -5,7 +5,7 @@ import os
 from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.midi import loop_file, midi_file
-from drumloops.models import completion
+from drumloops.models.constraints import Constraints
 from drumloops.system import disk
 import numpy as np
 
@@ -141,7 +141,7 @@ def is_kept(note, step, kept):
           kept[grid.nearest_step(note.start_time / step), drum])
 
 
-def read(path, config, bars, constraints=completion.Constraints(), **options):
+def read(path, config, bars, constraints=Constraints(), **options):
   """Returns the Given of a MIDI file: from the first bar with a drum on.
 
   Says so where the file is shorter.
@@ -170,10 +170,10 @@ def read(path, config, bars, constraints=completion.Constraints(), **options):
       'swing': find_swing(hits)}
   if own_bars == bars:
     return Given(hits, qpm, steps, **about)
-  if not (constraints.drums or constraints.rhythm):
-    if max(constraints.bars, default=-1) >= own_bars:
+  if not (constraints.keep or constraints.rhythm):
+    if max(constraints.keep_bars, default=-1) >= own_bars:
       raise UserError(f'{gives}, so {field("keep_bars")} goes up to {own_bars}.')
-    if not constraints.bars:
+    if not constraints.keep_bars:
       print(f'{gives}; after that there is silence.')
     return Given(hits, qpm, steps, **about)
   print(f'{gives}, which repeat{"s" * (own_bars == 1)}: bar {own_bars + 1} is bar 1 '
