@@ -72,8 +72,7 @@ def main():
       FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.input_midi_1,
       FLAGS.input_midi_2, FLAGS.hparams, FLAGS.output_dir, style=FLAGS.style,
       qpm=FLAGS.qpm, humanize=FLAGS.humanize, soundfont=FLAGS.soundfont,
-      constraints=constraints.Constraints.read(
-          **{name: FLAGS[name].value for name in constraints.NAMES}),
+      constraints=constraints.Constraints.of_flags(FLAGS),
       amount=FLAGS.amount, bars=FLAGS.bars, take=FLAGS.take,
       drummer=FLAGS.drummer, velocity=FLAGS.velocity, timing=FLAGS.timing,
       sounds=FLAGS.sound, pictures=FLAGS.pictures, first_bar=FLAGS.first_bar,

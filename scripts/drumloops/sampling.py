@@ -137,7 +137,7 @@ def check_request(mode, inputs, num_outputs, temperature, style, qpm, constraint
     raise UserError(
         f'--mode={mode} needs ' + ' and '.join(
             f'--input_midi_{i + 1}' for i in range(len(inputs))) + '.')
-  if mode == 'complete' and not (constraints.keep or constraints.keep_bars or constraints.rhythm):
+  if mode == 'complete' and not constraints.keeps_anything:
     raise UserError('--mode=complete needs what to keep: --keep=kick,snare, '
                         '--keep_bars=1,2 or --rhythm.')
   if (first_bar or drum_channel != midi_file.DRUM_CHANNEL + 1) and not inputs:

@@ -120,6 +120,17 @@ class Constraints:
           f'{field("without")}; leave it in one of them.')
     return read
 
+  @classmethod
+  def of_flags(cls, flags: Any) -> 'Constraints':
+    """Returns the Constraints of absl's flags, as `define_flags` defines them."""
+    return cls.read(**{constraint.name: getattr(flags, constraint.name)
+                       for constraint in dataclasses.fields(cls)})
+
+  @property
+  def keeps_anything(self) -> bool:
+    """Whether there is anything that is kept."""
+    return bool(self.keep or self.keep_bars or self.rhythm)
+
   def allowed(self, loop: np.ndarray) -> np.ndarray:
     """Returns which classes each step may have: bool, [steps, CLASSES].
 
@@ -165,11 +176,8 @@ class Constraints:
                                    missing and 'without ' + missing]))
 
 
-NAMES = tuple(constraint.name for constraint in dataclasses.fields(Constraints))
-
-
 def define_flags() -> None:
-  """Defines a flag for each constraint, which `Constraints.read` takes."""
+  """Defines a flag for each constraint."""
   from absl import flags
   for constraint in dataclasses.fields(Constraints):
     about = 'To complete: ' + constraint.metadata['about']
