@@ -1,4 +1,4 @@
-"""Says in numbers how good a checkpoint is, beside a floor and baselines.
+"""Prints how good a checkpoint is, in numbers beside a floor and baselines.
 
     python3 scripts/evaluate.py --config=hierdec-drums_4bar --run_dir=run \
         --examples_path=dataset/drummer.tfrecord --split=test
@@ -17,7 +17,8 @@ from drumloops.metrics import evaluation
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
+  """Defines the flags of this command."""
   flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to evaluate.')
@@ -35,7 +36,8 @@ def define_flags():
                     'reconstructed from refined latents, too; some minutes more.')
 
 
-def main():
+def main() -> None:
+  """Runs this command."""
   FLAGS = flags.FLAGS
   config = magenta_setup.get_config(FLAGS.config, FLAGS.hparams)
   if (FLAGS.examples_path is None) == (FLAGS.tfds_name is None):

@@ -16,7 +16,7 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
 from drumloops.midi import midi_file, sound
-from drumloops.models import completion
+from drumloops.models import constraints
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
 from drumloops.system import cli, magenta_setup
@@ -41,7 +41,7 @@ def define_flags():
   midi_file.define_flags()
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
-  completion.define_flags()
+  constraints.define_flags()
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the take, from 0 to 1.2 (default 1).')
@@ -77,7 +77,7 @@ def read_requests():
       FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
       FLAGS.qpm, FLAGS.bars,
       FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
-      completion.Constraints.of_flags(FLAGS)), take if FLAGS.humanize else None
+      constraints.Constraints.of_flags(FLAGS)), take if FLAGS.humanize else None
 
 
 def read_inputs(request, model):

@@ -7,13 +7,12 @@ import random
 
 from drumloops import sampling
 from drumloops.midi import sound
-from drumloops.models import completion, latent
+from drumloops.models import completion, constraints, latent
 from drumloops.runs import checkpoint_files
 from drumloops.system import cli, magenta_setup
-from drumloops.training import trainer
+from drumloops.training import finish, trainer
 from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import discriminator, evaluation
-import export
 import note_seq
 import oracle
 import pytest
@@ -155,14 +154,14 @@ def test_stages(name, songs, tmp_path, monkeypatch):
         num_outputs=2 if mode == 'interpolate' else 1,
         input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
         output_dir='out', bars=6 if mode == 'vary' else None,
-        constraints=completion.Constraints(drums=(0,) if mode == 'complete' else ()))
+        constraints=constraints.Constraints(keep=(0,) if mode == 'complete' else ()))
   found = dict(zip(STAGES, map(outcome, (
       lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),
       lambda: sampled('interpolate'), lambda: sampled('reconstruct'),
       lambda: evaluation.evaluate(
           small(name), checkpoint_files.find_checkpoint('run'), examples,
           split='test', completion=True),
-      lambda: export.export(small(name), 'run', examples, 'weights', 2),
+      lambda: finish.finish(small(name), 'run', examples, 'weights', 2),
       lambda: sampled('complete'), lambda: sampled('vary')))))
   expected = exceptions(name)
   for stage, result in found.items():

@@ -5,7 +5,8 @@ import types
 import conftest
 from drumloops import DrumLoop, Humanizer, UserError
 from drumloops.humanize.take import TakeRequest
-from drumloops.humanize import feel_model, humanize_file, humanizer, take
+from drumloops.humanize import (
+    feel_model, fit_feel, humanize_file, humanizer, take)
 from drumloops.midi import loop_file, midi_file
 from drumloops.models import groove_model
 from drumloops.system import magenta_setup
@@ -98,7 +99,7 @@ def finished(run_dir, dataset, tmp_path_factory):
   result = conftest.script(
       'export.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
-      '--listening_steps=5', f'--output_dir={folder}')
+      '--encoder_steps=5', f'--output_dir={folder}')
   assert result.returncode == 0, result.stderr[-3000:]
   assert 'the feel of ' in result.stdout
   assert sorted(p.name for p in folder.iterdir()) == [
@@ -341,7 +342,7 @@ def test_spread_is_that_of_what_was_played():
       0.1 * bar + 0.02 * uneven * normal(64, 9),
       0.1 * np.tile(normal(64, 1), 9)], axis=-1)  # All drums late together.
   slices = np.concatenate([hits, (said + strayed) * np.tile(hits, 2)], axis=-1)
-  kept = feel_model.fit_spread(said, slices, feels)
+  kept = fit_feel.fit_spread(said, slices, feels)
   assert kept['correlation'][10, 11] == pytest.approx(1, abs=0.05)
   assert kept['correlation'][0, 10] == pytest.approx(0, abs=0.05)
   assert np.abs(kept['even'][0, 1:]).max() < 0.2 < kept['even'][0, 0]

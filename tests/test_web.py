@@ -112,7 +112,7 @@ def test_patterns_are_tensorflows(model, node):
   noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
   for scale in (0, 1):  # Greedy, and by chance.
     loops = varier.play(z, scale * noise, 0.8)
-    logits, = varier._run([varier._logits], {varier._loops: loops, varier._z: z})
+    logits = varier.logits(loops, z)
     mu, sigma = varier.encode(loops)
     for is_plain in (False, True):
       found = node(page, '''

@@ -3,7 +3,7 @@ import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from drumloops import abilities, grid, requests
 from drumloops.data import patterns, styles
@@ -11,7 +11,8 @@ from drumloops.errors import UserError, field
 from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
-from drumloops.models import completion, latent, variation
+from drumloops.models import completion, graph, latent, variation
+from drumloops.models.constraints import Constraints
 from drumloops.requests import LoopRequest
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -52,7 +53,7 @@ class DrumModel:
     self.is_own = not weights
     self.checkpoint = checkpoint_files.find_checkpoint(
         checkpoint_file=weights or None, config_name=config)
-    self._completer_seed = None
+    self._trained = {}  # TrainedModels, by batch size.
 
   @property
   def styles(self) -> dict[str, int]:
@@ -100,29 +101,26 @@ class DrumModel:
     return self.make(LoopRequest(requests.SAMPLE, count, temperature, seed, style, qpm,
                                  bars))
 
-  def complete(self, loop: DrumLoop, keep: str | Iterable[str] = (),
-               keep_bars: str | Iterable[int] = (), rhythm: bool = False,
-               without: str | Iterable[str] = (), count: int = 1, style: str = '',
+  def complete(self, loop: DrumLoop, *, count: int = 1, style: str = '',
                temperature: float | None = None, seed: int = 0,
-               bars: int | None = None, qpm: float | None = None) -> list[DrumLoop]:
+               bars: int | None = None, qpm: float | None = None,
+               **constraints: object) -> list[DrumLoop]:
     """Returns loops around what is kept of one.
 
     Args:
       loop: It repeats if it is shorter and drums or its rhythm are kept.
-      keep: Drums whose hits are kept, such as ['kick', 'snare'].
-      keep_bars: Bars that are kept, from 1.
-      rhythm: Whether drums play at just the steps at which the loop has a hit.
-      without: Drums that do not play.
       count: How many.
       style: One of `styles`; '' for any.
       temperature: How random each step is; None for 0.6.
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
+      **constraints: What is kept, by the fields of `Constraints`: keep=['kick',
+        'snare'] or 'kick,snare', keep_bars=[1, 2], rhythm=True, without=['crash'].
     """
     return self.make(LoopRequest(
         requests.COMPLETE, count, temperature, seed, style, qpm, bars,
-        constraints=completion.read_constraints(keep, keep_bars, rhythm, without)), loop)
+        constraints=Constraints.read(**constraints)), loop)
 
   def vary(self, loop: DrumLoop, amount: float = requests.DEFAULT_AMOUNT, count: int = 1,
            temperature: float | None = None, seed: int = 0, bars: int | None = None,
@@ -263,11 +261,13 @@ class DrumModel:
   def _varier(self) -> variation.Varier:
     return variation.Varier(self.config, self.checkpoint)
 
-  def _completer(self, seed: int) -> completion.Completer:
-    if self._completer_seed != seed:
-      self._completer_seed, self._own_completer = seed, completion.Completer(
-          self.config, self.checkpoint, seed)
-    return self._own_completer
+  @functools.cached_property
+  def _completer(self) -> completion.Completer:
+    return completion.Completer(self.config, self.checkpoint)
+
+  def _completer_with(self, seed: int) -> completion.Completer:
+    self._completer.reseed(seed)
+    return self._completer
 
   def _decode(self, request: LoopRequest, given: Sequence[DrumLoop]
               ) -> tuple[Sequence[object], np.ndarray | None, tuple[str, ...]]:
@@ -280,7 +280,7 @@ class DrumModel:
     kept, remarks = None, ()
     if mode == requests.COMPLETE:
       pattern = given[0].pattern()
-      loops = self._completer(seed).complete(np.repeat(
+      loops = self._completer_with(seed).complete(np.repeat(
           [request.constraints.allowed(pattern)], count, axis=0), temperature,
           request.style)
       kept = np.repeat([request.constraints.kept(pattern)], count, axis=0)
@@ -302,13 +302,35 @@ class DrumModel:
       loops = np.array([DrumLoop.of_note_sequence(
           sequence, bars=self.abilities.bars).pattern() for sequence in sequences])
     if request.bars * grid.STEPS_PER_BAR > loops.shape[1]:
-      more = self._completer(seed).go_on(
+      more = self._completer_with(seed).go_on(
           loops, request.bars, temperature or requests.DEFAULT_TEMPERATURE,
           request.style)
       if kept is not None:
         kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
       loops = more
     return to_sequences(self.config, loops), kept, remarks
+
+  def _trained_model(self, batch_size: int, seed: int) -> object:
+    """Returns Magenta's TrainedModel, whose samples `seed` decides.
+
+    Raises:
+      UserError: if the checkpoint is not of the config.
+    """
+    from magenta.models.music_vae import TrainedModel, checkpoints
+    import tensorflow.compat.v1 as tf
+    np.random.seed(seed)
+    if batch_size in self._trained:
+      model = self._trained[batch_size]
+      model._sess = graph.reseed_session(model._sess, seed)
+      return model
+    tf.set_random_seed(seed)
+    try:
+      self._trained[batch_size] = TrainedModel(
+          self.config, batch_size, checkpoints.plain(self.checkpoint))
+    except (ValueError, tf.errors.InvalidArgumentError,
+            tf.errors.NotFoundError) as e:
+      raise UserError(checkpoint_files.does_not_fit(self.checkpoint)) from e
+    return self._trained[batch_size]
 
   def _decode_latents(self, request: LoopRequest, given: Sequence[DrumLoop]
                       ) -> Sequence[object]:
@@ -320,8 +342,7 @@ class DrumModel:
     count, length = request.count, self.config.hparams.max_seq_len
     drawn = styles.draw(styles.load(self.checkpoint), request.style, count,
                         np.random.RandomState(request.seed)) if request.style else None
-    model = load_trained_model(
-        self.config, self.checkpoint, min(count, MAX_BATCH_SIZE), request.seed)
+    model = self._trained_model(min(count, MAX_BATCH_SIZE), request.seed)
     if not given and not request.style:
       return model.sample(count, length, request.softmax_temperature)
     if given:
@@ -362,8 +383,7 @@ class DrumModel:
         remarks=remarks)
 
 
-def with_length(loop: DrumLoop, bars: int, constraints: completion.Constraints
-                ) -> DrumLoop:
+def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop:
   """Returns a loop of so many bars: cut, repeated, or with silence after it.
 
   Args:
@@ -385,11 +405,11 @@ def with_length(loop: DrumLoop, bars: int, constraints: completion.Constraints
     return dataclasses.replace(
         loop, bars=bars, hits=tuple(hit for hit in loop.hits if hit.start <= steps - 0.5),
         remarks=(f'{name}: of its {loop.bars} bars, the first {bars} are used.',))
-  if not (constraints.drums or constraints.rhythm):
-    if max(constraints.bars, default=-1) >= loop.bars:
+  if not (constraints.keep or constraints.rhythm):
+    if max(constraints.keep_bars, default=-1) >= loop.bars:
       raise UserError(f'{gives}, so {field("keep_bars")} goes up to {loop.bars}.')
     return dataclasses.replace(
-        loop, bars=bars, remarks=() if constraints.bars else (
+        loop, bars=bars, remarks=() if constraints.keep_bars else (
             f'{gives}; after that there is silence.',))
   return dataclasses.replace(
       loop, bars=bars, hits=tuple(
@@ -398,24 +418,6 @@ def with_length(loop: DrumLoop, bars: int, constraints: completion.Constraints
           if begin + hit.start <= steps - 0.5 or begin + length <= steps),
       remarks=(f'{gives}, which repeat{"s" * (loop.bars == 1)}: bar {loop.bars + 1} is '
                'bar 1 again.',))
-
-
-def load_trained_model(config: object, checkpoint: str, batch_size: int, seed: int
-                       ) -> object:
-  """Returns Magenta's TrainedModel, whose samples `seed` decides.
-
-  Raises:
-    UserError: if the checkpoint is not of the config.
-  """
-  from magenta.models.music_vae import TrainedModel, checkpoints
-  import tensorflow.compat.v1 as tf
-  tf.set_random_seed(seed)
-  np.random.seed(seed)
-  try:
-    return TrainedModel(config, batch_size, checkpoints.plain(checkpoint))
-  except (ValueError, tf.errors.InvalidArgumentError,
-          tf.errors.NotFoundError) as e:
-    raise UserError(checkpoint_files.does_not_fit(checkpoint)) from e
 
 
 def to_sequences(config: object, slices: np.ndarray) -> Sequence[object]:

@@ -3,7 +3,7 @@ import dataclasses
 
 from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
-from drumloops.models.completion import Constraints
+from drumloops.models.constraints import Constraints
 
 # Each way to make loops, and how many loops it takes.
 SAMPLE, RECONSTRUCT, INTERPOLATE = 'sample', 'reconstruct', 'interpolate'
@@ -69,7 +69,7 @@ class LoopRequest:
     """Raises UserError unless loops of so many bars can be made, and be kept of."""
     if not 1 <= bars <= grid.MAX_BARS:
       raise UserError(f'{field("bars")} must be from 1 to {grid.MAX_BARS}.')
-    if set(self.constraints.bars) - set(range(bars)):
+    if set(self.constraints.keep_bars) - set(range(bars)):
       raise UserError(f'{field("keep_bars")} goes up to {bars}, the number of bars that '
                       f'are made; {field("bars")} makes more.')
 

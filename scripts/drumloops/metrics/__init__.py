@@ -1,1 +1,1 @@
-"""What can be said in numbers of loops, feels, styles and checkpoints."""
+"""Numbers of loops, feels, styles and checkpoints: what evaluate.py prints."""

@@ -1,7 +1,11 @@
-"""How good what is played around given parts is, beside a floor and baselines."""
+"""How good completions are, beside a floor and baselines."""
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from drumloops import grid
 from drumloops.data import patterns, styles
-from drumloops.models import autoencoder, completion
+from drumloops.models import autoencoder, completion, variation
+from drumloops.models.constraints import CLASSES, Constraints, roll
 from drumloops.metrics import discriminator, reports
 import numpy as np
 
@@ -9,10 +13,10 @@ BATCH_SIZE = 64
 LONGER_LOOPS = 200  # Of the samples; each is made twice as long.
 LOOPS = 500  # Of the split; each is completed once.
 TASKS = {
-    'kick and snare kept': completion.Constraints(completion.read_drums('kick,snare')),
-    'cymbals kept': completion.Constraints(completion.read_drums('cymbals')),
-    'bars 1 and 2 kept': completion.Constraints(bars=(0, 1)),
-    'rhythm kept': completion.Constraints(rhythm=True),
+    'kick and snare kept': Constraints.read(keep='kick,snare'),
+    'cymbals kept': Constraints.read(keep='cymbals'),
+    'bars 1 and 2 kept': Constraints.read(keep_bars='1,2'),
+    'rhythm kept': Constraints.read(rhythm=True),
 }
 COLUMNS = {
     'frechet_distance': 'Frechet distance of groove features to the split.',
@@ -27,20 +31,33 @@ COLUMNS = {
 }
 
 
-def hidden(allowed):
-  """Returns which hits are not given: bool, [loops, bars, steps a bar, drums]."""
-  is_open = completion.roll(allowed)[..., :grid.DRUMS] == 0.5
+def hidden(allowed: np.ndarray) -> np.ndarray:
+  """Returns which hits a mask leaves open: bool, [loops, bars, steps a bar, drums].
+
+  Args:
+    allowed: bool, [loops, steps, CLASSES].
+  """
+  is_open = roll(allowed)[..., :grid.DRUMS] == 0.5
   return is_open.reshape(len(allowed), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
-def features(loops):
-  """Returns what a classifier tells loops apart by: all hits, groove features."""
+def features(loops: np.ndarray) -> np.ndarray:
+  """Returns a classifier's inputs: all hits, groove features: [loops, features]."""
   return np.concatenate([patterns.hits(loops).reshape(len(loops), -1),
                          patterns.features(loops)], axis=1)
 
 
-def describe(loops, originals, allowed, distance, names):
-  """Returns COLUMNS' numbers of completed loops."""
+def describe(loops: np.ndarray, originals: np.ndarray, allowed: np.ndarray,
+             distance: Callable, names: np.ndarray) -> dict[str, float]:
+  """Returns COLUMNS' numbers of completed loops.
+
+  Args:
+    loops: [loops, steps].
+    originals: The drummers' own, [loops, steps].
+    allowed: bool, [loops, steps, CLASSES].
+    distance: A patterns.Distance.
+    names: The originals' performances, [loops].
+  """
   is_open = hidden(allowed)
   added, played = (patterns.hits(x) & is_open for x in (loops, originals))
   return {
@@ -51,11 +68,12 @@ def describe(loops, originals, allowed, distance, names):
       **discriminator.auc(features(originals), features(loops), names)}
 
 
-def fill(originals, others, allowed, rng):
-  """Returns originals with other loops' hits where they are hidden.
+def fill(originals: np.ndarray, others: np.ndarray, allowed: np.ndarray,
+         rng: np.random.RandomState) -> np.ndarray:
+  """Returns originals with other loops' hits where a mask is open: [loops, steps].
 
-  Where that is not allowed, which is in a rhythm only, all that plays at a step of
-  the other loop, drawn from those at which something does.
+  In a rhythm a step may not allow them. There, it has the hits of another step of the
+  other loop, drawn from those with any.
   """
   is_open = hidden(allowed).reshape(originals.shape + (grid.DRUMS,))
   mask = (is_open << np.arange(grid.DRUMS)).sum(axis=-1)
@@ -67,8 +85,8 @@ def fill(originals, others, allowed, rng):
   return filled
 
 
-def kept_again(loops, kept_bars):
-  """Returns loops of nothing but some of their bars (from 0), again and again."""
+def kept_again(loops: np.ndarray, kept_bars: Iterable[int]) -> np.ndarray:
+  """Returns loops that repeat some of their bars (from 0): [loops, steps]."""
   bars = loops.reshape(len(loops), -1, grid.STEPS_PER_BAR)
   kept = bars[:, list(kept_bars)]
   again = np.arange(bars.shape[1]) % kept.shape[1]
@@ -76,13 +94,20 @@ def kept_again(loops, kept_bars):
 
 
 class Material:
-  """Loops of a split to complete, and what else they could be filled with.
+  """Loops of a split to complete, and loops that baselines fill them with.
 
-  originals, same_style, others, independent: [loops, steps] each; the same style's
-  and other loops are training loops. names: The originals' performances.
+  Attributes:
+    split: All loops of the split, [loops, steps], as all others are.
+    train: All training loops.
+    originals: Loops of the split.
+    names: The originals' performances.
+    same_style: For each original, a training loop of its style.
+    others: For each original, any training loop.
+    independent: As many loops of independent hits.
   """
 
-  def __init__(self, split, train, seed=0):
+  def __init__(self, split: list[tuple[str, np.ndarray]],
+               train: list[tuple[str, np.ndarray]], seed: int = 0):
     """Draws from what `styles.performances` returns of a split and of train."""
     rng = np.random.RandomState(seed)
     def parts(performances):
@@ -101,13 +126,22 @@ class Material:
     self.others = self.train[rng.choice(len(self.train), len(rows))]
     self.independent = patterns.marginal_loops(self.train, len(rows), rng)
 
+  def fillings(self, constraints: Constraints) -> dict[str, np.ndarray]:
+    """Returns {what they are: loops that baselines fill the originals with}."""
+    return {
+        **({'the kept bars again': kept_again(self.originals, constraints.keep_bars)}
+           if constraints.keep_bars else {}),
+        'another loop of the style': self.same_style, 'another loop': self.others,
+        'each hit for itself': self.independent}
 
-def evaluate(config, completer, material, seed=0):
+
+def evaluate(config: Any, completer: completion.Completer, material: Material,
+             seed: int = 0) -> dict[str, dict[str, dict[str, float]]]:
   """Returns {task of TASKS: {what the loops are: COLUMNS' numbers}}.
 
   Args:
     config: The completer's config.
-    completer: A completion.Completer.
+    completer: A Completer.
     material: A Material.
     seed: For what is drawn.
   """
@@ -118,26 +152,22 @@ def evaluate(config, completer, material, seed=0):
     allowed = np.array([constraints.allowed(loop) for loop in material.originals])
     def numbers(loops):
       return describe(loops, material.originals, allowed, distance, material.names)
+    completed = reports.deliver(config, completer.complete(
+        allowed, autoencoder.DEFAULT_TEMPERATURE))
     result[name] = {
-        'the originals': numbers(material.originals),
-        'completed': numbers(reports.deliver(config, completer.complete(
-            allowed, autoencoder.DEFAULT_TEMPERATURE))),
-        **{f'baseline: {what}': numbers(fill(
-            material.originals, loops, allowed, rng)) for what, loops in (
-                *([('the kept bars again', kept_again(material.originals, constraints.bars))]
-                  if constraints.bars else []),
-                ('another loop of the style', material.same_style),
-                ('another loop', material.others),
-                ('each hit for itself', material.independent))}}
+        'the originals': numbers(material.originals), 'completed': numbers(completed),
+        **{f'baseline: {what}': numbers(fill(material.originals, loops, allowed, rng))
+           for what, loops in material.fillings(constraints).items()}}
   return result
 
 
-def evaluate_longer(config, completer, loops, material):
+def evaluate_longer(config: Any, completer: completion.Completer, loops: np.ndarray,
+                    material: Material) -> dict[str, float]:
   """Returns numbers of sampled loops that are made twice as long.
 
   Args:
     config: The completer's config.
-    completer: A completion.Completer.
+    completer: A Completer.
     loops: Sampled loops, [loops, steps].
     material: A Material.
   """
@@ -155,13 +185,20 @@ def evaluate_longer(config, completer, loops, material):
               len(similarity) // 2])}
 
 
-def evaluate_latents(config, varier, loops):
-  """Returns F1 of greedy loops from latents of the encoder, and from refined ones.
+def evaluate_latents(config: Any, varier: variation.Varier, loops: np.ndarray
+                     ) -> dict[str, dict[str, float]]:
+  """Returns the F1 of reconstructions, from the encoder's latents and refined ones.
 
-  {'encoder' or 'refined': {'all' or a drum: F1}}, of all loops of a split.
+  Args:
+    config: The varier's config.
+    varier: A Varier.
+    loops: All loops of a split, [loops, steps].
+
+  Returns:
+    {'encoder' or 'refined': {'all' or a drum: F1}}.
   """
   z, _ = varier.encode(loops)
-  quiet = np.zeros([len(loops), loops.shape[1], completion.CLASSES], np.float32)
+  quiet = np.zeros([len(loops), loops.shape[1], CLASSES], np.float32)
   def scores(z):
     played = reports.deliver(config, varier.play(z, quiet, 1.))
     h, p = patterns.hits(loops), patterns.hits(played)
@@ -171,8 +208,12 @@ def evaluate_latents(config, varier, loops):
   return {'encoder': scores(z), 'refined': scores(varier.refine(loops, z))}
 
 
-def report(result):
-  """Returns lines of a report on what the functions above returned."""
+def report(result: dict) -> list[str]:
+  """Returns lines of a report on what the functions above returned.
+
+  Args:
+    result: With 'latents', 'completion', 'longer' and 'between_drummers', if any.
+  """
   lines = []
   if 'latents' in result:
     lines += ['', '## Loops from their latents alone, the most likely ones', '']

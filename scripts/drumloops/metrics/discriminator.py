@@ -1,21 +1,23 @@
-"""How well a classifier tells what a model made from what drummers played."""
+"""How well a classifier tells a model's loops from drummers'."""
+from collections.abc import Sequence
+
 import numpy as np
 
-SEEDS = range(3)  # Of how performances are halved; each half is learned once.
+SEEDS = range(3)  # Each halves the performances. The trees learn each half once.
 BETWEEN_DRUMMERS = ('The same trees tell half of the drummers from the others with an '
                     'AUC of {auc:.3f} (deviation {auc_deviation:.3f}).')
 
 
-def auc(real, made, names):
+def auc(real: np.ndarray, made: np.ndarray, names: Sequence[str]) -> dict[str, float]:
   """Returns the AUC of boosted trees: its mean over six splits, its deviation.
 
-  0.5 is not at all. The trees learn from half of the performances and are asked
-  about the others, or they would know those again.
+  0.5 is chance. The trees learn from half of the performances and are tested with the
+  others: they would recognize those they learned from.
 
   Args:
     real: Features, [rows, features], NaN where there is nothing to measure.
-    made: As many, of what was made after the same rows.
-    names: The performances that they are of, [rows].
+    made: As many, of the model's loops for the same rows.
+    names: Their performances, [rows].
 
   Returns:
     {'auc', 'auc_deviation'}.
@@ -27,14 +29,15 @@ def auc(real, made, names):
                   for learned in halves(np.tile(names, 2), seed)])
 
 
-def auc_of_drummers(features, names, drummers):
+def auc_of_drummers(features: np.ndarray, names: Sequence[str],
+                    drummers: Sequence[str | None]) -> dict[str, float] | None:
   """Returns `auc` of half of the drummers against the others; None of too few.
 
-  So well are drummers told from each other; a bound is compared with it.
+  A model's AUC is compared with it.
 
   Args:
     features: [rows, features].
-    names: The performances that they are of, [rows].
+    names: Their performances, [rows].
     drummers: Who played them, [rows]; None where that is not known.
   """
   known = [i for i, drummer in enumerate(drummers) if drummer]
@@ -47,14 +50,15 @@ def auc_of_drummers(features, names, drummers):
   return summary(found) if found else None
 
 
-def halves(names, seed):
-  """Returns which rows are of one half of the names, and of the other."""
+def halves(names: Sequence[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns which rows are of one half of the names, and of the other: bool, [rows]."""
   order = np.random.RandomState(seed).permutation(sorted(set(names)))
   half = np.isin(names, order[:len(order) // 2])
   return half, ~half
 
 
-def summary(found):
+def summary(found: Sequence[float]) -> dict[str, float]:
+  """Returns the mean and the standard deviation of AUCs."""
   return {'auc': float(np.mean(found)), 'auc_deviation': float(np.std(found))}
 
 

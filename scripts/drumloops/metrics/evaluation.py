@@ -1,13 +1,14 @@
 """How good a checkpoint is, beside a floor and baselines."""
 import os
+from typing import Any
 
-from drumloops import grid, sampling
+from drumloops import abilities, grid
 from drumloops.errors import UserError, field
 from drumloops.data import patterns, splits, styles
-from drumloops.humanize import feel_model, humanizer
+from drumloops.humanize import feel_model
 from drumloops.models import autoencoder, latent, variation
-from drumloops.output import plots
 from drumloops.models import completion as completing
+from drumloops.output import plots
 from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import discriminator, feel, reports, style_classifier
 import numpy as np
@@ -15,10 +16,10 @@ import numpy as np
 SAMPLES = 1000
 MAPPED = 50  # Samples in the picture of the latent space.
 TEMPERATURES = (0.5, autoencoder.DEFAULT_TEMPERATURE, 0.8, 1.0)
-PAIRS = 128  # Of test loops between which is interpolated ...
+PAIRS = 128  # Of loops of the split; the model interpolates between the two ...
 POINTS = 8  # ... by so many latents, ends included.
-# Nearly the most likely loop of a latent: what differs between two loops is
-# then due to their latents.
+# Nearly the most likely loop of a latent, so that two loops differ because of their
+# latents.
 GREEDY = 0.01
 SAMPLE_COLUMNS = {
     'frechet_distance': 'Frechet distance of groove features to the split: '
@@ -32,11 +33,13 @@ SAMPLE_COLUMNS = {
 }
 
 
-def evaluate_samples(evaluator, config, train, reference, seed=0):
+def evaluate_samples(model: autoencoder.Autoencoder, config: Any,
+                     train: np.ndarray, reference: np.ndarray, seed: int = 0
+                     ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
   """Compares loops from the prior, a floor and baselines with `reference`.
 
   Args:
-    evaluator: An Autoencoder with a checkpoint loaded.
+    model: An Autoencoder with a checkpoint loaded.
     config: Its config.
     train: The train split's loops, [loops, steps].
     reference: The evaluated split's loops.
@@ -55,7 +58,7 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
               train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
   z = rng.standard_normal((SAMPLES, config.hparams.z_size))
   for t in TEMPERATURES:
-    slices = evaluator.decode(z, t, f'Sampling at {t}')
+    slices = model.decode(z, t, f'Sampling at {t}')
     if t == autoencoder.DEFAULT_TEMPERATURE:
       samples = slices = reports.deliver(config, slices)
     rows[f'samples, temperature {t}'] = describe(patterns.of_slices(slices))
@@ -66,11 +69,12 @@ def evaluate_samples(evaluator, config, train, reference, seed=0):
   return rows, samples
 
 
-def evaluate_interpolation(evaluator, reference, seed=0):
+def evaluate_interpolation(model: autoencoder.Autoencoder, reference: np.ndarray,
+                           seed: int = 0) -> dict[str, dict[str, Any]]:
   """Compares slerp between loops' latents with mixing the loops' steps.
 
   Args:
-    evaluator: An Autoencoder with a checkpoint loaded.
+    model: An Autoencoder with a checkpoint loaded.
     reference: The evaluated split's slices.
     seed: For what is drawn.
 
@@ -80,7 +84,7 @@ def evaluate_interpolation(evaluator, reference, seed=0):
   """
   rng = np.random.RandomState(seed)
   a, b = (reference[rng.choice(len(reference), PAIRS)] for _ in range(2))
-  mu, _ = evaluator.encode(np.concatenate([a, b]))
+  mu, _ = model.encode(np.concatenate([a, b]))
   a, b = map(patterns.of_slices, (a, b))
   shares = np.linspace(0, 1, POINTS)
   pairs = list(zip(mu[:PAIRS], mu[PAIRS:]))
@@ -88,7 +92,7 @@ def evaluate_interpolation(evaluator, reference, seed=0):
                       for t in shares])
   paths = {
       'slerp': np.split(patterns.of_slices(
-          evaluator.decode(z, GREEDY, 'Interpolating')), POINTS),
+          model.decode(z, GREEDY, 'Interpolating')), POINTS),
       'mixing': [patterns.mix(a, b, t, rng) for t in shares]}
   return {
       name: {'hits_changed': [float(patterns.hamming(p, q).mean())
@@ -98,8 +102,8 @@ def evaluate_interpolation(evaluator, reference, seed=0):
       for name, path in paths.items()}
 
 
-def report(result):
-  """Returns the text that `evaluate` prints: each number and what it says."""
+def report(result: dict) -> str:
+  """Returns the text that `evaluate` prints: each number and its meaning."""
   lines = [f'{result["checkpoint"]}: {result["reconstruction"]["examples"]} '
            f'loops of the {result["split"]} split.', '', '## Reconstruction', '']
   lines += [f'{name} {result["reconstruction"][name]:.3f}: {meaning}'
@@ -128,24 +132,20 @@ def report(result):
   return '\n'.join(lines + completion_metrics.report(result))
 
 
-def plot(result, samples, reference):
-  """Returns a matplotlib figure of an evaluation."""
+def plot(result: dict, samples: np.ndarray, reference: np.ndarray) -> Any:
+  """Returns a matplotlib figure of an evaluation.
+
+  Args:
+    result: What `evaluate` returns.
+    samples: Sampled loops, [loops, steps].
+    reference: The evaluated split's loops.
+  """
   from matplotlib.figure import Figure
   figure = Figure(figsize=(12, 7), layout='constrained')
   axes = figure.subplots(2, 3)
-  frequencies = [patterns.hits(loops).mean(axis=(0, 1)).T
-                 for loops in (reference, samples)]
-  titles = (f'{result["split"]} split: how often drums fall',
-            f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}')
-  for axis, frequency, title in zip(axes[0], frequencies, titles):
-    image = axis.imshow(
-        frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
-        vmax=max(f.max() for f in frequencies))
-    axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES)
-    axis.set_xticks(range(0, grid.STEPS_PER_BAR, 4),
-                    [f'beat {b + 1}' for b in range(4)])
-    axis.set_title(title)
-  figure.colorbar(image, ax=axes[0, :2], label='hits a bar')
+  _plot_frequencies(figure, axes[0, :2], {
+      f'{result["split"]} split: how often drums fall': reference,
+      f'samples, temperature {autoencoder.DEFAULT_TEMPERATURE}': samples})
   drums = result['reconstruction']['drums']
   axes[0, 2].barh(list(drums), [d['f1'] for d in drums.values()],
                   color=plots.BLUE)
@@ -174,22 +174,39 @@ def plot(result, samples, reference):
   return figure
 
 
-def latent_map(evaluator, by_style, loops):
+def _plot_frequencies(figure, axes, loops_by_title):
+  """Draws how often drums fall on each step of a bar, with one scale of colours."""
+  frequencies = [patterns.hits(loops).mean(axis=(0, 1)).T
+                 for loops in loops_by_title.values()]
+  for axis, frequency, title in zip(axes, frequencies, loops_by_title):
+    image = axis.imshow(
+        frequency, cmap='cividis', origin='lower', aspect='auto', vmin=0,
+        vmax=max(f.max() for f in frequencies))
+    axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES)
+    axis.set_xticks(range(0, grid.STEPS_PER_BAR, 4),
+                    [f'beat {b + 1}' for b in range(4)])
+    axis.set_title(title)
+  figure.colorbar(image, ax=axes, label='hits a bar')
+
+
+def latent_map(model: autoencoder.Autoencoder, by_style: dict[str, np.ndarray],
+               loops: np.ndarray) -> Any:
   """Returns a figure of where styles and some loops lie in the latent space.
 
   Args:
-    evaluator: An Autoencoder with a checkpoint loaded.
+    model: An Autoencoder with a checkpoint loaded.
     by_style: {style: slices}, as `styles.slices_by_style` returns it.
     loops: Slices of sampled (or other) loops to mark.
   """
   slices = np.concatenate([*by_style.values(), loops])
-  mu, _ = evaluator.encode(slices, 'Encoding')
+  mu, _ = model.encode(slices, 'Encoding')
   names = np.repeat(list(by_style), [len(part) for part in by_style.values()])
   return plots.plot_latents(mu[:len(names)], names, mu[len(names):])
 
 
-def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
-             split='validation', output_dir=None, completion=False):
+def evaluate(config: Any, checkpoint: str, examples_path: str | None = None,
+             tfds_name: str | None = None, split: str = 'validation',
+             output_dir: str | None = None, completion: bool = False) -> dict:
   """Evaluates a checkpoint and prints the report; returns all numbers.
 
   Args:
@@ -201,63 +218,112 @@ def evaluate(config, checkpoint, examples_path=None, tfds_name=None,
     output_dir: Where to write evaluation.json and the figures, if anywhere.
     completion: Whether loops are completed and reconstructed from refined latents
       too, which takes some minutes more.
+
+  Raises:
+    UserError: if the config can't be evaluated, or there are too few data.
   """
-  if humanizer.can_humanize(config):
+  able = abilities.of('This config', config)
+  if able.can(abilities.HUMANIZE):
     if not examples_path:
       raise UserError('A config that humanizes is evaluated with '
-                          f'{field("examples_path")}, not with {field("tfds_name")}.')
+                      f'{field("examples_path")}, not with {field("tfds_name")}.')
     return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
-  evaluator = autoencoder.Autoencoder(config)
+  model = autoencoder.Autoencoder(config)
   if config.data_converter.control_depth:
-    raise UserError('Models of this config need to be told the hits, so '
-                        f'nothing can be sampled; train.py {field("mode", "eval")} says '
-                        'how well a checkpoint fits its data.')
+    raise UserError(
+        'Models of this config need to be told the hits, so nothing can be sampled; '
+        f'train.py {field("mode", "eval")} says how well a checkpoint fits its data.')
   reference, train = (splits.load_split(config, examples_path, tfds_name, s)
                       for s in (split, 'train'))
   if min(len(reference), len(train)) < 2:
     raise UserError('There are too few 4-bar slices to compare; an '
-                        'evaluation needs at least 2 in each split.')
-  evaluator.load(checkpoint)
+                    'evaluation needs at least 2 in each split.')
+  model.load(checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,
-            'reconstruction': evaluator.score(reference, 'Reconstructing')}
+            'reconstruction': model.score(reference, 'Reconstructing')}
   result['samples'], samples = evaluate_samples(
-      evaluator, config, *map(patterns.of_slices, (train, reference)))
-  result['interpolation'] = evaluate_interpolation(evaluator, reference)
-  latents = None
+      model, config, *map(patterns.of_slices, (train, reference)))
+  result['interpolation'] = evaluate_interpolation(model, reference)
+  figures = {}
   if examples_path and os.path.exists(os.path.join(
       os.path.dirname(checkpoint), styles.STYLES_FILE)):
-    kept = styles.load(checkpoint)
-    by_style, real = (styles.slices_by_style(
-        splits.split_path(examples_path, s), config.data_converter)
-                      for s in ('train', split))
-    # Not so with a user's own MIDI.
-    if set(kept['names']) <= set(by_style) and set(kept['names']) & set(real):
-      result['styles'] = style_classifier.evaluate_styles(
-          evaluator, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
-      latents = latent_map(evaluator, real, samples[:MAPPED])
-  why = sampling.why_not_completed('This config', config) if completion else None
-  if why:
-    print(why)
-  elif completion:
-    result['latents'] = completion_metrics.evaluate_latents(
-        config,
-        variation.Varier(config, checkpoint, completion_metrics.BATCH_SIZE), reference)
-    if examples_path:
-      completer = completing.Completer(config, checkpoint)
-      material = completion_metrics.Material(*(styles.performances(
-          splits.split_path(examples_path, s), config.data_converter)
-                                               for s in (split, 'train')))
-      result['completion'] = completion_metrics.evaluate(
-          config, completer, material)
-      result['between_drummers'] = discriminator.auc_of_drummers(
-          completion_metrics.features(material.originals), material.names,
-          list(map(feel_model.drummer_of, material.names)))
-      result['longer'] = completion_metrics.evaluate_longer(
-          config, completer, samples, material)
+    numbers, figures = evaluate_styles(model, config, checkpoint, examples_path,
+                                       split, samples)
+    result.update(numbers)
+  if completion:
+    result.update(evaluate_completion(config, checkpoint, examples_path, split,
+                                      reference, samples))
   print(report(result))
   if output_dir:
     reports.write_evaluation(output_dir, result, {
         'evaluation.png': plot(
-            result, *map(patterns.of_slices, (samples, reference))),
-        **({'latents.png': latents} if latents else {})})
+            result, *map(patterns.of_slices, (samples, reference))), **figures})
   return result
+
+
+def evaluate_styles(model: autoencoder.Autoencoder, config: Any, checkpoint: str,
+                    examples_path: str, split: str, samples: np.ndarray
+                    ) -> tuple[dict, dict[str, Any]]:
+  """Returns the numbers and the figure of styles; none if the data name no styles.
+
+  Args:
+    model: An Autoencoder with the checkpoint loaded.
+    config: The checkpoint's config.
+    checkpoint: Its prefix; styles.STYLES_FILE lies beside it.
+    examples_path: TFRecord of the train split.
+    split: The split with which to compare.
+    samples: Sampled slices.
+
+  Returns:
+    {'styles': what `style_classifier.evaluate_styles` returns}, and {file name:
+    matplotlib figure}.
+  """
+  kept = styles.load(checkpoint)
+  by_style, real = (styles.slices_by_style(
+      splits.split_path(examples_path, s), config.data_converter)
+                    for s in ('train', split))
+  # A user's own MIDI has none.
+  if not (set(kept['names']) <= set(by_style) and set(kept['names']) & set(real)):
+    return {}, {}
+  numbers = style_classifier.evaluate_styles(
+      model, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
+  return {'styles': numbers}, {
+      'latents.png': latent_map(model, real, samples[:MAPPED])}
+
+
+def evaluate_completion(config: Any, checkpoint: str, examples_path: str | None,
+                        split: str, reference: np.ndarray, samples: np.ndarray) -> dict:
+  """Returns numbers of completions and refined latents; says so if it can't.
+
+  Args:
+    config: The checkpoint's config.
+    checkpoint: Its prefix.
+    examples_path: TFRecord of the train split; without, nothing is completed.
+    split: The split with which to compare.
+    reference: Its loops, [loops, steps].
+    samples: Sampled loops.
+
+  Returns:
+    What `metrics.completion.report` takes.
+  """
+  able = abilities.of('This config', config)
+  if not able.can(abilities.COMPLETE):
+    print(able.why_not[abilities.COMPLETE])
+    return {}
+  result = {'latents': completion_metrics.evaluate_latents(
+      config, variation.Varier(config, checkpoint, completion_metrics.BATCH_SIZE),
+      reference)}
+  if not examples_path:
+    return result
+  completer = completing.Completer(config, checkpoint)
+  material = completion_metrics.Material(*(styles.performances(
+      splits.split_path(examples_path, s), config.data_converter)
+                                           for s in (split, 'train')))
+  return {
+      **result,
+      'completion': completion_metrics.evaluate(config, completer, material),
+      'between_drummers': discriminator.auc_of_drummers(
+          completion_metrics.features(material.originals), material.names,
+          list(map(feel_model.drummer_of, material.names))),
+      'longer': completion_metrics.evaluate_longer(
+          config, completer, samples, material)}

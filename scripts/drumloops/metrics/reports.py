@@ -1,6 +1,8 @@
-"""What evaluations read, loops as they are delivered, and write: text and files."""
+"""What evaluations share: loops as written files have them, tables, results."""
 import json
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from drumloops import grid, model
 from drumloops.data import patterns
@@ -9,7 +11,7 @@ from drumloops.system import disk
 import numpy as np
 
 
-def deliver(config, slices):
+def deliver(config: Any, slices: np.ndarray) -> np.ndarray:
   """Returns slices as they are in the MIDI files that sample.py would write.
 
   Args:
@@ -25,24 +27,25 @@ def deliver(config, slices):
       step = grid.nearest_step(start)
       if step < slices.shape[1]:  # A last hit may be played after its loop.
         read[i, step, :, drum_maps.drum_of_decoded(pitch)] = (
-            1, velocity / 127, 2 * (step - start))
+            1, velocity / 127, grid.offset_of(start, step))
   read = read.reshape(slices.shape[:2] + (-1,))
   return read.astype(np.float32) if slices.ndim == 3 else patterns.of_slices(read)
 
 
-def cell(value):
+def cell(value: float) -> str:
+  """Returns a number as tables have it."""
   return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
 
 
-def table(rows, columns):
+def table(rows: dict[str, dict[str, float]], columns: Sequence[str]) -> list[str]:
   """Returns lines of a Markdown table of {name: {column: number}}."""
   return ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|',
           *(f'| {name} | ' + ' | '.join(cell(row[c]) for c in columns) + ' |'
             for name, row in rows.items())]
 
 
-def write_evaluation(output_dir, result, figures):
-  """Writes an evaluation's numbers, and {file name: matplotlib figure}."""
+def write_evaluation(output_dir: str, result: dict, figures: dict[str, Any]) -> None:
+  """Writes evaluation.json, and {file name: matplotlib figure}."""
   os.makedirs(output_dir, exist_ok=True)
   with disk.replacing(os.path.join(output_dir, 'evaluation.json')) as path:
     with open(path, 'w') as f:

@@ -1,4 +1,6 @@
 """Whether loops are of the style that was asked for."""
+from typing import Any
+
 from drumloops.data import patterns, styles
 import numpy as np
 
@@ -6,18 +8,23 @@ PER_STYLE = 50  # Loops a style in the evaluation.
 RIDGE = 0.1  # Added to the classifier's covariance, as a share of its diagonal.
 
 
-def groove_features(slices):
+def groove_features(slices: np.ndarray) -> np.ndarray:
+  """Returns `patterns.features` of slices: [slices, features]."""
   return patterns.features(patterns.of_slices(slices))
 
 
 class Classifier:
   """Names the style of loops by their groove features.
 
-  Linear discriminant analysis (one covariance for all styles), all styles
-  being equally likely before a loop is heard.
+  Linear discriminant analysis: one covariance for all styles, and the same prior
+  probability.
+
+  Attributes:
+    names: The styles.
   """
 
-  def __init__(self, by_style):
+  def __init__(self, by_style: dict[str, np.ndarray]):
+    """Learns from {style: slices}."""
     self.names = list(by_style)
     means, within = [], 0
     for slices in by_style.values():
@@ -31,18 +38,20 @@ class Classifier:
     self._weights = np.linalg.solve(covariance, means.T)
     self._bias = -0.5 * np.sum(means.T * self._weights, axis=0)
 
-  def __call__(self, slices):
+  def __call__(self, slices: np.ndarray) -> np.ndarray:
     """Returns the index in `names` of each slice's style: [slices]."""
     return np.argmax(
         groove_features(slices) @ self._weights + self._bias, axis=1)
 
 
-def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
+def evaluate_styles(model: Any, kept: dict[str, np.ndarray],
+                    train: dict[str, np.ndarray], reference: dict[str, np.ndarray],
+                    temperature: float, seed: int = 0) -> dict[str, Any]:
   """Returns how often a classifier names the style that was asked for.
 
   Args:
-    evaluator: An autoencoder.Autoencoder with a checkpoint loaded.
-    kept: What `fit` returned.
+    model: An autoencoder.Autoencoder with a checkpoint loaded.
+    kept: What `styles.load` returned.
     train: {style: slices}, with which the classifier is trained.
     reference: The same of another split.
     temperature: Of the samples.
@@ -60,7 +69,7 @@ def evaluate_styles(evaluator, kept, train, reference, temperature, seed=0):
   def right(loops, i):
     return float(np.mean(classifier(loops) == i))
   def decode(z):
-    return evaluator.decode(z, temperature)
+    return model.decode(z, temperature)
   by_style = {s: {'styled': right(decode(styles.draw(kept, s, PER_STYLE, rng)), i),
                   **({'real': right(reference[s], i)} if s in reference else {})}
               for i, s in enumerate(names)}

@@ -1,14 +1,14 @@
-"""Teaches an encoder to hear loops of which parts, or how they are played, are hidden.
+"""Encoder fine-tuning: an encoder learns inputs of which parts are hidden.
 
-What it says of a part shall be what the encoder says of whole loops with that part,
-on average: it learns from what the encoder says of training loops when it hears
-parts of them (as a neural process does, Garnelo et al. 2018, arXiv 1807.01622). The
-decoder, and so what is sampled, stays as it is.
+For an input of which a part is hidden, it learns the mean of the posteriors that it
+has for whole loops with that part. It learns this from the posteriors of whole
+training loops, when its own inputs are parts of them (as a neural process does,
+Garnelo et al. 2018, arXiv 1807.01622). The decoder, and so what is sampled, stays as
+it is.
 """
-import copy
+from typing import Any
 
-from drumloops.models import autoencoder
-from drumloops.runs import checkpoint_files
+from drumloops.models import autoencoder, graph
 import numpy as np
 from tqdm.auto import trange
 
@@ -17,68 +17,109 @@ HIDDEN = 0.8  # Share of a batch of which parts are hidden.
 LEARNING_RATE, WARMUP_STEPS, CLIP = 1e-3, 100, 10.
 
 
-def teach(config, checkpoint, slices, steps, seed=0):
-  """Returns the variables of an encoder that has learned to hear parts.
+class _Encoder(graph.ModelGraph):
+  """The encoder that is fine-tuned, with its optimizer."""
+
+  def __init__(self, config: Any, checkpoint: str, steps: int, seed: int):
+    """Builds the graph and loads a checkpoint.
+
+    Args:
+      config: The checkpoint's config.
+      checkpoint: Its prefix.
+      steps: Of fine-tuning.
+      seed: The graph's.
+    """
+    import tensorflow.compat.v1 as tf
+    super().__init__(config, BATCH_SIZE, checkpoint, seed)
+    with self._sess.graph.as_default():
+      self._step = tf.placeholder(tf.float32, [])
+      rate = LEARNING_RATE * tf.minimum(
+          1., (self._step + 1) / WARMUP_STEPS) * tf.cos(np.pi / 2 * self._step / steps)
+      optimizer = tf.train.AdamOptimizer(rate, beta2=0.99, epsilon=1e-6)
+      gradients, self._variables = zip(*optimizer.compute_gradients(self._loss))
+      self._train = optimizer.apply_gradients(
+          zip(tf.clip_by_global_norm(gradients, CLIP)[0], self._variables))
+      self._sess.run(tf.variables_initializer(optimizer.variables()))
+
+  def _build(self) -> None:
+    import tensorflow.compat.v1 as tf
+    import tensorflow_probability as tfp
+    from magenta.models.music_vae import packed_slices
+    from magenta.models.music_vae import slice_batches
+    converter, hidden = self.config.data_converter, int(HIDDEN * BATCH_SIZE)
+    self._slices, self._whole = (self._placeholder_of_slices() for _ in range(2))
+    if packed_slices.is_groove(converter):
+      self._augmented, hide = self._slices, slice_batches.flatten
+    else:
+      self._augmented = slice_batches.augment(
+          self._slices, self.config.hparams.augment_probability)
+      hide = slice_batches.hide
+    inputs, _, controls, lengths = packed_slices.unpack(self._whole, converter)
+    lengths.set_shape([BATCH_SIZE])
+    self._posterior = [tf.placeholder(tf.float32, [BATCH_SIZE, self.z_size])
+                       for _ in range(2)]
+    posterior = self.model.encode(
+        tf.concat([hide(inputs[:hidden]), tf.to_float(inputs[hidden:])], axis=0),
+        lengths, controls if converter.control_depth else None)
+    self._loss = tf.reduce_mean(tfp.distributions.kl_divergence(
+        tfp.distributions.MultivariateNormalDiag(*self._posterior), posterior))
+
+  def augment(self, slices: np.ndarray) -> np.ndarray:
+    """Returns a batch of slices, some of which are changed as in training."""
+    return self._sess.run(self._augmented, {self._slices: slices})
+
+  def train(self, step: int, slices: np.ndarray,
+            posterior: tuple[np.ndarray, np.ndarray]) -> float:
+    """Trains with a batch; returns the mean distance of the posteriors, in nats.
+
+    Args:
+      step: From 0 on.
+      slices: Whole loops.
+      posterior: Their latents' means and deviations: two of [BATCH_SIZE, z_size].
+    """
+    return self._sess.run([self._loss, self._train], {
+        self._whole: slices, self._step: step,
+        **dict(zip(self._posterior, posterior))})[0]
+
+  def variables(self) -> dict[str, np.ndarray]:
+    """Returns {name: array} of the variables that are trained."""
+    return dict(zip([v.op.name for v in self._variables],
+                    self._sess.run(self._variables)))
+
+
+def finetune(config: Any, checkpoint: str, slices: np.ndarray, steps: int,
+             seed: int = 0) -> dict[str, np.ndarray]:
+  """Returns the variables of an encoder that has learned inputs with hidden parts.
 
   Args:
     config: A config of patterns, or a groove config that is told the hits.
     checkpoint: Its checkpoint.
     slices: Training loops as `packed_slices.pack` returns them. Of patterns parts
       are hidden; of performances all but the hits.
-    steps: Of training.
+    steps: Of fine-tuning.
     seed: For all that is drawn.
 
   Returns:
     {variable: array} of the checkpoint's variables that have changed.
   """
-  import tensorflow.compat.v1 as tf
-  import tensorflow_probability as tfp
-  from magenta.models.music_vae import packed_slices
-  from magenta.models.music_vae import slice_batches
   teacher = autoencoder.Autoencoder(config, sample=False)
   teacher.load(checkpoint)
-  hparams, model = copy.deepcopy(config.hparams), copy.deepcopy(config.model)
-  hparams.batch_size, hparams.dropout_keep_prob = BATCH_SIZE, 1.
+  encoder = _Encoder(config, checkpoint, steps, seed)
   rng = np.random.RandomState(seed)
-  hidden = int(HIDDEN * BATCH_SIZE)
-  with tf.Graph().as_default():
-    tf.set_random_seed(seed)
-    model.build(hparams, config.data_converter.output_depth, is_training=False)
-    if packed_slices.is_groove(config.data_converter):
-      loops, heard = (tf.placeholder(
-          tf.float32, [BATCH_SIZE, *slices.shape[1:]]) for _ in range(2))
-      augmented, hide = loops, slice_batches.flatten
-    else:
-      loops, heard = (tf.placeholder(
-          tf.int32, [BATCH_SIZE, slices.shape[1]]) for _ in range(2))
-      augmented = slice_batches.augment(loops, hparams.augment_probability)
-      hide = slice_batches.hide
-    inputs, _, controls, lengths = packed_slices.unpack(
-        heard, config.data_converter)
-    lengths.set_shape([BATCH_SIZE])
-    said = [tf.placeholder(tf.float32, [BATCH_SIZE, hparams.z_size])
-            for _ in range(2)]
-    posterior = model.encode(
-        tf.concat([hide(inputs[:hidden]), tf.to_float(inputs[hidden:])], axis=0),
-        lengths, controls if controls.shape[-1] else None)
-    loss = tf.reduce_mean(tfp.distributions.kl_divergence(
-        tfp.distributions.MultivariateNormalDiag(*said), posterior))
-    step = tf.placeholder(tf.float32, [])
-    rate = LEARNING_RATE * tf.minimum(1., (step + 1) / WARMUP_STEPS) * tf.cos(
-        np.pi / 2 * step / steps)
-    optimizer = tf.train.AdamOptimizer(rate, beta2=0.99, epsilon=1e-6)
-    gradients, variables = zip(*optimizer.compute_gradients(loss))
-    train = optimizer.apply_gradients(
-        zip(tf.clip_by_global_norm(gradients, CLIP)[0], variables))
-    saver = tf.train.Saver(variables)
-    with tf.Session() as sess:
-      sess.run(tf.global_variables_initializer())
-      checkpoint_files.restore(saver, sess, checkpoint)
-      for i in (bar := trange(steps, desc='Listening', unit='step')):
-        batch = sess.run(augmented, {loops: slices[
-            rng.randint(len(slices), size=BATCH_SIZE)]})
-        mu_and_sigma = teacher.encode(batch)
-        _, nats = sess.run([train, loss], {
-            heard: batch, step: i, **dict(zip(said, mu_and_sigma))})
-        bar.set_postfix(nats=f'{nats:.1f}')
-      return dict(zip([v.op.name for v in variables], sess.run(variables)))
+  for step in (bar := trange(steps, desc='Fine-tuning the encoder', unit='step')):
+    batch = encoder.augment(slices[rng.randint(len(slices), size=BATCH_SIZE)])
+    nats = encoder.train(step, batch, teacher.encode(batch))
+    bar.set_postfix(nats=f'{nats:.1f}')
+  return encoder.variables()
+
+
+def finetune_checkpoint(config: Any, checkpoint: str, slices: np.ndarray, steps: int
+                        ) -> None:
+  """Replaces a checkpoint by itself with a fine-tuned encoder; see `finetune`."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  reader = tf.train.load_checkpoint(checkpoint)
+  tensors = {name: reader.get_tensor(name)
+             for name in reader.get_variable_to_shape_map()}
+  tensors.update(finetune(config, checkpoint, slices, steps))
+  checkpoints.save(tensors, checkpoint)

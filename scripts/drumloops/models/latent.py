@@ -1,13 +1,15 @@
-"""The latent space: interpolation, and making it fit the prior."""
+"""The latent space: interpolation, and a fit to the prior."""
+from collections.abc import Callable
+
 import numpy as np
 
-MOST_FITTED = 50_000  # Loops whose latents are made to fit, so that memory is bounded.
+MOST_FITTED = 50_000  # Loops that the latent is fitted to: all in memory.
 CALIBRATION_LOOPS = 2000  # Sampled to see how dense samples are.
 MAX_SHIFT = 0.5  # In standard deviations of the prior.
 
 
-def slerp(p0, p1, t):
-  """Spherical interpolation of two latents, as upstream does it."""
+def slerp(p0: np.ndarray, p1: np.ndarray, t: float) -> np.ndarray:
+  """Returns the spherical interpolation of two latents, [z_size], as upstream's."""
   omega = np.arccos(np.clip(np.dot(
       p0 / np.linalg.norm(p0), p1 / np.linalg.norm(p1)), -1, 1))
   if np.sin(omega) < 1e-6:  # The same direction: there is no arc to follow.
@@ -15,15 +17,17 @@ def slerp(p0, p1, t):
   return (np.sin((1 - t) * omega) * p0 + np.sin(t * omega) * p1) / np.sin(omega)
 
 
-def inverse_softplus(x):
+def inverse_softplus(x: np.ndarray) -> np.ndarray:
+  """Returns the numbers whose softplus is x."""
   return np.log(np.expm1(np.maximum(x, 1e-6)))
 
 
-def change_basis(tensors, mean, matrix):
+def change_basis(tensors: dict[str, np.ndarray], mean: np.ndarray, matrix: np.ndarray
+                 ) -> dict[str, np.ndarray]:
   """Returns a model's variables in other coordinates u of its latent z.
 
   z = mean + u matrix. It is folded into the layers before and after the latent,
-  so that decoding is the same function as before.
+  so loops are encoded and decoded as before.
 
   Args:
     tensors: {variable: array} of a MusicVAE whose latent goes to LSTM cells.
@@ -52,16 +56,17 @@ def change_basis(tensors, mean, matrix):
           for name, value in tensors.items()}
 
 
-def whiten(tensors, mu, sigma):
+def whiten(tensors: dict[str, np.ndarray], mu: np.ndarray, sigma: np.ndarray
+           ) -> dict[str, np.ndarray]:
   """Returns a model's variables with a latent of mean 0 and covariance 1.
 
-  The free bits let the training loops' latents stray from the prior N(0, I)
-  that samples are drawn from; this makes the first two moments fit (Ghosh et
-  al. 2020, arXiv 1903.12436, fit the prior to the latents instead). Of all
-  linear changes that do, it is the one in whose coordinates the noise of the
-  encoder is, on average, independent as the encoder has it; what is left of
-  its dependence in single loops is lost, and the encoder's deviations are
-  fitted by least squares.
+  The free bits let the training loops' latents leave the prior N(0, I) that samples
+  are drawn from. This makes their first two moments fit it. (Ghosh et al. 2020, arXiv
+  1903.12436, fit the prior to the latents instead.)
+
+  Many linear changes do so. In the coordinates of this one, the noise of the encoder
+  is independent on average, as an encoder's has to be. In single loops it is not quite,
+  which is lost: the encoder's new deviations are fitted by least squares.
 
   Args:
     tensors: {variable: array} of a MusicVAE.
@@ -85,21 +90,25 @@ def whiten(tensors, mu, sigma):
   return tensors
 
 
-def density_shift(decode, z_size, empty_step_ratio, seed=0):
+def density_shift(decode: Callable[[np.ndarray], np.ndarray], z_size: int,
+                  empty_step_ratio: float, seed: int = 0) -> np.ndarray:
   """Returns the smallest shift of the prior that makes samples dense enough.
 
-  Samples are sparser than the loops that the model learned from: a rest is the
-  safe choice at a low temperature, and between the latents of loops. How sparse
-  a loop is depends on its latent almost linearly, so a small shift along that
-  direction, found by least squares, makes up for it.
+  Samples are sparser than the training loops: a rest is the safe choice at a low
+  temperature, and between the latents of loops. The share of empty steps depends on
+  the latent almost linearly. So a small shift in one direction, found by least squares,
+  corrects it.
 
-  No shift where it would be longer than MAX_SHIFT.
+  The shift is 0 where it would be longer than MAX_SHIFT.
 
   Args:
     decode: From latents, [loops, z_size], to loops, [loops, steps].
     z_size: Size of the latent.
-    empty_step_ratio: Steps at which no drum shall play, as a share of all.
+    empty_step_ratio: Steps at which no drum shall be hit, as a share of all.
     seed: For the latents.
+
+  Returns:
+    [z_size].
   """
   z = np.random.RandomState(seed).standard_normal((CALIBRATION_LOOPS, z_size))
   empty = (decode(z) == 0).mean(axis=1)

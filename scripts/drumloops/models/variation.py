@@ -1,27 +1,27 @@
-"""Loops near given ones: a loop as a latent and noise, both of which can be moved.
+"""Loops near a musician's: a loop as a latent and noise, both of which can be moved.
 
 A step is sampled as argmax(logits / temperature + Gumbel noise). For a loop and a
-latent, noise under which the decoder plays just that loop can be drawn (Maddison,
+latent, noise with which the decoder samples just that loop can be drawn (Maddison,
 Tarlow & Minka 2014, arXiv 1411.0030; for counterfactuals Oberst & Sontag 2019,
-arXiv 1905.05824). So whatever a latent leaves out is in the noise, and a way through
+arXiv 1905.05824). So the noise holds what the latent does not, and a path through
 both begins and ends at the loops themselves, hit for hit.
 """
-import copy
+from typing import Any
 
-from drumloops.models import completion, latent
-from drumloops.runs import checkpoint_files
+from drumloops.models import constraints, graph, latent
 import numpy as np
 
 LOOPS = 8  # At a time.
 REFINING_STEPS, REFINING_RATE = 30, 0.15
-MARGIN = 1e-3  # By which a played class is the first, beyond what rounding can do.
+MARGIN = 1e-3  # By which a loop's class has the maximum, beyond what rounding can do.
 
 
-def noise_of(logits, classes, rng):
-  """Returns Gumbel noise that makes classes the first ones: [..., classes].
+def noise_of(logits: np.ndarray, classes: np.ndarray,
+             rng: np.random.RandomState) -> np.ndarray:
+  """Returns Gumbel noise with which classes have the maximum: [..., classes].
 
-  The class that is played has the maximum, whose distribution is the logits'
-  log-sum-exp with Gumbel noise; the others' are cut off below it.
+  The class that has the maximum has the value whose distribution is the logits'
+  log-sum-exp with Gumbel noise; the other classes' values are cut off below it.
 
   Args:
     logits: Divided by the temperature, [..., classes].
@@ -29,20 +29,20 @@ def noise_of(logits, classes, rng):
     rng: A NumPy RandomState.
   """
   logits = np.asarray(logits, float)
-  played = np.arange(logits.shape[-1]) == np.asarray(classes)[..., np.newaxis]
+  is_first = np.arange(logits.shape[-1]) == np.asarray(classes)[..., np.newaxis]
   highest = np.logaddexp.reduce(logits, axis=-1, keepdims=True) + rng.gumbel(
       size=logits.shape[:-1] + (1,))
   values = logits + rng.gumbel(size=logits.shape)
   values = np.minimum(highest - np.logaddexp(0, highest - values),
                       highest - MARGIN)
-  return np.where(played, highest, values) - logits
+  return np.where(is_first, highest, values) - logits
 
 
-def mix_noise(a, b, share):
-  """Returns Gumbel noise between two, `a` at 0 and `b` at 1.
+def mix_noise(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+  """Returns Gumbel noise between two: `a` at a share of 0, `b` at 1.
 
-  The two are turned into one another as Gaussian noise, so that what is between
-  is distributed as they are.
+  As Gaussian noise, the two are turned into one another. So what is between them
+  has their distribution.
   """
   from scipy import special
   if share in (0, 1):
@@ -52,96 +52,96 @@ def mix_noise(a, b, share):
   return -np.log(-special.log_ndtr(np.cos(angle) * a + np.sin(angle) * b))
 
 
-class Varier:
-  """The graph that encodes loops, and plays latents with noise."""
+class Varier(graph.ModelGraph):
+  """The graph that encodes loops, and decodes latents with noise."""
 
-  def __init__(self, config, checkpoint, batch_size=LOOPS):
+  def __init__(self, config: Any, checkpoint: str, batch_size: int = LOOPS):
     """Builds the graph and loads a checkpoint, for so many loops at a time.
 
     Raises:
       UserError: if it is not of the config.
     """
+    super().__init__(config, batch_size, checkpoint)
+
+  def _build(self) -> None:
     import tensorflow.compat.v1 as tf
     from magenta.models.music_vae import masked_sampling
-    from magenta.models.music_vae import packed_slices
-    hparams, model = copy.deepcopy(config.hparams), copy.deepcopy(config.model)
-    hparams.batch_size, hparams.dropout_keep_prob = batch_size, 1.
-    self._batch_size = batch_size
-    hparams.sampling_schedule, hparams.sampling_rate = 'constant', 0.
-    converter, steps = config.data_converter, hparams.max_seq_len
-    with tf.Graph().as_default(), tf.variable_scope('', reuse=tf.AUTO_REUSE):
-      model.build(hparams, converter.output_depth, is_training=False)
-      self._loops = tf.placeholder(tf.int32, [batch_size, steps])
-      inputs, outputs, _, lengths = packed_slices.unpack(self._loops, converter)
-      lengths.set_shape([batch_size])
-      posterior = model.encode(inputs, lengths)
-      self._posterior = posterior.loc, posterior.stddev()
-      self._z = tf.placeholder(tf.float32, [batch_size, hparams.z_size])
-      targets = tf.to_float(outputs)
-      loss, _, results = model.decoder.reconstruction_loss(
-          tf.pad(targets[:, :-1], [(0, 0), (1, 0), (0, 0)]), targets, lengths,
-          self._z)
-      self._logits = results.rnn_output
-      self._gradient, = tf.gradients(loss, self._z)
-      self._noise = tf.placeholder(
-          tf.float32, [batch_size, steps, converter.output_depth])
-      self._temperature = tf.placeholder(tf.float32, [])
-      self._played = masked_sampling.sample_with_noise(
-          model.decoder, self._z, self._noise, self._temperature)
-      self._sess = tf.Session()
-      checkpoint_files.restore(tf.train.Saver(), self._sess, checkpoint)
+    posterior = self._encode()
+    self._posterior = posterior.loc, posterior.stddev()
+    self._z = tf.placeholder(tf.float32, [self.batch_size, self.z_size])
+    loss, self._logits = self._reconstruct(self._z)
+    self._gradient, = tf.gradients(loss, self._z)
+    self._noise = tf.placeholder(tf.float32, [
+        self.batch_size, self.steps, self.config.data_converter.output_depth])
+    self._temperature = tf.placeholder(tf.float32, [])
+    self._decoded = masked_sampling.sample_with_noise(
+        self.model.decoder, self._z, self._noise, self._temperature)
 
-  def _run(self, fetches, feed):
-    count = len(next(iter(feed.values())))
-    parts = []
-    size = self._batch_size
-    for i in range(0, count, size):
-      part = {k: np.resize(v[i:i + size], (size,) + v.shape[1:])
-              if np.ndim(v) else v for k, v in feed.items()}
-      parts.append(self._sess.run(fetches, part))
-    return [np.concatenate(p)[:count] for p in zip(*parts)]
-
-  def encode(self, loops):
+  def encode(self, loops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the latents' means and deviations: two of [loops, z_size]."""
-    return self._run(self._posterior, {self._loops: np.asarray(loops)})
+    return self._run(self._posterior, {self._slices: loops})
 
-  def refine(self, loops, z):
-    """Returns latents that are better to decode loops from, found from `z` on.
+  def refine(self, loops: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Returns latents that reconstruct loops better, found from `z` on.
 
-    By REFINING_STEPS of Adam on what the decoder has to be told of each loop
-    (semi-amortized inference, Kim et al. 2018, arXiv 1802.02550).
+    By REFINING_STEPS of Adam on each loop's nats (semi-amortized inference, Kim et
+    al. 2018, arXiv 1802.02550).
+
+    Args:
+      loops: Classes, [loops, steps].
+      z: [loops, z_size].
     """
-    loops, z = np.asarray(loops), np.array(z)
+    z = np.array(z)
     mean, square = np.zeros([2, *z.shape])
     for i in range(1, REFINING_STEPS + 1):
-      gradient, = self._run([self._gradient], {self._loops: loops, self._z: z})
+      gradient = self._run(self._gradient, {self._slices: loops, self._z: z})
       mean += 0.1 * (gradient - mean)
       square += 0.01 * (gradient ** 2 - square)
       z -= REFINING_RATE * (mean / (1 - 0.9 ** i)) / (
           np.sqrt(square / (1 - 0.99 ** i)) + 1e-8)
     return z
 
-  def noise(self, loops, z, temperature, rng):
-    """Returns noise by which latents are decoded to just these loops."""
-    logits, = self._run([self._logits], {self._loops: np.asarray(loops),
-                                         self._z: np.asarray(z)})
-    return noise_of(logits / temperature, loops, rng)
+  def logits(self, loops: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Returns the decoder's outputs, given each loop's true steps before.
 
-  def play(self, z, noise, temperature):
+    Args:
+      loops: Classes, [loops, steps].
+      z: [loops, z_size].
+
+    Returns:
+      float32, [loops, steps, classes].
+    """
+    return self._run(self._logits, {self._slices: loops, self._z: z})
+
+  def noise(self, loops: np.ndarray, z: np.ndarray, temperature: float,
+            rng: np.random.RandomState) -> np.ndarray:
+    """Returns noise with which latents are decoded to just these loops.
+
+    Args:
+      loops: Classes, [loops, steps].
+      z: [loops, z_size].
+      temperature: Of the softmax each step is sampled from.
+      rng: A NumPy RandomState.
+
+    Returns:
+      Gumbel noise, [loops, steps, classes].
+    """
+    return noise_of(self.logits(loops, z) / temperature, loops, rng)
+
+  def play(self, z: np.ndarray, noise: np.ndarray, temperature: float) -> np.ndarray:
     """Returns the loops that latents and noise decide: int, [loops, steps]."""
-    return self._run([self._played], {
-        self._z: np.asarray(z), self._noise: np.asarray(noise),
-        self._temperature: temperature})[0]
+    return self._run(self._decoded, {self._z: z, self._noise: noise},
+                     {self._temperature: temperature})
 
 
-def vary(varier, loop, amount, count, temperature, seed):
+def vary(varier: Varier, loop: np.ndarray, amount: float, count: int,
+         temperature: float, seed: int) -> np.ndarray:
   """Returns variations of a loop: int, [count, steps].
 
   Args:
     varier: A Varier.
     loop: Classes, [steps].
-    amount: From 0, the loop itself, to 1, other loops that the encoder takes for
-      it.
+    amount: From 0, the loop itself, to 1, other loops with a similar latent.
     count: How many.
     temperature: Of the softmax each step is sampled from.
     seed: The same seed gives the same loops.
@@ -157,19 +157,36 @@ def vary(varier, loop, amount, count, temperature, seed):
                      temperature)
 
 
-def reconstruct(varier, loop, count, temperature, seed):
-  """Returns loops that its latent says of a loop: int, [count, steps].
+def reconstruct(varier: Varier, loop: np.ndarray, count: int, temperature: float,
+                seed: int) -> np.ndarray:
+  """Returns loops decoded from a loop's refined latent: int, [count, steps].
 
-  The most likely class of each step, if the temperature is 0.
+  Args:
+    varier: A Varier.
+    loop: Classes, [steps].
+    count: How many.
+    temperature: Of the softmax each step is sampled from. 0 gives the most likely
+      class of each.
+    seed: The same seed gives the same loops.
   """
   rng = np.random.RandomState(seed)
   z = np.repeat(varier.refine([loop], varier.encode([loop])[0]), count, axis=0)
-  noise = rng.gumbel(size=(count, len(loop), completion.CLASSES))
+  noise = rng.gumbel(size=(count, len(loop), constraints.CLASSES))
   return varier.play(z, noise * bool(temperature), temperature or 1.)
 
 
-def interpolate(varier, a, b, count, temperature, seed):
-  """Returns loops from one to another, ends included: int, [count, steps]."""
+def interpolate(varier: Varier, a: np.ndarray, b: np.ndarray, count: int,
+                temperature: float, seed: int) -> np.ndarray:
+  """Returns loops from one to another, ends included: int, [count, steps].
+
+  Args:
+    varier: A Varier.
+    a: Classes, [steps].
+    b: Classes, [steps].
+    count: How many.
+    temperature: Of the softmax each step is sampled from.
+    seed: The same seed gives the same loops.
+  """
   rng = np.random.RandomState(seed)
   mu, _ = varier.encode([a, b])
   own = varier.noise([a, b], mu, temperature, rng)

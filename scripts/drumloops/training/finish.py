@@ -1,0 +1,138 @@
+"""Weights to share of a training run: small, and ready to sample from."""
+import os
+import tempfile
+from typing import Any
+
+from drumloops.errors import UserError, field
+from drumloops.data import patterns, splits, styles
+from drumloops import abilities
+from drumloops.humanize import fit_feel
+from drumloops.models import autoencoder, encoder_finetuning, latent
+from drumloops.runs import checkpoint_files, run_folder
+from drumloops.system import disk
+import numpy as np
+
+
+def finish(config: Any, run_dir: str, examples_path: str, output_dir: str,
+           encoder_steps: int = 0) -> str:
+  """Writes weights of the best checkpoint of a run, and what is kept beside them.
+
+  Args:
+    config: The run's config.
+    run_dir: Training run.
+    examples_path: TFRecord of the train split.
+    output_dir: Folder to write to; a checkpoint that is there is replaced.
+    encoder_steps: Of encoder fine-tuning.
+
+  Returns:
+    The new checkpoint's prefix.
+
+  Raises:
+    UserError: if the run has no checkpoint, or the output_dir is a run's.
+  """
+  from magenta.models.music_vae import packed_slices
+  can_humanize = abilities.of('', config).can(abilities.HUMANIZE)
+  if not (packed_slices.can_pack(config) and (
+      can_humanize or not config.data_converter.control_depth)):
+    raise UserError(
+        'Only drum configs whose data are slices of one length, such as '
+        "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
+        f'checkpoints are sampled as they are, with {field("run_dir")}.')
+  run_folder.refuse_run(output_dir)
+  prefix = checkpoint_files.find_finished(
+      run_dir, run_folder.validation_id(examples_path))
+  new_prefix = os.path.join(output_dir, os.path.basename(prefix))
+  finish_checkpoint = finish_humanizer if can_humanize else finish_autoencoder
+  finish_checkpoint(config, prefix, new_prefix, examples_path, encoder_steps)
+  return new_prefix
+
+
+def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: str,
+                     encoder_steps: int) -> None:
+  """Writes weights of a config that humanizes, and how takes differ.
+
+  Args:
+    config: The checkpoint's config.
+    prefix: The checkpoint's.
+    new_prefix: That of the weights.
+    examples_path: TFRecord of the train split.
+    encoder_steps: Of encoder fine-tuning.
+  """
+  from magenta.models.music_vae import checkpoints
+  checkpoints.save_slim(prefix, new_prefix)
+  checkpoints.remove_others(new_prefix)
+  if abilities.of('', config).can(abilities.TAKES):
+    names = fit_feel.finish(config, new_prefix, examples_path, encoder_steps)
+    print(f'{new_prefix}, and the feel of {", ".join(names) or "all"}.')
+  else:  # Its latents are never sampled.
+    print(f'{new_prefix}.')
+
+
+def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path: str,
+                       encoder_steps: int) -> None:
+  """Writes weights whose latents fit the prior, and where the styles lie.
+
+  Args:
+    config: The checkpoint's config.
+    prefix: The checkpoint's.
+    new_prefix: That of the weights.
+    examples_path: TFRecord of the train split.
+    encoder_steps: Of encoder fine-tuning.
+  """
+  from magenta.models.music_vae import checkpoints
+  from magenta.models.music_vae import packed_slices
+  model = autoencoder.Autoencoder(config)
+  total = splits.load_split(config, examples_path, None, 'train')
+  slices = splits.evenly_spaced(total, latent.MOST_FITTED)
+  if len(slices) < len(total):
+    print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
+          'spaced.')
+  tensors = fit_prior(model, prefix, slices)
+  styles_path = os.path.join(os.path.dirname(new_prefix), styles.STYLES_FILE)
+  if os.path.exists(styles_path):
+    os.remove(styles_path)  # Of the weights that are replaced.
+  checkpoints.save(tensors, new_prefix)
+  if encoder_steps and packed_slices.is_groove(config.data_converter):
+    print('Its encoder was not fine-tuned: that takes a config of patterns.')
+  elif encoder_steps:
+    encoder_finetuning.finetune_checkpoint(config, new_prefix, slices, encoder_steps)
+  checkpoints.remove_others(new_prefix)
+  model.load(new_prefix)
+  by_style = styles.slices_by_style(examples_path, config.data_converter)
+  if max(map(len, by_style.values()), default=0) < styles.MIN_LOOPS:
+    print(f'{new_prefix}, without styles: the names of the files in '
+          f'{examples_path} do not say them as those of GMD do.')
+    return
+  kept = styles.fit(model, by_style)
+  with disk.replacing(styles_path) as path:
+    np.savez_compressed(path, checkpoint=os.path.basename(new_prefix), **kept)
+  print(f'{new_prefix}, and the styles ' + ', '.join(
+      f'{s} ({n})' for s, n in zip(kept['names'], kept['counts'])) + '.')
+
+
+def fit_prior(model: autoencoder.Autoencoder, prefix: str, slices: np.ndarray
+              ) -> dict[str, np.ndarray]:
+  """Returns a checkpoint's variables, with a latent that fits the prior.
+
+  Args:
+    model: A graph of the checkpoint's config.
+    prefix: The checkpoint's.
+    slices: Training loops.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  model.load(prefix)
+  mu, sigma = model.encode(slices, 'Encoding')
+  reader = tf.train.load_checkpoint(prefix)
+  tensors = latent.whiten(
+      {name: reader.get_tensor(name)
+       for name in reader.get_variable_to_shape_map()}, mu, sigma)
+  with tempfile.TemporaryDirectory() as folder:
+    whitened = os.path.join(folder, 'model.ckpt')
+    checkpoints.save(tensors, whitened)
+    model.load(whitened)
+  shift = latent.density_shift(
+      lambda z: patterns.of_slices(model.decode(
+          z, autoencoder.DEFAULT_TEMPERATURE, 'Sampling')),
+      mu.shape[1], np.mean(patterns.of_slices(slices) == 0))
+  return latent.change_basis(tensors, shift, np.eye(len(shift)))
