@@ -16,6 +16,7 @@ from drumloops.export import web_app
 from drumloops.humanize import feel_model, humanizer
 from drumloops.midi import midi_file
 from drumloops.models import autoencoder, groove_model, variation
+from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 import numpy as np
@@ -26,6 +27,7 @@ import test_midi
 STEPS = 64
 LOOPS = 4
 SMALL = 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8'
+MODULES = 'shared/base64.js', 'app/numbers.js', 'app/engine.js'
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -35,25 +37,33 @@ def magenta():
 
 @pytest.fixture(scope='module')
 def node(tmp_path_factory):
-  """Runs statements with `spec` and `bytes` of a page; returns what they return."""
+  """Runs statements with a page's `bytes`; returns what they return.
+
+  Without a page there is a spec without models. `web` has what MODULES export, and
+  other modules are imported by their names: `app('link')`.
+  """
   if not shutil.which('node'):
     pytest.skip('there is no Node.js here')
   folder = tmp_path_factory.mktemp('node')
-  def run(page, statements, **given):
-    spec, weights = page
+  without_models = web_app.constants(
+      magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)), b''
+  def run(page, statements, folder_of_modules=web_files.WEB, **given):
+    spec, weights = page or without_models
     (folder / 'spec.json').write_text(json.dumps(spec))
     (folder / 'given.json').write_text(json.dumps(given))
     (folder / 'weights').write_bytes(weights)
     (folder / 'run.mjs').write_text(f'''
         import fs from 'fs';
         const read = name => fs.readFileSync('{folder}/' + name);
-        const web = {{}};
-        for (const name of {json.dumps(web_app.MODELS)}) {{
-          Object.assign(web, await import('{web_app.WEB.as_uri()}/' + name + '.js'));
+        globalThis.document = {{  // As far as shared/spec.js needs it.
+          getElementById: () => ({{textContent: read('spec.json')}})}};
+        const web = {{}}, root = '{folder_of_modules.as_uri()}/';
+        const app = name => import(root + 'app/' + name + '.js');
+        for (const name of {json.dumps(MODULES)}) {{
+          Object.assign(web, await import(root + name));
         }}
         const bytes = new Uint8Array(read('weights')).buffer;
-        const [spec, given] = ['spec.json', 'given.json'].map(
-          name => JSON.parse(read(name)));
+        const given = JSON.parse(read('given.json'));
         const result = await (async () => {{ {statements} }})();
         fs.writeFileSync('{folder}/result.json', JSON.stringify(result));''')
     result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True, text=True,
@@ -116,7 +126,7 @@ def test_patterns_are_tensorflows(model, node):
     mu, sigma = varier.encode(loops)
     for is_plain in (False, True):
       found = node(page, '''
-          const {sampler} = await web.Engine.open(spec, bytes, given.isPlain);
+          const {sampler} = await web.Engine.open(bytes, given.isPlain);
           const floats = text => new Float32Array(
             web.fromBase64(text).buffer), z = given.z.map(x => Float32Array.from(x));
           const all = floats(given.noise), size = all.length / z.length;
@@ -161,7 +171,7 @@ def test_the_mean_take_is_tensorflows(shipped, drawn, node, tmp_path):
   velocities, offsets = humanizer.Humanizer(
       performer, feel_model.load(own), humanizer.MEAN_TAKE)(hits, range(LOOPS))
   found = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes);
+      const engine = await web.Engine.open(bytes);
       const played = await engine.humanize(
         given.patterns.map(x => Uint16Array.from(x)), {take: 0});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
@@ -186,7 +196,7 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
   first, second = (humanizer.Humanizer(performer, kept, take)(hits, range(len(hits)))
                    for take in (1, 2))
   found = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes);
+      const engine = await web.Engine.open(bytes);
       const played = await engine.humanize(
         given.patterns.map(x => Uint16Array.from(x)), {take: 1});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
@@ -205,7 +215,7 @@ def test_chance_goes_by_the_hits(shipped, node):
   hats = np.tile([4, 0], 32)  # They are in every file.
   files = [hats + (rng.random_sample(STEPS) < 0.2) for _ in range(20)]
   played = np.array(node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes), found = [];
+      const engine = await web.Engine.open(bytes), found = [];
       for (const file of given.files) {
         const pattern = Uint16Array.from(file), [now, mean] = await Promise.all(
           [1, 0].map(take => engine.humanize([pattern], {take})));
@@ -222,14 +232,14 @@ def test_chance_goes_by_the_hits(shipped, node):
 
 
 REQUEST = '''
-    const engine = await web.Engine.open(spec, bytes);
+    const engine = await web.Engine.open(bytes);
     const how = {seed: 5, temperature: 0.7};
     const [a, b] = await engine.sample({...how, count: 2, style: 'funk'});
-    const kept = {drums: Array.from({length: 9}, (_, d) => d < 2),
-                  bars: [true, false, false, false]};
+    const kept = {keptDrums: Array.from({length: 9}, (_, d) => d < 2),
+                  keptBars: [true, false, false, false]};
     const patterns = [a, b, await engine.complete(a, kept, {...how, particles: 8}),
-      ...await engine.like(a, {...how, amount: 0.3, count: 2}),
-      await engine.morph(a, b, 0.4, how), await engine.goOn(a, 6, {
+      ...await engine.vary(a, {...how, amount: 0.3, count: 2}),
+      await engine.interpolate(a, b, 0.4, how), await engine.extend(a, 6, {
         ...how, particles: 8})];
     const played = await engine.humanize(patterns, {take: 3, drummer: 5});
     return [patterns.map(x => [...x]), played.map(
@@ -241,9 +251,11 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
   """To the last bit, whatever its mathematics are."""
   spec, weights = shipped
   page = tmp_path / 'page.html'
-  page.write_text(f'''<!DOCTYPE html><meta charset="utf-8"><script type="module">
-      {web_app.join_modules(web_app.MODELS)}
-      const web = {{Engine}}, spec = {json.dumps(spec)};
+  page.write_text(f'''<!DOCTYPE html><meta charset="utf-8">
+      <script type="application/json" id="spec">{web_files.to_json(spec)}</script>
+      <script type="module">
+      {web_files.join_modules(*MODULES)}
+      const web = {{Engine}};
       const bytes = fromBase64({json.dumps(base64.b64encode(weights).decode())}).buffer;
       window.answer = async () => {{ {REQUEST} }};</script>''')
   with kind() as window:
@@ -257,7 +269,7 @@ def test_what_is_locked_is_kept(node, tmp_path):
   tiny = web_app.spec_and_weights(
       'tiny', config, random_weights(config, f'{tmp_path}/model.ckpt-1'), False)
   assert node(tiny, '''
-      const engine = await web.Engine.open(spec, bytes), random = new web.Random(1);
+      const engine = await web.Engine.open(bytes), random = new web.Random(1);
       const whole = n => Math.floor(n * random.uniform());
       let wrong = 0, changed = 0;
       for (let i = 0; i < 1000; i++) {
@@ -266,7 +278,7 @@ def test_what_is_locked_is_kept(node, tmp_path):
         const lockedBars = Array.from({length: bars}, () => whole(3) === 0);
         const given = Uint16Array.from({length: 16 * bars}, () => whole(2) * whole(512));
         const found = await engine.complete(
-          given, {drums, bars: lockedBars}, {seed: i, temperature: 1, particles: 2});
+          given, {keptDrums: drums, keptBars: lockedBars}, {seed: i, temperature: 1, particles: 2});
         const mask = drums.reduce((sum, is, d) => sum + is * 2 ** d, 0);
         found.forEach((k, t) => {
           const kept = lockedBars[t >> 4] ? 511 : mask;
@@ -280,26 +292,26 @@ def test_what_is_locked_is_kept(node, tmp_path):
 
 def test_links_are_read_as_they_were_written(node):
   """With any number of loops, and of what was done to them."""
-  assert node(({}, b''), f'''
-      const {{readLink, writeLink}} = await import('{web_app.WEB.as_uri()}/link.js');
+  assert node(None, '''
+      const {readLink, writeLink} = await app('link');
       const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
-      for (const count of [0, 64, 65, 1000]) {{
-        for (const times of [0, 1e9, most, most + 1]) {{
-          const text = writeLink({{
+      for (const count of [0, 64, 65, 1000]) {
+        for (const times of [0, 1e9, most, most + 1]) {
+          const text = writeLink({
             title: '', muted: no, solo: no, made: times, share: 0.5, a: null, b: null,
-            current: null, settings: {{
+            current: null, settings: {
               style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
-              take: 1, drummer: 0, change: 0.5}},
-            loops: Array.from({{length: count}}, (_, i) => ({{
+              take: 1, drummer: 0, change: 0.5},
+            loops: Array.from({length: count}, (_, i) => ({
               name: String(i), pattern: new Uint16Array(64).fill(i % 512), seed: times,
               origin: null, tries: times, likes: times, keptDrums: no,
-              keptBars: no.slice(0, 4), isOwn: true}}))}});
-          const {{made, loops}} = readLink(text);
+              keptBars: no.slice(0, 4), isOwn: true}))});
+          const {made, loops} = readLink(text);
           const isRight = made === times && loops.length === count && loops.every(
             (loop, i) => loop.likes === times && loop.pattern[63] === i % 512);
           if (!isRight) wrong.push([count, times]);
-        }}
-      }}
+        }
+      }
       return wrong;''') == []
 
 
@@ -363,26 +375,25 @@ def odd_files(tmp_path):
          for name, events in test_midi.odd_files().items()}}
 
 
-READ = f'''
-    const {{parseMidi, readMidi}} = await import('{web_app.WEB.as_uri()}/midi.js');
-    const pitches = [36, 38, 42, 46, 43, 47, 50, 49, 51], how = {{
-      least: 4, most: 4, pitches, ...given.how}};
-    return given.files.map(file => {{
-      try {{
+READ = '''
+    const {parseMidi, readMidi} = await app('midi');
+    const how = {least: 4, most: 4, ...given.how};
+    return given.files.map(file => {
+      try {
         const bytes = web.fromBase64(file);
         if (!given.isParsed) return readMidi(bytes, how);
-        return parseMidi(bytes).tracks.map(({{events, end}}) => [...events.filter(
-          ({{status, kind}}) => status < 0xf0 || kind !== null).map(
-          ({{tick, status, kind, data}}) => [
+        return parseMidi(bytes).tracks.map(({events, end}) => [...events.filter(
+          ({status, kind}) => status < 0xf0 || kind !== null).map(
+          ({tick, status, kind, data}) => [
             tick, status, ...kind === null ? [] : [kind], ...data]), end]);
-      }} catch (error) {{
+      } catch (error) {
         return error.message;
-      }}
-    }});'''
+      }
+    });'''
 
 
 def read_in_page(node, files, **given):
-  return node(({}, b''), READ, files=[
+  return node(None, READ, files=[
       base64.b64encode(data).decode() for data in files], **given)
 
 
@@ -413,7 +424,7 @@ def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
     path.write_bytes(data)
     with pytest.raises(UserError, match='not in 4/4 throughout') as error:
       midi_file.first_bars(str(path), test_midi.drum_of, 4)
-    assert str(error.value).startswith(f'{path} {found[:-1]}; --first_bar')
+    assert str(error.value).startswith(f'{path} {found[:-1]}; first_bar')
 
 
 def test_the_page_parses_as_the_commands(node, tmp_path):
@@ -473,7 +484,7 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
       (1000, config.hparams.z_size)), 0.6)
   ours = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes), found = [];
+      const engine = await web.Engine.open(bytes), found = [];
       for (let i = 0; i < 1000; i += 20) {
         found.push(...await engine.sample({
           seed: 1, index: i, count: 20, temperature: 0.6}));

@@ -6,7 +6,7 @@ import re
 
 import browser
 import conftest
-from drumloops import grid
+from drumloops import errors, grid
 from drumloops.midi import midi_file
 from drumloops.system import magenta_setup
 import mido
@@ -355,8 +355,8 @@ def test_any_seed_and_take_or_a_sentence(window):
       const field = document.getElementById(id);
       field.value = value;
       field.dispatchEvent(new Event('change')); }''')
-  assert 'from 0 to 999999999' in do(window, 'enter("seed", -1)')
-  do(window, 'enter("seed", 999999999); enter("take", 999999999)')
+  assert f'from 0 to {errors.MOST_SEED}' in do(window, 'enter("seed", -1)')
+  do(window, f'enter("seed", {errors.MOST_SEED}); enter("take", {errors.MOST_SEED})')
   for button in ('new', 'new', 'new-take', 'new-take'):
     do(window, f'document.getElementById({json.dumps(button)}).click()')
   before = all_patterns(window)

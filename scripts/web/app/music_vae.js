@@ -1,10 +1,10 @@
-// MusicVAE of drum patterns: a (hierarchical) bidirectional LSTM that encodes, a
-// (hierarchical) LSTM that decodes one of 512 classes a step; as Magenta's
-// lstm_models.py, with the names of its variables.
+// MusicVAE of drum patterns, as Magenta's lstm_models.py, with its variables' names. A
+// (hierarchical) bidirectional LSTM encodes; a (hierarchical) LSTM decodes one of 512
+// classes a step.
+import {CLASSES} from './constants.js';
 import {sigmoid, softplus, tanh} from './numbers.js';
 
 const FORGET_BIAS = 1;  // Of LSTMBlockCell.
-export const CLASSES = 512;
 const ENCODED = 4;  // Patterns at a time.
 
 /** The tensors of a page: matrices are int8 with a scale for each column. */
