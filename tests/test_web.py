@@ -1,5 +1,6 @@
-"""The page's models, beside TensorFlow's, in Node.js and in two browsers."""
+"""The page's modules, and its models beside TensorFlow's, in Node.js and browsers."""
 import base64
+import graphlib
 import io
 import json
 import os
@@ -114,15 +115,28 @@ def model(request, tmp_path_factory):
       web_app.spec_and_weights(name, config, checkpoint, humanize=not hparams))
 
 
+class Steady:
+  """Random numbers under which noise tells the logits.
+
+  Of Gumbel noise, a step's maximum is low and all others are 0, so the noise of each
+  class but the played one is the maximum less the class's logit.
+  """
+
+  MAXIMUM = -50
+
+  def gumbel(self, size):
+    return np.full(size, self.MAXIMUM if size[-1] == 1 else 0.)
+
+
 def test_patterns_are_tensorflows(model, node):
   config, checkpoint, page = model
   varier = variation.Varier(config, checkpoint, LOOPS)
   rng = np.random.RandomState(0)
   z = rng.standard_normal((LOOPS, config.hparams.z_size)).astype(np.float32)
   noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
-  for scale in (0, 1):  # Greedy, and by chance.
+  for scale in (0, 1):  # The most likely classes, and sampled ones.
     loops = varier.play(z, scale * noise, 0.8)
-    logits, = varier._run([varier._logits], {varier._loops: loops, varier._z: z})
+    own_noise = np.float32(varier.noise(loops, z, 1., Steady()))
     mu, sigma = varier.encode(loops)
     for is_plain in (False, True):
       found = node(page, '''
@@ -132,15 +146,16 @@ def test_patterns_are_tensorflows(model, node):
           const all = floats(given.noise), size = all.length / z.length;
           const loops = await sampler.play(
             z, z.map((_, i) => all.slice(i * size, (i + 1) * size)), 0.8);
-          const {mu, sigma} = sampler.encode(loops), logits = floats(given.logits);
-          let away = 0;
-          sampler.force(z, loops).forEach((part, i) => part.forEach((x, k) => {
-            away = Math.max(away, Math.abs(x - logits[i * size + k]));
-          }));
+          const {mu, sigma} = sampler.encode(loops), own = floats(given.own_noise);
+          let away = 0, drawn = 0;
+          const steady = {gumbel: () => drawn++ % 513 ? 0 : given.maximum};
+          sampler.ownNoise(z, loops, 1, steady).forEach((part, i) => part.forEach(
+            (x, k) => { away = Math.max(away, Math.abs(x - own[i * size + k])); }));
           return {loops: loops.map(x => [...x]), away, mu: [...mu], sigma: [...sigma]};
           ''', isPlain=is_plain, z=z.tolist(),
           noise=base64.b64encode(np.float32(scale * noise).tobytes()).decode(),
-          logits=base64.b64encode(np.float32(logits).tobytes()).decode())
+          maximum=Steady.MAXIMUM,
+          own_noise=base64.b64encode(own_noise.tobytes()).decode())
       np.testing.assert_array_equal(found['loops'], loops)
       assert found['away'] < 1e-4
       np.testing.assert_allclose(found['mu'], mu.ravel(), atol=1e-4)
@@ -209,8 +224,8 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
     assert mine[hits].std() == pytest.approx(theirs[hits].std(), rel=0.05)
 
 
-def test_chance_goes_by_the_hits(shipped, node):
-  """The same hits are played the same, others otherwise, each file for itself."""
+def test_the_same_hits_have_the_same_random_numbers(shipped, node):
+  """Other hits have others, each file its own."""
   rng = np.random.RandomState(0)
   hats = np.tile([4, 0], 32)  # They are in every file.
   files = [hats + (rng.random_sample(STEPS) < 0.2) for _ in range(20)]
@@ -263,11 +278,77 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
     assert window.run('answer()') == node(shipped, REQUEST)
 
 
-def test_what_is_locked_is_kept(node, tmp_path):
-  """In 1,000 requests; and what is between two loops begins and ends with them."""
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+  """A page's models that have learned nothing, without humanizer."""
+  folder = tmp_path_factory.mktemp('tiny')
   config = magenta_setup.get_config('hierdec-drums_4bar_tiny')
-  tiny = web_app.spec_and_weights(
-      'tiny', config, random_weights(config, f'{tmp_path}/model.ckpt-1'), False)
+  return web_app.spec_and_weights(
+      'tiny', config, random_weights(config, f'{folder}/model.ckpt-1'), False)
+
+
+def test_every_module_is_imported_alone(node):
+  """Without a document, but for main.js, which begins the page."""
+  names = sorted(path.stem for path in (web_files.WEB / 'app').glob('*.js'))
+  assert {'state', 'jobs', 'cards', 'settings'} <= set(names)
+  for name in names:
+    if name != 'main':
+      assert node(None, f'return Object.keys(await app("{name}")).length')
+
+
+def test_modules_that_import_each_other_are_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(web_files, 'WEB', tmp_path)
+  for name, other in ('ab', 'ba'):
+    (tmp_path / f'{name}.js').write_text(f"import {{{other}}} from './{other}.js';\n")
+  with pytest.raises(graphlib.CycleError):
+    web_files.join_modules('a.js')
+
+
+def test_jobs_change_the_state(tiny, node):
+  """What the buttons do, without a document."""
+  assert node(tiny, '''
+      const state = await app('state'), jobs = await app('jobs');
+      const {page} = state, said = [], found = {};
+      page.engine = await web.Engine.open(bytes);
+      state.watch({said: () => said.push(page.said.replace(/ \\(.*/, ''))});
+      const names = () => page.loops.map(({name}) => name);
+      await jobs.makeLoops();
+      found.new = names();
+      const [loop] = page.loops, before = loop.pattern;
+      jobs.complete(loop);  // Of which nothing is kept yet.
+      state.toggleKept(loop, 'keptBars', 1);
+      await jobs.complete(loop);
+      found.completed = loop.pattern !== before && loop.pattern.slice(16, 32).every(
+        (k, t) => k === before[16 + t]);
+      await jobs.vary(loop);
+      found.varied = names().slice(0, 3);
+      await jobs.extend(loop);
+      found.steps = loop.pattern.length;
+      while (state.undo());
+      found.undone = names().concat(page.loops[0].pattern.length);
+      found.same = page.loops[0].pattern.every((k, t) => k === before[t]);
+      state.mark(page.loops[0], 'a');
+      state.mark(page.loops[1], 'b');
+      jobs.showMorph();
+      await jobs.performAll();
+      found.morph = page.morph.name;
+      page.settings.seed = 2 ** 32 - 1;
+      await jobs.makeLoops();
+      await jobs.makeLoops();
+      found.seed = page.settings.seed;
+      found.tempos = [1, 99, 1000].map(state.possibleTempo);
+      found.said = ['4 new loops.', 'loop-0-1 is ready.'].every(
+        text => said.includes(text)) && said.some(text => text.includes('what to keep'));
+      return found;''') == {
+          'new': [f'loop-0-{i}' for i in (1, 2, 3, 4)], 'completed': True,
+          'varied': ['loop-0-1', 'loop-0-1-like-1', 'loop-0-1-like-2'], 'steps': 128,
+          'undone': [f'loop-0-{i}' for i in (1, 2, 3, 4)] + [64], 'same': True,
+          'morph': 'loop-0-1-50-loop-0-2', 'seed': 0, 'tempos': [30, 99, 300],
+          'said': True}
+
+
+def test_what_is_locked_is_kept(tiny, node):
+  """In 1,000 requests; and what is between two loops begins and ends with them."""
   assert node(tiny, '''
       const engine = await web.Engine.open(bytes), random = new web.Random(1);
       const whole = n => Math.floor(n * random.uniform());

@@ -3,11 +3,15 @@ import base64
 import io
 import json
 import re
+import shutil
 
 import browser
 import conftest
 from drumloops import errors, grid
+from drumloops.export import web_app
 from drumloops.midi import midi_file
+from drumloops.output import web_files
+from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 import mido
 import numpy as np
@@ -211,6 +215,38 @@ def test_what_is_kept_stays_and_the_rest_is_played(window):
   after = window.run('pattern(1)')
   assert after != before and after[16:32] == before[16:32]
   assert [k & 1 for k in after] == [k & 1 for k in before]
+
+
+RHYTHM = '''{
+  name: 'keptRhythm',
+  buttons: () => [{row: 0, column: 0, text: 'rhythm', label: 'Keep the rhythm'}],
+  rule: ([isKept], pattern) => (t, k) => !isKept || (k > 0) === (pattern[t] > 0),
+}];'''
+
+
+def test_one_more_constraint_is_one_more_entry(tmp_path, monkeypatch):
+  """In constraints.js: grids show it, completions obey it and links hold it."""
+  shutil.copytree(web_files.WEB, tmp_path / 'web')
+  monkeypatch.setattr(web_files, 'WEB', tmp_path / 'web')
+  constraints = tmp_path / 'web' / 'app' / 'constraints.js'
+  text = constraints.read_text()
+  constraints.write_text(text.replace('}];\n', '}, ' + RHYTHM, 1))
+  name = magenta_setup.DEFAULT_CONFIG
+  (tmp_path / 'page.html').write_text(web_app.page(*web_app.spec_and_weights(
+      name, magenta_setup.get_config(name),
+      checkpoint_files.find_checkpoint(config_name=name))))
+  with browser.Browser() as window:
+    window.open(tmp_path / 'page.html')
+    set_up(window)
+    before = window.run('pattern(1)')
+    button = 'card(1).querySelector(\'[data-row="0"][data-column="0"]\')'
+    window.run(f'{button}.click()')
+    do(window, 'act(1, "rest")')
+    after = window.run('pattern(1)')
+    assert after != before and [k > 0 for k in after] == [k > 0 for k in before]
+    reload(window)
+    assert window.run(f'{button}.getAttribute("aria-pressed")') == 'true'
+    assert window.run('pattern(1)') == after and not window.console_errors()
 
 
 def test_more_like_this_longer_and_a_morph(window):

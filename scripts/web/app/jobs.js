@@ -167,7 +167,7 @@ export function complete(loop) {
   } else if (allowedClasses(loop.pattern, loop).every(({length}) => length === 1)) {
     say('All of this loop is kept; there is nothing left to play.');
   } else {
-    rework(loop, 'Playing the rest.', pattern => page.engine.complete(pattern, loop, {
+    return rework(loop, 'Playing the rest.', pattern => page.engine.complete(pattern, loop, {
       seed: loop.seed * 1000 + ++loop.tries,
       temperature: page.settings.temperature, style: ''}));
   }
@@ -181,14 +181,14 @@ export function extend(loop) {
     return;
   }
   if (isFull()) return;
-  rework(loop, 'Going on.', pattern => page.engine.extend(pattern, bars, {
+  return rework(loop, 'Going on.', pattern => page.engine.extend(pattern, bars, {
     seed: loop.seed * 1000 + 500 + ++loop.tries,
     temperature: page.settings.temperature, style: ''}));
 }
 
 /** Adds variations of a loop below it. */
 export function vary(loop) {
-  work('Making more like this.', async () => {
+  return work('Making more like this.', async () => {
     if (isFull()) return;
     const {change, temperature} = page.settings;
     const patterns = await page.engine.vary(loop.pattern, {
