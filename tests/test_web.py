@@ -67,8 +67,8 @@ def node(tmp_path_factory):
         const given = JSON.parse(read('given.json'));
         const result = await (async () => {{ {statements} }})();
         fs.writeFileSync('{folder}/result.json', JSON.stringify(result));''')
-    result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True, text=True,
-                            timeout=600)
+    result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True,
+                            text=True, timeout=600)
     assert not result.returncode, result.stderr
     return json.loads((folder / 'result.json').read_text())
   return run
@@ -92,7 +92,8 @@ def random_weights(config, path, seed=0):
   with tf.Graph().as_default():
     model = copy.deepcopy(config.model)
     model.build(hparams, config.data_converter.output_depth, is_training=False)
-    model.encode(tf.zeros([1, STEPS, config.data_converter.input_depth]), tf.constant([STEPS]))
+    model.encode(tf.zeros([1, STEPS, config.data_converter.input_depth]),
+                 tf.constant([STEPS]))
     model.decoder.reconstruction_loss(
         tf.zeros([1, STEPS, 512]), tf.zeros([1, STEPS, 512]), tf.constant([STEPS]),
         tf.zeros([1, hparams.z_size]))
@@ -108,7 +109,8 @@ def random_weights(config, path, seed=0):
 def model(request, tmp_path_factory):
   """A config, a checkpoint, and the same as a page has it."""
   name, hparams = request.param
-  folder, config = tmp_path_factory.mktemp('web'), magenta_setup.get_config(name, hparams)
+  folder = tmp_path_factory.mktemp('web')
+  config = magenta_setup.get_config(name, hparams)
   checkpoint = (random_weights(config, f'{folder}/model.ckpt-0') if hparams else
                 checkpoint_files.find_checkpoint(config_name=name))
   return config, save_dequantized(checkpoint, f'{folder}/model.ckpt-1'), (
@@ -207,7 +209,8 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
                                 config.data_converter)
   hits = reference.hits[:128]
   checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
-  performer, kept = groove_model.GrooveModel(config, checkpoint), feel_model.load(checkpoint)
+  performer = groove_model.GrooveModel(config, checkpoint)
+  kept = feel_model.load(checkpoint)
   first, second = (humanizer.Humanizer(performer, kept, take)(hits, range(len(hits)))
                    for take in (1, 2))
   found = node(shipped, '''
@@ -330,7 +333,7 @@ def test_jobs_change_the_state(tiny, node):
       state.mark(page.loops[0], 'a');
       state.mark(page.loops[1], 'b');
       jobs.showMorph();
-      await jobs.performAll();
+      await jobs.humanizeAll();
       found.morph = page.morph.name;
       page.settings.seed = 2 ** 32 - 1;
       await jobs.makeLoops();
@@ -338,7 +341,8 @@ def test_jobs_change_the_state(tiny, node):
       found.seed = page.settings.seed;
       found.tempos = [1, 99, 1000].map(state.possibleTempo);
       found.said = ['4 new loops.', 'loop-0-1 is ready.'].every(
-        text => said.includes(text)) && said.some(text => text.includes('what to keep'));
+        text => said.includes(text)) && said.some(
+        text => text.includes('what to keep'));
       return found;''') == {
           'new': [f'loop-0-{i}' for i in (1, 2, 3, 4)], 'completed': True,
           'varied': ['loop-0-1', 'loop-0-1-like-1', 'loop-0-1-like-2'], 'steps': 128,
@@ -357,9 +361,11 @@ def test_what_is_locked_is_kept(tiny, node):
         const bars = 4 + 2 * (i % 50 === 0), drums = Array.from(
           {length: 9}, () => whole(2) > 0);
         const lockedBars = Array.from({length: bars}, () => whole(3) === 0);
-        const given = Uint16Array.from({length: 16 * bars}, () => whole(2) * whole(512));
+        const given = Uint16Array.from(
+          {length: 16 * bars}, () => whole(2) * whole(512));
         const found = await engine.complete(
-          given, {keptDrums: drums, keptBars: lockedBars}, {seed: i, temperature: 1, particles: 2});
+          given, {keptDrums: drums, keptBars: lockedBars},
+          {seed: i, temperature: 1, particles: 2});
         const mask = drums.reduce((sum, is, d) => sum + is * 2 ** d, 0);
         found.forEach((k, t) => {
           const kept = lockedBars[t >> 4] ? 511 : mask;
@@ -440,7 +446,8 @@ def odd_files(tmp_path):
           one[:-4] + running + one[-4:], len(running)),
       'no end of track': with_length(plain[:-4], -4),
       'events after the end': with_length(plain + b'\0\x99\x24\x64', 4),
-      'tempo of two bytes': written(path, [(0, meta(midi_file.TEMPO, b'\xea\x60'))], hits),
+      'tempo of two bytes': written(
+          path, [(0, meta(midi_file.TEMPO, b'\xea\x60'))], hits),
       'time signatures that are none': written(path, [
           (0, meta(signature, content)) for content in (
               b'\3', b'\0\2\x18\x08', b'\3\xc8\x18\x08', b'\xff\0\x18\x08')] + hits),
@@ -558,10 +565,12 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   """By the distance to the training loops: 1,000 of the page's, and of Python's."""
   from magenta.models.music_vae import slice_cache
   config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
-  train = slice_cache.load_slices(config.data_converter, str(dataset / 'drummer.tfrecord'))
+  train = slice_cache.load_slices(
+      config.data_converter, str(dataset / 'drummer.tfrecord'))
   distance = patterns.Distance(train, train)
   evaluator = autoencoder.Autoencoder(config)
-  evaluator.load(checkpoint_files.find_checkpoint(config_name=magenta_setup.DEFAULT_CONFIG))
+  evaluator.load(checkpoint_files.find_checkpoint(
+      config_name=magenta_setup.DEFAULT_CONFIG))
   pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
       (1000, config.hparams.z_size)), 0.6)
   ours = node(shipped, '''

@@ -134,7 +134,8 @@ def test_midi_is_what_the_grid_shows(window, tmp_path):
     assert (len(velocities) == 1) == (not amount)
     parsed = mido.MidiFile(path)
     assert parsed.length == pytest.approx(16 * 60 / 93, abs=1e-3)
-    tempo, = (m.tempo for track in parsed.tracks for m in track if m.type == 'set_tempo')
+    tempo, = (m.tempo for track in parsed.tracks for m in track
+              if m.type == 'set_tempo')
     assert mido.tempo2bpm(tempo) == pytest.approx(93, abs=1e-3)
 
 
@@ -342,7 +343,8 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
       do(other, f'location.hash = {json.dumps(link)}')
       other.wait('document.getElementById("tempo").value === "141"')
       other.wait(DONE)
-      assert [save(other, i, file) for i in range(4) for file in ('midi', 'wav')] == want
+      assert want == [
+          save(other, i, file) for i in range(4) for file in ('midi', 'wav')]
 
 
 def reload(window):
@@ -416,8 +418,9 @@ def test_on_phones_nothing_is_wider_than_the_page(page, width, height):
     window.open(page)
     set_up(window)
     assert window.run('document.documentElement.scrollWidth') <= width
-    small = window.run('''[...document.querySelectorAll('button, input, select')].filter(
-        e => e.offsetParent && !e.hidden).map(e => e.getBoundingClientRect()).filter(
+    small = window.run('''[...document.querySelectorAll(
+        'button, input, select')].filter(e => e.offsetParent && !e.hidden).map(
+        e => e.getBoundingClientRect()).filter(
         r => r.width < 24 || r.height < 24).length''')
     assert width > 900 or not small
     assert window.run('''[...document.querySelectorAll('button, input, select')].every(

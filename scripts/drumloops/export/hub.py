@@ -172,7 +172,8 @@ def gather(weights: Weights, evaluation_dir: str | None, folder: str) -> None:
   for path in glob.glob(glob.escape(checkpoint) + '.*'):
     shutil.copy(path, folder)
   has_names = False
-  for module, name in ((styles, styles.STYLES_FILE), (feel_model, feel_model.FEEL_FILE)):
+  for module, name in ((styles, styles.STYLES_FILE),
+                       (feel_model, feel_model.FEEL_FILE)):
     path = os.path.join(os.path.dirname(checkpoint), name)
     if os.path.exists(path):
       # Raises an error if it is damaged or of other weights.
@@ -269,8 +270,8 @@ def share(repo: str, config_name: str, checkpoint_file: str,
       'Only you see it, as before; its settings there make it public.')))
   print(in_words(
       f'Its licence is {license}, as you said; its card says what else it does.'
-      if license else f'It has no licence, so nobody else may use it; {field("license")} '
-      'names one, such as apache-2.0 or cc-by-4.0.'))
+      if license else 'It has no licence, so nobody else may use it; '
+      f'{field("license")} names one, such as apache-2.0 or cc-by-4.0.'))
   return url
 
 
@@ -329,5 +330,5 @@ def what_is_there(api: huggingface_hub.HfApi, repo: str, url: str, before: str) 
              'none of the files is in it')
   except Exception:  # For whatever reason the upload failed.
     files = 'whether the files are in it is not known'
-  return (f'The repository {url} is there, and {files}; {THE_SAME_COMMAND} goes on from '
-          'there.')
+  return (f'The repository {url} is there, and {files}; {THE_SAME_COMMAND} goes on '
+          'from there.')

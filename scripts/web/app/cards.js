@@ -1,10 +1,11 @@
 // The loops as cards, each with its grid and its buttons.
 import {BEAT} from './constants.js';
 import {byId} from './elements.js';
-import {complete, extend, performAll, performSoon, updateMorph, vary} from './jobs.js';
 import {saveMidi, saveWav} from './files.js';
 import {Grid} from './grid.js';
 import {FLAT} from './hits.js';
+import {complete, extend, humanizeAll, humanizeSoon, updateMorph,
+        vary} from './jobs.js';
 import {attempt, play, togglePlay} from './playback.js';
 import {allLoops, canMorph, choose, isFull, mark, newLoop, page, remember, say,
         setLoops, shortened, toggleHit, toggleKept} from './state.js';
@@ -26,7 +27,7 @@ export const elementOf = loop => cards.get(loop).element;
 function hit(loop, step, drum) {
   const isThere = toggleHit(loop, step, drum);
   if (isThere) attempt(() => page.player.hit(drum, FLAT));
-  performSoon();
+  humanizeSoon();
   updateMorph(loop);
 }
 
@@ -36,7 +37,7 @@ function keepMorph() {
   const {pattern, name, seed} = page.morph;
   const loop = newLoop({pattern, name: shortened(name), seed, isOwn: true});
   setLoops([...page.loops, loop], loop);
-  performAll();
+  humanizeAll();
   elementOf(loop).focus();
   say(`${loop.name} is among the loops now.`);
 }
@@ -131,7 +132,9 @@ export const showLoop = loop => cards.get(loop)?.show();
 
 /** Shows which loop keys are about. */
 export function showCurrent(before) {
-  if (before && before !== page.current) elementOf(before).removeAttribute('aria-current');
+  if (before && before !== page.current) {
+    elementOf(before).removeAttribute('aria-current');
+  }
   if (page.current) elementOf(page.current).setAttribute('aria-current', 'true');
 }
 

@@ -11,4 +11,4 @@ export const TEMPOS = spec.limits.tempos;  // The least and the most, beats a mi
 export const MOST_BARS = spec.limits.bars;
 export const MOST_SEED = spec.limits.seed;  // A take's number, too.
 export const MOST_FEEL = spec.limits.feel;
-export const MOST_OFFSET = spec.limits.offset;  // Steps, so that a hit stays in its own.
+export const MOST_OFFSET = spec.limits.offset;  // Steps; a hit stays in its own.

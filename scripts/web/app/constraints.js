@@ -1,10 +1,10 @@
-// What may be kept of a loop in a completion. A further constraint is a further entry of
-// CONSTRAINTS and nothing else: grids show its buttons, links hold it, completions obey.
+// What may be kept of a loop in a completion. A further constraint is one more entry of
+// CONSTRAINTS: grids show its buttons, links hold it, completions obey it.
 import {BAR, CLASSES, DRUM_NAMES, DRUMS} from './constants.js';
 
 /**
- * name: The property of loops, and of links, that holds which of its buttons are pressed:
- *   bool[].
+ * name: The property of loops, and of links, that says which of its buttons are
+ *   pressed: bool[].
  * buttons(steps): Where a grid has these: [{row: 0 for bars' numbers, from 1 for drums,
  *   column: 0 for drums' names, from 1 for steps, text, label}].
  * rule(pressed, pattern): Returns whether step t may have a class, by (t, class). The

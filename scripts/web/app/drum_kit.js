@@ -28,7 +28,7 @@ function silence(seconds) {
   return new Float64Array(Math.round(seconds * RATE));
 }
 
-/** What a level is multiplied with at each sample to fall to 1/e in some seconds. */
+/** Returns the factor by which a level falls each sample, to 1/e in some seconds. */
 function decayOf(seconds) {
   return exp(-1 / (seconds * RATE));
 }
@@ -239,8 +239,8 @@ export function loopLength(bars, tempo) {
 }
 
 /**
- * Returns one drum's hits in a loop: [{start, velocity, variant, end: Infinity, or where
- * an open hi-hat is closed}], in steps.
+ * Returns one drum's hits in a loop: [{start, velocity, variant, end: where an open
+ * hi-hat is closed, or Infinity}], in steps.
  */
 export function partOf(drum, hits, steps) {
   const pedal = drum === OPEN ? hits.filter(

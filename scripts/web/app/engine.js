@@ -34,7 +34,8 @@ export class Engine {
     if (spec.groove) {
       const {kept, kinds, periods, least, most} = spec.groove;
       engine.humanizer = new Humanizer(tensors, spec.groove, {
-        ...Object.fromEntries(kept.map(name => [name, tensors.numbers('feel/' + name)])),
+        ...Object.fromEntries(kept.map(
+          name => [name, tensors.numbers('feel/' + name)])),
         kinds, periods, least, most, drummers: named('drummer', spec.drummers)});
     }
     return engine;
@@ -52,7 +53,8 @@ export class Engine {
 
   /** Returns where in a pattern parts begin that are as long as the model's. */
   _parts({length}) {
-    return Array.from({length: Math.floor(length / this.steps)}, (_, i) => i * this.steps);
+    return Array.from(
+      {length: Math.floor(length / this.steps)}, (_, i) => i * this.steps);
   }
 
   /**

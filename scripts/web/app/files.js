@@ -1,7 +1,7 @@
 // Loops as files: MIDI and WAV that are saved, MIDI that is opened.
 import {BAR, RATE} from './constants.js';
 import {loopLength, mixDown} from './drum_kit.js';
-import {performAll} from './jobs.js';
+import {humanizeAll} from './jobs.js';
 import {MidiError, readMidi, writeMidi} from './midi.js';
 import {isFull, MOST_PAGE_BARS, newLoop, nextSeed, page, possibleTempo, remember, say,
         setLoops, shortened, tell} from './state.js';
@@ -41,8 +41,8 @@ async function openFile(file) {
     pattern, seed: nextSeed(), isOwn: true,
     name: shortened(file.name.replace(/\.[^.]*$/, '')) || 'file'});
   return {loop, tempo, said: [
-    `${file.name}: ${pattern.length / BAR} bars at ${tempo} beats a minute, hits at the ` +
-    'nearest sixteenths.', ...notes]};
+    `${file.name}: ${pattern.length / BAR} bars at ${tempo} beats a minute, hits at ` +
+    'the nearest sixteenths.', ...notes]};
 }
 
 /** Opens MIDI files as loops; returns the first. */
@@ -69,7 +69,7 @@ export async function openFiles(files) {
     remember();
     tell('settings');
     setLoops([...loops, ...page.loops], loops[0]);
-    await performAll();
+    await humanizeAll();
   }
   say(said.join(' ') || 'That is no file.');
   return loops[0];

@@ -22,7 +22,8 @@ export class Grid {
     this.shown = new Map();  // By cell: [velocity, steps late].
     // What is kept by the button at a row and a column.
     this.keeps = new Map(CONSTRAINTS.flatMap(({name, buttons}) => buttons(steps).map(
-      ({row, column, ...button}, index) => [`${row},${column}`, {name, index, ...button}])));
+      ({row, column, ...button}, index) => [
+        `${row},${column}`, {name, index, ...button}])));
     this.element = document.createElement('div');
     this.element.className = 'scroll';
     this.element.innerHTML = this.markup();
@@ -68,7 +69,8 @@ export class Grid {
     }).reverse().join('');
     return `<div role="grid" class="board" aria-rowcount="${DRUMS + 1}"
       aria-colcount="${steps + 1}"><div role="row" class="row" aria-rowindex="1">
-      <div role="columnheader" class="label">${this.header(0, 0, 'keep')}</div>${numbers}</div>${rows}
+      <div role="columnheader" class="label">${
+        this.header(0, 0, 'keep')}</div>${numbers}</div>${rows}
       <div class="playhead" aria-hidden="true" hidden></div></div>`;
   }
 

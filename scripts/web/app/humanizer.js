@@ -18,12 +18,13 @@ function times(matrix, x, at = 0) {
   return y;
 }
 
-/** Returns where, between which of sorted points, a value lies: [index, share]. */
+/** Returns between which of sorted points a value lies: [index, share]. */
 function place(value, points, at, count) {
   let i = 0;
   while (i < count - 2 && points[at + i + 1] <= value) i++;
   const width = points[at + i + 1] - points[at + i];
-  return [i, width > 0 ? Math.min(1, Math.max(0, (value - points[at + i]) / width)) : 0];
+  const share = (value - points[at + i]) / width;
+  return [i, width > 0 ? Math.min(1, Math.max(0, share)) : 0];
 }
 
 /** Draws hits around the decoder's output as far from it as drummers play. */
@@ -65,7 +66,7 @@ class Spread {
     return {likely, kinds, before};
   }
 
-  /** Returns what is played at a step where the decoder says `said`, [CHANNELS]. */
+  /** Returns how step t is played, [CHANNELS]; `said` is the decoder's output. */
   play(t, hits, said, {likely, kinds, before}) {
     return Float32Array.from(said, (value, c) => {
       if (!hits[c % DRUMS]) return 0;
@@ -76,8 +77,9 @@ class Spread {
       before.forEach(({sum, count}, p) => {
         const n = count[cells[p]];
         if (!n) return;
-        const trust = ((kind * CHANNELS + c) * this.bars + bars) * this.periods.length + p;
-        expected += this.trust[trust] * (sum[cells[p]] / n - value);
+        const trust = (kind * CHANNELS + c) * this.bars + bars;
+        expected += this.trust[trust * this.periods.length + p] * (
+          sum[cells[p]] / n - value);
       });
       const row = ((kind * 2 + (bars > 0)) * CHANNELS + c) * this.bins;
       const [bin, share] = place(expected, this.said, row, this.bins);
@@ -85,7 +87,8 @@ class Spread {
         likely[t * CHANNELS + c], this.levels, 0, this.levelCount);
       const strayed = b => {
         const at = (row + b) * this.levelCount + level;
-        return this.strayed[at] + levelShare * (this.strayed[at + 1] - this.strayed[at]);
+        return this.strayed[at] +
+          levelShare * (this.strayed[at + 1] - this.strayed[at]);
       };
       const low = strayed(bin), high = strayed(bin + 1);
       const played = Math.fround(Math.min(this.most[c], Math.max(

@@ -1,8 +1,8 @@
 // What the models do: new loops, completions, variations, and how all loops are played.
 import {BAR} from './constants.js';
-import {hasKept, allowedClasses, keptOf} from './constraints.js';
-import {afterwards, allLoops, canMorph, isFull, isWorkedOn, newLoop, nextSeed, numberAfter,
-        page, remember, saveSoon, say, setLoops, setMorph, shortened, show,
+import {allowedClasses, hasKept, keptOf} from './constraints.js';
+import {afterwards, allLoops, canMorph, isFull, isWorkedOn, newLoop, nextSeed,
+        numberAfter, page, remember, saveSoon, say, setLoops, setMorph, shortened, show,
         tell} from './state.js';
 
 const COUNT = 4;  // New loops at a time.
@@ -56,7 +56,7 @@ function latest(doing, job) {
 }
 
 /** Humanizes loops where that isn't done yet. */
-async function perform(loops) {
+async function humanize(loops) {
   if (page.engine.canHumanize) {
     const {take, drummer} = page.settings;
     const felt = loop => `${take} ${drummer} ${loop.pattern.join()}`;
@@ -76,11 +76,11 @@ async function perform(loops) {
   saveSoon();
 }
 
-const PERFORMING = 'Playing the loops.';
-export const performAll = latest(PERFORMING, () => perform(allLoops()));
-export const performSoon = afterwards(250, performAll);
+const HUMANIZING = 'Playing the loops.';
+export const humanizeAll = latest(HUMANIZING, () => humanize(allLoops()));
+export const humanizeSoon = afterwards(250, humanizeAll);
 /** Humanizes the loops of a link or an earlier state. */
-export const performRestored = () => work(PERFORMING, () => perform(page.loops));
+export const humanizeRestored = () => work(HUMANIZING, () => humanize(page.loops));
 
 /** Makes new loops of the settings, of the next seed if these are there already. */
 export function makeLoops() {
@@ -104,7 +104,7 @@ export function makeLoops() {
       const loops = patterns.map((pattern, i) => newLoop({
         pattern, name: `loop-${seed}-${index + i + 1}`, seed: seed * 1000 + index + i,
         origin: {seed, index: index + i, style}}));
-      await perform(loops);
+      await humanize(loops);
       if (!index && page.loops.length) remember();
       const others = index ? page.loops : page.loops.filter(isWorkedOn);
       const at = others.indexOf(last) + 1;
@@ -138,7 +138,7 @@ export const resample = latest('Playing at this temperature.', async () => {
     loops.filter(canChange).forEach(loop => {
       loop.pattern = patterns[loop.origin.index - index];
     });
-    await perform(loops);
+    await humanize(loops);
   }
   if (page.a && page.b) await interpolate();
 });
@@ -154,7 +154,7 @@ function rework(loop, doing, job) {
     remember();
     Object.assign(loop, {
       pattern, origin: null, isOwn: true, ...keptOf(loop, pattern.length)});
-    await perform([loop]);
+    await humanize([loop]);
     updateMorph(loop);
     return `${loop.name} is ready.`;
   });
@@ -167,9 +167,10 @@ export function complete(loop) {
   } else if (allowedClasses(loop.pattern, loop).every(({length}) => length === 1)) {
     say('All of this loop is kept; there is nothing left to play.');
   } else {
-    return rework(loop, 'Playing the rest.', pattern => page.engine.complete(pattern, loop, {
-      seed: loop.seed * 1000 + ++loop.tries,
-      temperature: page.settings.temperature, style: ''}));
+    return rework(loop, 'Playing the rest.', pattern => page.engine.complete(
+      pattern, loop, {
+        seed: loop.seed * 1000 + ++loop.tries,
+        temperature: page.settings.temperature, style: ''}));
   }
 }
 
@@ -198,7 +199,7 @@ export function vary(loop) {
     const loops = patterns.map((pattern, i) => newLoop({
       pattern, seed: nextSeed(), name: shortened(
         `${loop.name}-like-${COUNT * (loop.likes - 1) + i + 1}`)}));
-    await perform(loops);
+    await humanize(loops);
     const at = page.loops.indexOf(loop) + 1;
     setLoops([...page.loops.slice(0, at), ...loops, ...page.loops.slice(at)]);
     return `${loops.length} loops like ${loop.name} are below it.`;
@@ -214,7 +215,7 @@ async function interpolate() {
   const name = `${a.name}-${Math.round(100 * share)}-${b.name}`;
   if (page.morph) Object.assign(page.morph, {pattern, name, seed: a.seed});
   else setMorph(newLoop({pattern, name, seed: a.seed}));
-  await perform([page.morph]);
+  await humanize([page.morph]);
 }
 
 const morph = latest('Playing what is between A and B.', interpolate);

@@ -1,17 +1,18 @@
 // The page: begins it, and does what its keys, links and files ask for.
 import {fromBase64} from '../shared/base64.js';
 import {spec} from '../shared/spec.js';
-import {chooseNext, elementOf, showCurrent, showLoop, showLoops, showMarks, showMorphCard,
-        showPlaying} from './cards.js';
+import {chooseNext, elementOf, showCurrent, showLoop, showLoops, showMarks,
+        showMorphCard, showPlaying} from './cards.js';
 import {Kit} from './drum_kit.js';
 import {byId} from './elements.js';
 import {Engine} from './engine.js';
 import {openFiles} from './files.js';
-import {makeLoops, performRestored, showMorph} from './jobs.js';
+import {humanizeRestored, makeLoops, showMorph} from './jobs.js';
 import {LinkError, readLink} from './link.js';
 import {playInstead, prepareSounds, replaySoon, togglePlay} from './playback.js';
 import {Player} from './player.js';
-import {fillSettings, listenToSettings, showSettings, takeSettings} from './settings.js';
+import {fillSettings, listenToSettings, showSettings,
+        takeSettings} from './settings.js';
 import {canUndo, page, restore, say, setLoops, snapshot, title, undo,
         watch} from './state.js';
 
@@ -55,7 +56,7 @@ async function open(files) {
 }
 
 function undoLast() {
-  if (undo()) performRestored();
+  if (undo()) humanizeRestored();
 }
 
 function listen() {
@@ -121,7 +122,7 @@ async function openLink() {
   }
   takeSettings(state);
   restore(state);
-  await performRestored();
+  await humanizeRestored();
   say(state.title === title() ? '' :
     `These loops were made with other weights, ${state.title}; they are as they were.`);
   return true;

@@ -230,8 +230,8 @@ function findHits(kind, all) {
 }
 
 /**
- * Returns which bars of a file are used, from the first with a drum on: {begin: in ticks,
- * steps, isCut: whether the file goes on, where: the bars in words}.
+ * Returns which bars of a file are used, from the first with a drum on: {begin: in
+ * ticks, steps, isCut: whether the file goes on, where: the bars in words}.
  * @param {number} firstTick Of the first drum.
  * @throws {MidiError} if they are not in 4/4.
  */

@@ -1,5 +1,5 @@
-// Plays loops by Web Audio. Each drum is a buffer as long as the loop, which the browser
-// repeats to the sample, so that the page's computations do not disturb the sound.
+// Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
+// repeats it to the sample, so the page's computations do not disturb the sound.
 import {BAR, DRUMS, RATE} from './constants.js';
 import {HEADROOM, loopLength, PANS, partOf, renderPart} from './drum_kit.js';
 
@@ -55,9 +55,9 @@ export class Player {
   }
 
   /**
-   * Plays hits: from the beginning or, if a loop plays, from its present place. The clock
-   * is read after rendering, in a task of its own, since Firefox's clock stands still
-   * during a task. So all drums change at one time.
+   * Plays hits: from the beginning or, if a loop plays, from its present place. All
+   * drums change at one time: the clock is read after rendering, in a task of its own,
+   * because Firefox's clock stands still during a task.
    * @param {Object[]} hits Of `hitsOf`.
    */
   play(hits, steps, tempo) {

@@ -191,7 +191,8 @@ export class Sampler {
   async vary(pattern, {seed, amount, temperature, count = 1}) {
     if (amount <= 0) return Array.from({length: count}, () => pattern.slice());
     const {mu, sigma} = this.encode([pattern]);
-    const own = this.ownNoise([mu], [pattern], temperature, new Random(VARIED, seed))[0];
+    const [own] = this.ownNoise(
+      [mu], [pattern], temperature, new Random(VARIED, seed));
     const latents = [], noises = [];
     for (let i = 0; i < count; i++) {
       const random = new Random(VARIED, seed, i + 1);
@@ -208,7 +209,8 @@ export class Sampler {
     if (share >= 1) return b.slice();
     const {mu} = this.encode([a, b]), size = mu.length / 2;
     const latents = [mu.subarray(0, size), mu.subarray(size)];
-    const own = this.ownNoise(latents, [a, b], temperature, new Random(INTERPOLATED, seed));
+    const own = this.ownNoise(
+      latents, [a, b], temperature, new Random(INTERPOLATED, seed));
     const [pattern] = await this.play(
       [slerp(...latents, share)], [mixNoise(...own, share)], temperature);
     return pattern;

@@ -1,7 +1,7 @@
 // The settings: the form's fields and sliders, and the drums that are muted.
 import {BAR, DRUM_NAMES, MOST_FEEL, MOST_SEED} from './constants.js';
 import {byId} from './elements.js';
-import {makeLoops, performAll, resample} from './jobs.js';
+import {humanizeAll, makeLoops, resample} from './jobs.js';
 import {replaySoon} from './playback.js';
 import {allLoops, numberAfter, page, possibleTempo, saveSoon, say, show,
         tell} from './state.js';
@@ -42,7 +42,7 @@ export function applySetting(name, value) {
   if (name === 'temperature') resample();
   if (name === 'tempo') replaySoon();
   if (name === 'feel') allLoops().forEach(show);
-  if (name === 'take' || name === 'drummer') performAll();
+  if (name === 'take' || name === 'drummer') humanizeAll();
   tell('settings');
   saveSoon();
 }

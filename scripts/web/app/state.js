@@ -12,10 +12,10 @@ const noDrums = () => Array.from({length: DRUMS}, () => false);
 
 /**
  * All that is on the page. A loop is {name, pattern, seed: of its own random numbers,
- * origin: {seed, index, style} that it is drawn from or null, tries: completions so far,
- * likes: times that variations were made of it, isOwn: whether the user changed it, and
- * for each constraint what is kept} and, not in links, {feel: of Humanizer, felt: what
- * the feel was made for, hits}.
+ * origin: {seed, index, style} of which it is a sample or null, tries: completions so
+ * far, likes: how often variations were made of it, isOwn: whether the user changed it,
+ * and for each constraint what is kept} and, not in links, {feel: of Humanizer, felt:
+ * what the feel was made for, hits}.
  */
 export const page = {
   engine: null, player: null, said: '',
@@ -28,11 +28,18 @@ const watchers = {};
 
 /**
  * Calls functions at changes.
- * @param {Object} actions {change: function}. Changes: `said`, of the message; `busy`,
- *   (whether the models work); `loops`, (those that left); `loop`, (one whose hits, name
- *   or kept parts changed); `current`, (the loop before); `playing`, (the loop before);
- *   `gone`, when the loop that plays left, (the loop to play instead or null); `marks`, of A, B and their share; `morph`,
- *   of the loop between them; `settings`; `undo`; `link`, (the state as text).
+ * @param {Object} actions {change: function}. The changes, and what each function gets:
+ *   said: another message.
+ *   busy: whether the models work.
+ *   loops: the loops that left.
+ *   loop: a loop whose hits, name or kept parts changed.
+ *   current, playing: the loop that was it before.
+ *   gone: the loop to play in place of the one that plays, which left; or null.
+ *   marks: other A, B or share between them.
+ *   morph: another loop between A and B.
+ *   settings: other settings.
+ *   undo: more or less to undo.
+ *   link: the state as text.
  */
 export function watch(actions) {
   for (const [change, action] of Object.entries(actions)) {

@@ -4,8 +4,8 @@ import {spec} from '../shared/spec.js';
 
 const loops = [...document.querySelectorAll('.loop')];
 /**
- * Fills in a loop whose content, but for its text, is a comment until it is near. So the
- * page opens in half the time, with less memory.
+ * Fills in a loop, whose content is a comment, but for its text, until it is near. So
+ * the page opens in half the time, with less memory.
  */
 function fill(loop) {
   if (loop.classList.replace('far', 'near')) {
