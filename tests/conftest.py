@@ -68,6 +68,7 @@ def make_loops(model, output_dir, *paths, mode='sample', take=None, read=None, n
   from drumloops.output import gallery
   request = requests.LoopRequest(mode, **request)
   model = model.for_mode(mode)
+  model.check(request)
   bars = {'bars': request.bars} if mode == 'complete' and request.bars else {}
   loops = model.make(request, *(
       model.read(path, **bars, **(read or {})) for path in paths))

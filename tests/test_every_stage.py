@@ -5,7 +5,7 @@ sizes and drum maps are one structure, of which the first is tried.
 """
 import random
 
-from drumloops import sampling
+from drumloops import DrumModel, requests
 from drumloops.midi import sound
 from drumloops.models import completion, constraints, latent
 from drumloops.runs import checkpoint_files
@@ -149,11 +149,10 @@ def test_stages(name, songs, tmp_path, monkeypatch):
         train_examples_path=trainer.readable(config, examples), tfds_name=None),
                    'run', steps)
   def sampled(mode):
-    return sampling.sample(
-        name, 'run', mode=mode, temperature=1.,
-        num_outputs=2 if mode == 'interpolate' else 1,
-        input_midi_1=str(songs / 'song.mid'), input_midi_2=str(songs / 'song.mid'),
-        output_dir='out', bars=6 if mode == 'vary' else None,
+    return conftest.make_loops(
+        DrumModel('run', name), 'out',
+        *[str(songs / 'song.mid')] * requests.INPUTS[mode], mode=mode, temperature=1.,
+        count=2 if mode == 'interpolate' else 1, bars=6 if mode == 'vary' else None,
         constraints=constraints.Constraints(keep=(0,) if mode == 'complete' else ()))
   found = dict(zip(STAGES, map(outcome, (
       lambda: trained(2), lambda: trained(3), lambda: sampled('sample'),

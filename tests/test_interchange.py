@@ -1,6 +1,6 @@
 """Checkpoints made here work in stock Magenta on Python 3.7, and the reverse."""
 import conftest
-from drumloops import sampling
+from drumloops import model
 from drumloops.humanize import humanizer
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -42,8 +42,8 @@ def checkpoints(dataset, trained_tiny, stock_python, tmp_path_factory):
       'slim': (conftest.TINY, trained_tiny / 'best/model.ckpt-5'),
       'committed': (magenta_setup.DEFAULT_CONFIG, checkpoint_files.find_checkpoint(
           config_name=magenta_setup.DEFAULT_CONFIG)),
-      'echo': (sampling.ECHO_CONFIG, checkpoint_files.find_checkpoint(
-          config_name=sampling.ECHO_CONFIG)),
+      'echo': (model.RECONSTRUCTION_CONFIG, checkpoint_files.find_checkpoint(
+          config_name=model.RECONSTRUCTION_CONFIG)),
       'made by stock': (conftest.TINY, folder / 'model.ckpt-0'),
       'trained by stock': ('flat-drums_4bar', folder / 'run/train/model.ckpt-3')}
 

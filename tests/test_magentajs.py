@@ -9,7 +9,6 @@ import tarfile
 import threading
 
 import conftest
-from drumloops import grid
 from drumloops.errors import UserError
 from drumloops.data import patterns
 from drumloops.export import magentajs
@@ -185,6 +184,7 @@ def test_pitches_are_those_that_files_are_read_by():
     ('hierdec-drums_4bar', 'hier-drums_4bar_echo', 'does not fit')])
 def test_what_it_does_not_write(name, checkpoint, words, tmp_path):
   with pytest.raises(UserError, match=words):
-    magentajs.write(magenta_setup.get_config(name), name, checkpoint_files.find_checkpoint(
-        config_name=checkpoint or name), tmp_path / 'out')
+    magentajs.write(
+        magenta_setup.get_config(name), name, checkpoint_files.find_checkpoint(
+            config_name=checkpoint or name), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()

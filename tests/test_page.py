@@ -1,5 +1,6 @@
 """The page, in headless Chromium, opened as by a double click."""
 import base64
+import dataclasses
 import io
 import os
 import pathlib
@@ -7,7 +8,9 @@ import re
 import shutil
 
 import browser
-from drumloops.midi import loop_file, sound
+from drumloops import DrumLoop
+from drumloops.grid import hit_at
+from drumloops.midi import sound
 from drumloops.output import gallery
 from drumloops.system import magenta_setup
 import numpy as np
@@ -24,12 +27,19 @@ def magenta():
   magenta_setup.music_vae()
 
 
+def loop_of(shift=0., qpm=120, kept=None, **facts):
+  """A DrumLoop, late by some steps, of which the hits of some drums were kept."""
+  loop = DrumLoop.of_note_sequence(
+      beat(shift=shift), qpm, 4, facts={**FACTS, **facts})
+  return loop if kept is None else dataclasses.replace(loop, kept=frozenset(
+      hit for hit in loop.hits if hit.drum in kept))
+
+
 def write(folder, name='funk', count=3, **facts):
   # Other seeds are other loops.
   shift = 0.02 * (facts.get('seed', FACTS['seed']) - FACTS['seed'])
-  loops = [loop_file.as_loop(beat(shift=0.1 * i + shift), 173.5)
-           for i in range(count)]
-  return gallery.write_loops(loops, str(folder), name, {**FACTS, **facts})
+  return gallery.write([loop_of(0.1 * i + shift, 173.5, **facts) for i in range(count)],
+                       str(folder), name)
 
 
 def test_files_and_what_the_page_remembers(tmp_path):
@@ -78,7 +88,8 @@ def test_a_page_says_what_its_loops_were_made_from(tmp_path):
   entries = gallery.read_entries(tmp_path / 'index.html')[0]
   assert len(entries) == 4
   for damage in ({'inputs': 'a.mid'}, {'inputs': [1]}, {'amount': 'much'}):
-    assert gallery.is_entry(entries[0]) and not gallery.is_entry({**entries[0], **damage})
+    assert gallery.is_entry(entries[0])
+    assert not gallery.is_entry({**entries[0], **damage})
 
 
 def test_a_page_that_is_not_ours_is_replaced(tmp_path):
@@ -103,12 +114,12 @@ def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
   shutil.copy(sound.find_soundfont(), own)
-  loops = [loop_file.as_loop(beat(), 120)]
+  loops = [loop_of()]
   out = str(tmp_path / 'out')
-  assert gallery.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
-  assert gallery.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
-  assert gallery.write_loops(loops, out, 'a', FACTS, own)['name'] == 'a-take2'
-  assert gallery.write_loops(loops, out, 'a', FACTS)['name'] == 'a'
+  assert gallery.write(loops, out, 'a')['name'] == 'a'
+  assert gallery.write(loops, out, 'a', own)['name'] == 'a-take2'
+  assert gallery.write(loops, out, 'a', own)['name'] == 'a-take2'
+  assert gallery.write(loops, out, 'a')['name'] == 'a'
 
 
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
@@ -116,8 +127,8 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   own = tmp_path / 'half.sf2'
   content = pathlib.Path(sound.find_soundfont()).read_bytes()
   own.write_bytes(content[:len(content) // 2])
-  loops = [loop_file.as_loop(beat(shift=0.1 * i), 120) for i in range(3)]
-  paths = gallery.write_loops(loops, str(tmp_path / 'a'), 'a', FACTS, own)
+  loops = [loop_of(0.1 * i) for i in range(3)]
+  paths = gallery.write(loops, str(tmp_path / 'a'), 'a', own)
   assert len(paths['midi']) == 3 and not paths['wav']
   assert 'is damaged' in capsys.readouterr().out
   write_wav = sound.Player.write_wav
@@ -127,19 +138,19 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
     write_wav(player, loop, path)
   monkeypatch.setattr(sound.Player, 'write_wav', stop_at_2)
   with pytest.raises(KeyboardInterrupt):
-    gallery.write_loops(loops, str(tmp_path / 'b'), 'b', FACTS)
+    gallery.write(loops, str(tmp_path / 'b'), 'b')
   names = [e['name'] for e in gallery.read_entries(tmp_path / 'b' / 'index.html')[0]]
   assert 'b-1' in names and 'b-2' not in names
 
 
 def test_without_sounds_and_pictures(tmp_path):
   """MIDI and a page that lists it; what is there already stays on the page."""
-  loops = [loop_file.as_loop(beat(shift=0.1 * i), 120) for i in range(2)]
-  paths = gallery.write_loops(loops, str(tmp_path), 'a', FACTS, sounds=False,
+  loops = [loop_of(0.1 * i) for i in range(2)]
+  paths = gallery.write(loops, str(tmp_path), 'a', sounds=False,
                            pictures=False)
   assert not paths['wav'] and not paths['picture']
   assert sorted(os.listdir(tmp_path)) == ['a-1.mid', 'a-2.mid', 'index.html']
-  gallery.write_loops(loops[:1], str(tmp_path), 'a', FACTS, pictures=False)
+  gallery.write(loops[:1], str(tmp_path), 'a', pictures=False)
   with browser.Browser() as b:
     b.open(tmp_path / 'index.html')
     assert b.run('[loops.length, document.images.length]') == [2, 0]
@@ -153,19 +164,18 @@ def test_painted_is_drawn():
   """By another library, pixel by pixel, but for what nobody sees."""
   import PIL.Image
   painter = gallery.Painter(4)
-  kept = np.zeros([64, 9], bool)
-  kept[:32] = True
   # With and without legend, one after the other.
-  for i, (shift, given) in enumerate(((0, None), (0.2, None), (0.1, kept), (0, None))):
-    loop = loop_file.as_loop(beat(shift=shift), 120)
+  for i, (shift, kept) in enumerate((
+      (0, None), (0.2, None), (0.1, ('kick', 'ride')), (0, None))):
+    loop = loop_of(shift, kept=kept)
     png = io.BytesIO()
-    gallery.picture(loop, f'a {i}', kept=given).savefig(png, dpi=gallery.DPI)
+    gallery.picture(loop, f'a {i}').savefig(png, dpi=gallery.DPI)
     drawn = PIL.Image.open(png).convert('RGB')
-    painted = painter(f'a {i}', loop_file.hits(loop), given)
+    painted = painter(f'a {i}', loop.hits, loop.kept_pattern())
     assert painted.size == drawn.size == (gallery.WIDTH, gallery.HEIGHT)
     np.testing.assert_allclose(np.int16(painted), np.int16(drawn), atol=2)
   # Steps of long loops are narrower than a pixel, and every hit is seen.
-  empty, full = (gallery.Painter(64)('a', [(4, step, 127) for step in steps])
+  empty, full = (gallery.Painter(64)('a', [hit_at(4, step, 127) for step in steps])
                  for steps in ((), range(1024)))
   assert (np.asarray(empty) != full).any(axis=(0, 2)).sum() > 800
 

@@ -107,6 +107,7 @@ def test_shared_and_taken(server, env, tmp_path):
 CALLS = '''
 import os, shutil, sys; sys.path.insert(0, sys.argv[1])
 
+from drumloops.errors import UserError
 from drumloops.export import hub
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -130,16 +131,16 @@ def sentences(env, *calls):
   return found
 
 
-SHARE = f'sharing.share("{REPO}", "hierdec-drums_4bar", "{WEIGHTS}")'
+SHARE = f'hub.share("{REPO}", "hierdec-drums_4bar", "{WEIGHTS}")'
 # In the place of what makes loops, which takes its time.
-GATHER = (f'setattr(sharing, "gather", lambda *args: shutil.copytree("{WEIGHTS}", '
+GATHER = (f'setattr(hub, "gather", lambda *args: shutil.copytree("{WEIGHTS}", '
           'args[-1], dirs_exist_ok=True))')
 
 
 def test_what_goes_wrong_is_a_sentence(server, env):
   server.repos[REPO] = []
   server.commit(REPO, {'README.md': b'nothing'})
-  share = f'sharing.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
+  share = f'hub.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
   find = 'checkpoint_files.find_checkpoint(checkpoint_file="hf://{}")'
   *names, nobody, nothing, revision, refused, no_token = sentences(
       env, share.format('a/b/c'), share.format('my-drummer'),
@@ -200,8 +201,9 @@ def test_public_only_if_it_is_said(server, env):
   unknown, public, revision = sentences(
       env, f'{SHARE[:-1]}, license="Apache 2")', f'{GATHER}, {SHARE}',
       SHARE.replace(REPO, f'{REPO}@old'))
-  assert 'public already' in public and '--noprivate' in public
-  assert 'Apache 2' in unknown and '--license' in unknown and 'without old' in revision
+  assert 'public already' in public and 'private=False' in public
+  assert 'Apache 2' in unknown and 'another license' in unknown
+  assert 'without old' in revision
   assert server.find(REPO, 'main')[0] == before
   result = conftest.run(
       conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,

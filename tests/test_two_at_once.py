@@ -24,13 +24,12 @@ SAMPLER = '''
 import sys; sys.path.insert(0, sys.argv[1])
 
 from drumloops.system import magenta_setup; magenta_setup.music_vae()
-from drumloops.midi import loop_file
 from drumloops.output import gallery
 import own_loops, test_page
 shift = float(sys.argv[2])
 for i in range(4):
-  loop = loop_file.as_loop(own_loops.beat(shift=shift + 0.04 * i), 120)
-  gallery.write_loops([loop], 'out', 'same', test_page.FACTS)
+  loop = test_page.loop_of(shift + 0.04 * i, 120)
+  gallery.write([loop], 'out', 'same')
 '''
 
 

@@ -1,5 +1,6 @@
-"""The page's models, beside TensorFlow's, in Node.js and in two browsers."""
+"""The page's modules, and its models beside TensorFlow's, in Node.js and browsers."""
 import base64
+import graphlib
 import io
 import json
 import os
@@ -9,13 +10,14 @@ import subprocess
 
 import browser
 import conftest
-from drumloops import grid
-from drumloops.errors import UserError
+from drumloops import DrumLoop, UserError, grid
 from drumloops.data import patterns
 from drumloops.export import web_app
 from drumloops.humanize import feel_model, humanizer
+from drumloops.humanize.take import MEAN_TAKE, Take
 from drumloops.midi import midi_file
 from drumloops.models import autoencoder, groove_model, variation
+from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 import numpy as np
@@ -26,6 +28,7 @@ import test_midi
 STEPS = 64
 LOOPS = 4
 SMALL = 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8'
+MODULES = 'shared/base64.js', 'app/numbers.js', 'app/engine.js'
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -35,29 +38,37 @@ def magenta():
 
 @pytest.fixture(scope='module')
 def node(tmp_path_factory):
-  """Runs statements with `spec` and `bytes` of a page; returns what they return."""
+  """Runs statements with a page's `bytes`; returns what they return.
+
+  Without a page there is a spec without models. `web` has what MODULES export, and
+  other modules are imported by their names: `app('link')`.
+  """
   if not shutil.which('node'):
     pytest.skip('there is no Node.js here')
   folder = tmp_path_factory.mktemp('node')
-  def run(page, statements, **given):
-    spec, weights = page
+  without_models = web_app.constants(
+      magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)), b''
+  def run(page, statements, folder_of_modules=web_files.WEB, **given):
+    spec, weights = page or without_models
     (folder / 'spec.json').write_text(json.dumps(spec))
     (folder / 'given.json').write_text(json.dumps(given))
     (folder / 'weights').write_bytes(weights)
     (folder / 'run.mjs').write_text(f'''
         import fs from 'fs';
         const read = name => fs.readFileSync('{folder}/' + name);
-        const web = {{}};
-        for (const name of {json.dumps(web_app.MODELS)}) {{
-          Object.assign(web, await import('{web_app.WEB.as_uri()}/' + name + '.js'));
+        globalThis.document = {{  // As far as shared/spec.js needs it.
+          getElementById: () => ({{textContent: read('spec.json')}})}};
+        const web = {{}}, root = '{folder_of_modules.as_uri()}/';
+        const app = name => import(root + 'app/' + name + '.js');
+        for (const name of {json.dumps(MODULES)}) {{
+          Object.assign(web, await import(root + name));
         }}
         const bytes = new Uint8Array(read('weights')).buffer;
-        const [spec, given] = ['spec.json', 'given.json'].map(
-          name => JSON.parse(read(name)));
+        const given = JSON.parse(read('given.json'));
         const result = await (async () => {{ {statements} }})();
         fs.writeFileSync('{folder}/result.json', JSON.stringify(result));''')
-    result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True, text=True,
-                            timeout=600)
+    result = subprocess.run(['node', folder / 'run.mjs'], capture_output=True,
+                            text=True, timeout=600)
     assert not result.returncode, result.stderr
     return json.loads((folder / 'result.json').read_text())
   return run
@@ -81,7 +92,8 @@ def random_weights(config, path, seed=0):
   with tf.Graph().as_default():
     model = copy.deepcopy(config.model)
     model.build(hparams, config.data_converter.output_depth, is_training=False)
-    model.encode(tf.zeros([1, STEPS, config.data_converter.input_depth]), tf.constant([STEPS]))
+    model.encode(tf.zeros([1, STEPS, config.data_converter.input_depth]),
+                 tf.constant([STEPS]))
     model.decoder.reconstruction_loss(
         tf.zeros([1, STEPS, 512]), tf.zeros([1, STEPS, 512]), tf.constant([STEPS]),
         tf.zeros([1, hparams.z_size]))
@@ -97,11 +109,25 @@ def random_weights(config, path, seed=0):
 def model(request, tmp_path_factory):
   """A config, a checkpoint, and the same as a page has it."""
   name, hparams = request.param
-  folder, config = tmp_path_factory.mktemp('web'), magenta_setup.get_config(name, hparams)
+  folder = tmp_path_factory.mktemp('web')
+  config = magenta_setup.get_config(name, hparams)
   checkpoint = (random_weights(config, f'{folder}/model.ckpt-0') if hparams else
                 checkpoint_files.find_checkpoint(config_name=name))
   return config, save_dequantized(checkpoint, f'{folder}/model.ckpt-1'), (
       web_app.spec_and_weights(name, config, checkpoint, humanize=not hparams))
+
+
+class Steady:
+  """Random numbers under which noise tells the logits.
+
+  Of Gumbel noise, a step's maximum is low and all others are 0, so the noise of each
+  class but the played one is the maximum less the class's logit.
+  """
+
+  MAXIMUM = -50
+
+  def gumbel(self, size):
+    return np.full(size, self.MAXIMUM if size[-1] == 1 else 0.)
 
 
 def test_patterns_are_tensorflows(model, node):
@@ -110,27 +136,28 @@ def test_patterns_are_tensorflows(model, node):
   rng = np.random.RandomState(0)
   z = rng.standard_normal((LOOPS, config.hparams.z_size)).astype(np.float32)
   noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
-  for scale in (0, 1):  # Greedy, and by chance.
+  for scale in (0, 1):  # The most likely classes, and sampled ones.
     loops = varier.play(z, scale * noise, 0.8)
-    logits = varier.logits(loops, z)
+    own_noise = np.float32(varier.noise(loops, z, 1., Steady()))
     mu, sigma = varier.encode(loops)
     for is_plain in (False, True):
       found = node(page, '''
-          const {sampler} = await web.Engine.open(spec, bytes, given.isPlain);
+          const {sampler} = await web.Engine.open(bytes, given.isPlain);
           const floats = text => new Float32Array(
             web.fromBase64(text).buffer), z = given.z.map(x => Float32Array.from(x));
           const all = floats(given.noise), size = all.length / z.length;
           const loops = await sampler.play(
             z, z.map((_, i) => all.slice(i * size, (i + 1) * size)), 0.8);
-          const {mu, sigma} = sampler.encode(loops), logits = floats(given.logits);
-          let away = 0;
-          sampler.force(z, loops).forEach((part, i) => part.forEach((x, k) => {
-            away = Math.max(away, Math.abs(x - logits[i * size + k]));
-          }));
+          const {mu, sigma} = sampler.encode(loops), own = floats(given.own_noise);
+          let away = 0, drawn = 0;
+          const steady = {gumbel: () => drawn++ % 513 ? 0 : given.maximum};
+          sampler.ownNoise(z, loops, 1, steady).forEach((part, i) => part.forEach(
+            (x, k) => { away = Math.max(away, Math.abs(x - own[i * size + k])); }));
           return {loops: loops.map(x => [...x]), away, mu: [...mu], sigma: [...sigma]};
           ''', isPlain=is_plain, z=z.tolist(),
           noise=base64.b64encode(np.float32(scale * noise).tobytes()).decode(),
-          logits=base64.b64encode(np.float32(logits).tobytes()).decode())
+          maximum=Steady.MAXIMUM,
+          own_noise=base64.b64encode(own_noise.tobytes()).decode())
       np.testing.assert_array_equal(found['loops'], loops)
       assert found['away'] < 1e-4
       np.testing.assert_allclose(found['mu'], mu.ravel(), atol=1e-4)
@@ -158,10 +185,10 @@ def test_the_mean_take_is_tensorflows(shipped, drawn, node, tmp_path):
       magenta_setup.get_config(humanizer.CONFIG),
       save_dequantized(own, f'{tmp_path}/model.ckpt-1'))
   hits = patterns.bits(drawn)
-  velocities, offsets = humanizer.Humanizer(
-      performer, feel_model.load(own), humanizer.MEAN_TAKE)(hits, range(LOOPS))
+  velocities, offsets = Take(
+      performer, feel_model.load(own), MEAN_TAKE)(hits, range(LOOPS))
   found = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes);
+      const engine = await web.Engine.open(bytes);
       const played = await engine.humanize(
         given.patterns.map(x => Uint16Array.from(x)), {take: 0});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
@@ -182,11 +209,12 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
                                 config.data_converter)
   hits = reference.hits[:128]
   checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
-  performer, kept = groove_model.GrooveModel(config, checkpoint), feel_model.load(checkpoint)
-  first, second = (humanizer.Humanizer(performer, kept, take)(hits, range(len(hits)))
+  performer = groove_model.GrooveModel(config, checkpoint)
+  kept = feel_model.load(checkpoint)
+  first, second = (Take(performer, kept, take)(hits, range(len(hits)))
                    for take in (1, 2))
   found = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes);
+      const engine = await web.Engine.open(bytes);
       const played = await engine.humanize(
         given.patterns.map(x => Uint16Array.from(x)), {take: 1});
       return played.map(x => [[...x.velocity], [...x.offset]]);''',
@@ -199,13 +227,13 @@ def test_takes_are_spread_as_pythons(shipped, dataset, node):
     assert mine[hits].std() == pytest.approx(theirs[hits].std(), rel=0.05)
 
 
-def test_chance_goes_by_the_hits(shipped, node):
-  """The same hits are played the same, others otherwise, each file for itself."""
+def test_the_same_hits_have_the_same_random_numbers(shipped, node):
+  """Other hits have others, each file its own."""
   rng = np.random.RandomState(0)
   hats = np.tile([4, 0], 32)  # They are in every file.
   files = [hats + (rng.random_sample(STEPS) < 0.2) for _ in range(20)]
   played = np.array(node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes), found = [];
+      const engine = await web.Engine.open(bytes), found = [];
       for (const file of given.files) {
         const pattern = Uint16Array.from(file), [now, mean] = await Promise.all(
           [1, 0].map(take => engine.humanize([pattern], {take})));
@@ -222,14 +250,14 @@ def test_chance_goes_by_the_hits(shipped, node):
 
 
 REQUEST = '''
-    const engine = await web.Engine.open(spec, bytes);
+    const engine = await web.Engine.open(bytes);
     const how = {seed: 5, temperature: 0.7};
     const [a, b] = await engine.sample({...how, count: 2, style: 'funk'});
-    const kept = {drums: Array.from({length: 9}, (_, d) => d < 2),
-                  bars: [true, false, false, false]};
+    const kept = {keptDrums: Array.from({length: 9}, (_, d) => d < 2),
+                  keptBars: [true, false, false, false]};
     const patterns = [a, b, await engine.complete(a, kept, {...how, particles: 8}),
-      ...await engine.like(a, {...how, amount: 0.3, count: 2}),
-      await engine.morph(a, b, 0.4, how), await engine.goOn(a, 6, {
+      ...await engine.vary(a, {...how, amount: 0.3, count: 2}),
+      await engine.interpolate(a, b, 0.4, how), await engine.extend(a, 6, {
         ...how, particles: 8})];
     const played = await engine.humanize(patterns, {take: 3, drummer: 5});
     return [patterns.map(x => [...x]), played.map(
@@ -241,9 +269,11 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
   """To the last bit, whatever its mathematics are."""
   spec, weights = shipped
   page = tmp_path / 'page.html'
-  page.write_text(f'''<!DOCTYPE html><meta charset="utf-8"><script type="module">
-      {web_app.join_modules(web_app.MODELS)}
-      const web = {{Engine}}, spec = {json.dumps(spec)};
+  page.write_text(f'''<!DOCTYPE html><meta charset="utf-8">
+      <script type="application/json" id="spec">{web_files.to_json(spec)}</script>
+      <script type="module">
+      {web_files.join_modules(*MODULES)}
+      const web = {{Engine}};
       const bytes = fromBase64({json.dumps(base64.b64encode(weights).decode())}).buffer;
       window.answer = async () => {{ {REQUEST} }};</script>''')
   with kind() as window:
@@ -251,22 +281,91 @@ def test_every_browser_makes_the_same(shipped, node, tmp_path, kind):
     assert window.run('answer()') == node(shipped, REQUEST)
 
 
-def test_what_is_locked_is_kept(node, tmp_path):
-  """In 1,000 requests; and what is between two loops begins and ends with them."""
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+  """A page's models that have learned nothing, without humanizer."""
+  folder = tmp_path_factory.mktemp('tiny')
   config = magenta_setup.get_config('hierdec-drums_4bar_tiny')
-  tiny = web_app.spec_and_weights(
-      'tiny', config, random_weights(config, f'{tmp_path}/model.ckpt-1'), False)
+  return web_app.spec_and_weights(
+      'tiny', config, random_weights(config, f'{folder}/model.ckpt-1'), False)
+
+
+def test_every_module_is_imported_alone(node):
+  """Without a document, but for main.js, which begins the page."""
+  names = sorted(path.stem for path in (web_files.WEB / 'app').glob('*.js'))
+  assert {'state', 'jobs', 'cards', 'settings'} <= set(names)
+  for name in names:
+    if name != 'main':
+      assert node(None, f'return Object.keys(await app("{name}")).length')
+
+
+def test_modules_that_import_each_other_are_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(web_files, 'WEB', tmp_path)
+  for name, other in ('ab', 'ba'):
+    (tmp_path / f'{name}.js').write_text(f"import {{{other}}} from './{other}.js';\n")
+  with pytest.raises(graphlib.CycleError):
+    web_files.join_modules('a.js')
+
+
+def test_jobs_change_the_state(tiny, node):
+  """What the buttons do, without a document."""
   assert node(tiny, '''
-      const engine = await web.Engine.open(spec, bytes), random = new web.Random(1);
+      const state = await app('state'), jobs = await app('jobs');
+      const {page} = state, said = [], found = {};
+      page.engine = await web.Engine.open(bytes);
+      state.watch({said: () => said.push(page.said.replace(/ \\(.*/, ''))});
+      const names = () => page.loops.map(({name}) => name);
+      await jobs.makeLoops();
+      found.new = names();
+      const [loop] = page.loops, before = loop.pattern;
+      jobs.complete(loop);  // Of which nothing is kept yet.
+      state.toggleKept(loop, 'keptBars', 1);
+      await jobs.complete(loop);
+      found.completed = loop.pattern !== before && loop.pattern.slice(16, 32).every(
+        (k, t) => k === before[16 + t]);
+      await jobs.vary(loop);
+      found.varied = names().slice(0, 3);
+      await jobs.extend(loop);
+      found.steps = loop.pattern.length;
+      while (state.undo());
+      found.undone = names().concat(page.loops[0].pattern.length);
+      found.same = page.loops[0].pattern.every((k, t) => k === before[t]);
+      state.mark(page.loops[0], 'a');
+      state.mark(page.loops[1], 'b');
+      jobs.showMorph();
+      await jobs.humanizeAll();
+      found.morph = page.morph.name;
+      page.settings.seed = 2 ** 32 - 1;
+      await jobs.makeLoops();
+      await jobs.makeLoops();
+      found.seed = page.settings.seed;
+      found.tempos = [1, 99, 1000].map(state.possibleTempo);
+      found.said = ['4 new loops.', 'loop-0-1 is ready.'].every(
+        text => said.includes(text)) && said.some(
+        text => text.includes('what to keep'));
+      return found;''') == {
+          'new': [f'loop-0-{i}' for i in (1, 2, 3, 4)], 'completed': True,
+          'varied': ['loop-0-1', 'loop-0-1-like-1', 'loop-0-1-like-2'], 'steps': 128,
+          'undone': [f'loop-0-{i}' for i in (1, 2, 3, 4)] + [64], 'same': True,
+          'morph': 'loop-0-1-50-loop-0-2', 'seed': 0, 'tempos': [30, 99, 300],
+          'said': True}
+
+
+def test_what_is_locked_is_kept(tiny, node):
+  """In 1,000 requests; and what is between two loops begins and ends with them."""
+  assert node(tiny, '''
+      const engine = await web.Engine.open(bytes), random = new web.Random(1);
       const whole = n => Math.floor(n * random.uniform());
       let wrong = 0, changed = 0;
       for (let i = 0; i < 1000; i++) {
         const bars = 4 + 2 * (i % 50 === 0), drums = Array.from(
           {length: 9}, () => whole(2) > 0);
         const lockedBars = Array.from({length: bars}, () => whole(3) === 0);
-        const given = Uint16Array.from({length: 16 * bars}, () => whole(2) * whole(512));
+        const given = Uint16Array.from(
+          {length: 16 * bars}, () => whole(2) * whole(512));
         const found = await engine.complete(
-          given, {drums, bars: lockedBars}, {seed: i, temperature: 1, particles: 2});
+          given, {keptDrums: drums, keptBars: lockedBars},
+          {seed: i, temperature: 1, particles: 2});
         const mask = drums.reduce((sum, is, d) => sum + is * 2 ** d, 0);
         found.forEach((k, t) => {
           const kept = lockedBars[t >> 4] ? 511 : mask;
@@ -280,26 +379,26 @@ def test_what_is_locked_is_kept(node, tmp_path):
 
 def test_links_are_read_as_they_were_written(node):
   """With any number of loops, and of what was done to them."""
-  assert node(({}, b''), f'''
-      const {{readLink, writeLink}} = await import('{web_app.WEB.as_uri()}/link.js');
+  assert node(None, '''
+      const {readLink, writeLink} = await app('link');
       const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
-      for (const count of [0, 64, 65, 1000]) {{
-        for (const times of [0, 1e9, most, most + 1]) {{
-          const text = writeLink({{
+      for (const count of [0, 64, 65, 1000]) {
+        for (const times of [0, 1e9, most, most + 1]) {
+          const text = writeLink({
             title: '', muted: no, solo: no, made: times, share: 0.5, a: null, b: null,
-            current: null, settings: {{
+            current: null, settings: {
               style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
-              take: 1, drummer: 0, change: 0.5}},
-            loops: Array.from({{length: count}}, (_, i) => ({{
+              take: 1, drummer: 0, change: 0.5},
+            loops: Array.from({length: count}, (_, i) => ({
               name: String(i), pattern: new Uint16Array(64).fill(i % 512), seed: times,
               origin: null, tries: times, likes: times, keptDrums: no,
-              keptBars: no.slice(0, 4), isOwn: true}}))}});
-          const {{made, loops}} = readLink(text);
+              keptBars: no.slice(0, 4), isOwn: true}))});
+          const {made, loops} = readLink(text);
           const isRight = made === times && loops.length === count && loops.every(
             (loop, i) => loop.likes === times && loop.pattern[63] === i % 512);
           if (!isRight) wrong.push([count, times]);
-        }}
-      }}
+        }
+      }
       return wrong;''') == []
 
 
@@ -347,7 +446,8 @@ def odd_files(tmp_path):
           one[:-4] + running + one[-4:], len(running)),
       'no end of track': with_length(plain[:-4], -4),
       'events after the end': with_length(plain + b'\0\x99\x24\x64', 4),
-      'tempo of two bytes': written(path, [(0, meta(midi_file.TEMPO, b'\xea\x60'))], hits),
+      'tempo of two bytes': written(
+          path, [(0, meta(midi_file.TEMPO, b'\xea\x60'))], hits),
       'time signatures that are none': written(path, [
           (0, meta(signature, content)) for content in (
               b'\3', b'\0\2\x18\x08', b'\3\xc8\x18\x08', b'\xff\0\x18\x08')] + hits),
@@ -363,26 +463,25 @@ def odd_files(tmp_path):
          for name, events in test_midi.odd_files().items()}}
 
 
-READ = f'''
-    const {{parseMidi, readMidi}} = await import('{web_app.WEB.as_uri()}/midi.js');
-    const pitches = [36, 38, 42, 46, 43, 47, 50, 49, 51], how = {{
-      least: 4, most: 4, pitches, ...given.how}};
-    return given.files.map(file => {{
-      try {{
+READ = '''
+    const {parseMidi, readMidi} = await app('midi');
+    const how = {least: 4, most: 4, ...given.how};
+    return given.files.map(file => {
+      try {
         const bytes = web.fromBase64(file);
         if (!given.isParsed) return readMidi(bytes, how);
-        return parseMidi(bytes).tracks.map(({{events, end}}) => [...events.filter(
-          ({{status, kind}}) => status < 0xf0 || kind !== null).map(
-          ({{tick, status, kind, data}}) => [
+        return parseMidi(bytes).tracks.map(({events, end}) => [...events.filter(
+          ({status, kind}) => status < 0xf0 || kind !== null).map(
+          ({tick, status, kind, data}) => [
             tick, status, ...kind === null ? [] : [kind], ...data]), end]);
-      }} catch (error) {{
+      } catch (error) {
         return error.message;
-      }}
-    }});'''
+      }
+    });'''
 
 
 def read_in_page(node, files, **given):
-  return node(({}, b''), READ, files=[
+  return node(None, READ, files=[
       base64.b64encode(data).decode() for data in files], **given)
 
 
@@ -392,15 +491,11 @@ def test_the_page_reads_what_the_commands_read(node, tmp_path):
       node, files.values(), how={'most': 5})):
     path = tmp_path / 'in.mid'
     path.write_bytes(data)
-    hits, qpm, bars, _ = midi_file.first_bars(str(path), test_midi.drum_of, 5)
-    assert bars == grid.BARS, name
-    assert sorted((grid.nearest_step(start), pitch) for _, start, _, pitch in hits
-                  ) == test_midi.groove(), name
-    loop = np.zeros(STEPS, int)
-    for drum, start, *_ in hits:
-      loop[grid.nearest_step(start)] |= 1 << drum
-    assert list(found['pattern'].values()) == loop.tolist(), name
-    assert found['tempo'] == pytest.approx(qpm) and not found['notes'], name
+    loop = DrumLoop.read(str(path), 5)
+    assert loop.bars == grid.BARS, name
+    assert sorted(test_midi.cells_of(loop.hits)) == test_midi.groove(), name
+    assert list(found['pattern'].values()) == loop.pattern().tolist(), name
+    assert found['tempo'] == pytest.approx(loop.qpm) and not found['notes'], name
 
 
 def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
@@ -412,8 +507,8 @@ def test_the_page_refuses_bars_that_are_cut_off(node, tmp_path):
   for data, found in zip(files, read_in_page(node, files)):
     path.write_bytes(data)
     with pytest.raises(UserError, match='not in 4/4 throughout') as error:
-      midi_file.first_bars(str(path), test_midi.drum_of, 4)
-    assert str(error.value).startswith(f'{path} {found[:-1]}; --first_bar')
+      DrumLoop.read(str(path))
+    assert str(error.value).startswith(f'{path} {found[:-1]}; first_bar')
 
 
 def test_the_page_parses_as_the_commands(node, tmp_path):
@@ -466,14 +561,16 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   """By the distance to the training loops: 1,000 of the page's, and of Python's."""
   from magenta.models.music_vae import slice_cache
   config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
-  train = slice_cache.load_slices(config.data_converter, str(dataset / 'drummer.tfrecord'))
+  train = slice_cache.load_slices(
+      config.data_converter, str(dataset / 'drummer.tfrecord'))
   distance = patterns.Distance(train, train)
   evaluator = autoencoder.Autoencoder(config)
-  evaluator.load(checkpoint_files.find_checkpoint(config_name=magenta_setup.DEFAULT_CONFIG))
+  evaluator.load(checkpoint_files.find_checkpoint(
+      config_name=magenta_setup.DEFAULT_CONFIG))
   pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
       (1000, config.hparams.z_size)), 0.6)
   ours = node(shipped, '''
-      const engine = await web.Engine.open(spec, bytes), found = [];
+      const engine = await web.Engine.open(bytes), found = [];
       for (let i = 0; i < 1000; i += 20) {
         found.push(...await engine.sample({
           seed: 1, index: i, count: 20, temperature: 0.6}));

@@ -2,7 +2,7 @@
 import json
 
 import conftest
-from drumloops import sampling
+from drumloops import model
 from drumloops.errors import UserError
 from drumloops.data import splits, styles, tfrecord
 from drumloops.humanize import humanizer
@@ -106,7 +106,7 @@ def test_silent_share(result):
 
 # Completing, and saying back.
 
-ECHO = conftest.ROOT / 'weights' / sampling.ECHO_CONFIG
+ECHO = conftest.ROOT / 'weights' / model.RECONSTRUCTION_CONFIG
 LISTENING_MAX_BYTES = 16 * 2 ** 20
 
 
@@ -136,11 +136,11 @@ def test_cards_have_the_completions_numbers():
 
 def test_echo_says_back(groove_zip, dataset):
   """F1 of greedy loops from latents alone, on loops of the test split."""
-  config = magenta_setup.get_config(sampling.ECHO_CONFIG)
+  config = magenta_setup.get_config(model.RECONSTRUCTION_CONFIG)
   loops = splits.evenly_spaced(splits.load_split(
       config, str(dataset / 'drummer.tfrecord'), None, 'test'))[::4]
   scores = completion.evaluate_latents(config, variation.Varier(
-      config, checkpoint_files.find_checkpoint(config_name=sampling.ECHO_CONFIG),
+      config, checkpoint_files.find_checkpoint(config_name=model.RECONSTRUCTION_CONFIG),
       completion.BATCH_SIZE), loops)
   kept = json.loads((ECHO / 'evaluation.json').read_text())['latents']
   for name, bound in (('encoder', 0.82), ('refined', 0.92)):

@@ -1,35 +1,42 @@
 """Weights for the MusicVAE of magenta.js (@magenta/music 1.23.1), in browsers.
 
 `new MusicVAE(URL)` there loads a folder: config.json (the loop's grid and drums),
-weights_manifest.json and the float32 weights that it names. Decoders are as here.
-Of encoders it knows those of one layer, which have to be hierarchical where the
-decoder is. For others it is given zeros in too small a shape: magenta.js loads them
-all the same, and encoding fails instead of hearing something else.
+weights_manifest.json and the float32 weights that it names. Its decoders are the same
+as Magenta's. Its encoders have one layer, and are hierarchical if the decoder is. In
+place of other encoders it gets zeros in too small a shape: magenta.js loads these, and
+encoding fails instead of giving wrong latents.
 
-Its `encodeTensors` is the encoder as it is here. Its `encode(noteSequences)` tells the
-encoder one step too early that no drum plays (DrumsConverter.toTensor); on 49 loops of
-GMD's validation split, hier-drums_4bar_echo then said back their hits with an F1 of
+Its `encodeTensors` is the same encoder. Its `encode(noteSequences)` tells the encoder
+one step too early that no drum is hit (DrumsConverter.toTensor). On 49 loops of GMD's
+validation split, the hits of hier-drums_4bar_echo's reconstructions then had an F1 of
 0.851 instead of 0.855.
 """
+from __future__ import annotations
+
 import itertools
 import json
 import os
 import re
+import typing
+from collections.abc import Mapping
 
-from drumloops import grid
 from drumloops.errors import UserError
 from drumloops.midi import drum_maps
 from drumloops.models import autoencoder
 from drumloops.system import disk
 import numpy as np
 
+if typing.TYPE_CHECKING:
+  from magenta.models.music_vae.configs import Config
+  from magenta.models.music_vae.data import BaseNoteSequenceConverter
+
 WEIGHTS_FILE = 'group1-shard1of1.bin'  # As TensorFlow.js's converter calls it.
 DECODER = r'((core_)?decoder|encoder/mu)/.*(kernel|bias)$'
 ENCODER = r'encoder/(?!mu/|sigma/).*(kernel|bias)$'
 
 
-def count_segments(config, config_name):
-  """Returns how many segments a config's loops are decoded in; None if flat.
+def count_segments(config: Config, config_name: str) -> int | None:
+  """Returns in how many segments a config decodes loops; None if it is flat.
 
   Raises:
     UserError: if magenta.js has no such decoder.
@@ -48,11 +55,8 @@ def count_segments(config, config_name):
   return levels and levels[0]
 
 
-def pitch_classes(converter):
-  """Returns the pitches of each drum, first those it is decoded to: [[pitch]].
-
-  All that a user's file may have, as in `drum_maps.drum_map`.
-  """
+def pitch_classes(converter: BaseNoteSequenceConverter) -> list[list[int]]:
+  """Returns all pitches of each drum by `drum_maps.drum_map`, the decoded one first."""
   from magenta.models.music_vae import upstream
   own = upstream.pitch_classes(converter)
   drum = drum_maps.drum_map(own)
@@ -60,7 +64,7 @@ def pitch_classes(converter):
           for i, pitches in enumerate(own)]
 
 
-def encoder_variables(segments):
+def encoder_variables(segments: int | None) -> set[str]:
   """Returns the names of the encoder's LSTMs that magenta.js asks for."""
   levels = ('hierarchical_level_0/', 'hierarchical_level_1/') if segments else ('',)
   return {f'encoder/{level}cell_0/bidirectional_rnn/{direction}/multi_rnn_cell/'
@@ -68,7 +72,8 @@ def encoder_variables(segments):
               levels, ('fw', 'bw'), ('kernel', 'bias'))}
 
 
-def choose(tensors, segments):
+def choose(tensors: Mapping[str, np.ndarray], segments: int | None
+           ) -> tuple[dict[str, np.ndarray], bool]:
   """Returns the tensors that magenta.js loads, and whether it can encode with them.
 
   Args:
@@ -84,17 +89,17 @@ def choose(tensors, segments):
   return {**chosen, **encoder}, encodes
 
 
-def write(config, config_name, checkpoint, folder):
-  """Writes the folder that magenta.js loads, and says what it can do there.
+def write(config: Config, config_name: str, checkpoint: str, folder: str) -> None:
+  """Writes the folder that magenta.js loads, and prints what that can do with it.
 
   Args:
     config: Of drum patterns.
     config_name: Its name.
     checkpoint: The checkpoint's prefix.
-    folder: To write to; it need not be there.
+    folder: To write to, made if need be.
 
   Raises:
-    UserError: if magenta.js has no such model, or the checkpoint is of another.
+    UserError: if magenta.js has no such model, or the checkpoint is another config's.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints

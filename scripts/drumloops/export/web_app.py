@@ -3,35 +3,41 @@
 It needs no network and no server. Matrices are int8, with a scale for each column,
 which costs nothing that can be measured; all else is float32.
 """
+from __future__ import annotations
+
 import base64
 import hashlib
 import io
 import itertools
-import json
 import os
 import re
+import typing
+from collections.abc import Mapping, Sequence
 
-from drumloops import ROOT, grid, sampling
+from drumloops import abilities, errors, grid
 from drumloops.errors import UserError
 from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
-from drumloops.midi import sound
+from drumloops.humanize import take as takes
+from drumloops.midi import drum_maps, loop_file, midi_file, sound
+from drumloops.models import completion
+from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
 import numpy as np
 
-WEB = ROOT / 'scripts' / 'web'
-# Each imports from those before it.
-MODELS = ('numbers', 'kernel', 'model', 'sampling', 'groove', 'engine')
-MODULES = MODELS + ('midi', 'wav', 'drums', 'player', 'grid', 'link', 'app')
+if typing.TYPE_CHECKING:
+  from magenta.models.music_vae.configs import Config
+
 MAX_MB = 25
-COLUMNS = 8  # The kernel takes so many at a time.
+COLUMNS = 8  # The kernel multiplies so many at a time.
+PARTICLES = 64  # Of a completion; a quarter of a command's, for phones.
 SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
 
 
-def why_not(config_name, config):
-  """Returns why there is no page of a config's models, in a sentence; or None."""
+def why_not(config_name: str, config: Config) -> str | None:
+  """Returns why a config's models have no page, in a sentence; None if they have."""
   from magenta.models.music_vae import lstm_models, masked_sampling
   from magenta.models.music_vae import packed_slices, upstream
   encoder, decoder = config.model.encoder, config.model.decoder
@@ -49,8 +55,8 @@ def why_not(config_name, config):
           f'{config_name} is none of them.')
 
 
-def read_tensors(checkpoint):
-  """Returns {variable: array} of all that a model needs of its checkpoint."""
+def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:
+  """Returns {variable: array} of all that a page needs of a checkpoint."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   reader = tf.train.load_checkpoint(checkpoints.plain(checkpoint))
@@ -60,8 +66,8 @@ def read_tensors(checkpoint):
           name.split('/')[-1] in ('kernel', 'bias')}
 
 
-def quantize(matrix):
-  """Returns a matrix as int8, and what to multiply each column with.
+def quantize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a matrix as int8, [rows, columns], and the columns' scales, [columns].
 
   Args:
     matrix: [rows, columns].
@@ -70,8 +76,8 @@ def quantize(matrix):
   return np.round(matrix / scale).astype(np.int8), scale.astype(np.float32)
 
 
-def dequantized(tensors):
-  """Returns the tensors that a page computes with."""
+def dequantized(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns the tensors as a page computes with them."""
   def read(tensor):
     if tensor.ndim != 2:
       return tensor
@@ -81,20 +87,24 @@ def dequantized(tensors):
 
 
 class Packer:
-  """Bytes, and where in them which tensor is."""
+  """Packs tensors into bytes.
+
+  places: {name: {'shape', 'at': the first byte}}.
+  """
 
   def __init__(self):
     self.places, self._parts, self._size = {}, [], 0
 
-  def add(self, name, array):
-    """Adds int8 or float32."""
+  def add(self, name: str, array: np.ndarray) -> None:
+    """Adds an array of int8 or float32."""
     array = np.ascontiguousarray(array)
     padding = -self._size % 16
     self.places[name] = {'shape': list(array.shape), 'at': self._size + padding}
     self._parts += [bytes(padding), array.tobytes()]
     self._size += padding + array.nbytes
 
-  def add_tensors(self, tensors, prefix=''):
+  def add_tensors(self, tensors: Mapping[str, np.ndarray], prefix: str = '') -> None:
+    """Adds a model's tensors, matrices as int8 with their columns' scales."""
     for name, tensor in sorted(tensors.items()):
       if tensor.ndim == 2:
         whole, scale = quantize(tensor)
@@ -104,16 +114,18 @@ class Packer:
       else:
         self.add(prefix + name, np.float32(tensor))
 
-  def add_gaussian(self, name, mean, deviation):
+  def add_gaussian(self, name: str, mean: np.ndarray, deviation: np.ndarray) -> None:
+    """Adds a Gaussian of latents, two of [z_size]."""
     self.add(name + '/mean', np.float32(mean))
     self.add(name + '/deviation', np.float32(deviation))
 
-  def bytes(self):
+  def bytes(self) -> bytes:
+    """Returns all that was added."""
     return b''.join(self._parts)
 
 
-def describe_model(config):
-  """Returns what Sampler in sampling.js has to know of a config."""
+def describe_model(config: Config) -> dict[str, object]:
+  """Returns what Sampler in sampling.js needs of a config."""
   from magenta.models.music_vae import masked_sampling, upstream
   encoder, decoder = config.model.encoder, config.model.decoder
   hparams = config.hparams
@@ -128,8 +140,37 @@ def describe_model(config):
           'layers': len(hparams.enc_rnn_size)}}
 
 
-def add_humanizer(packer):
-  """Adds the project's own humanizer; returns what groove.js has to know of it."""
+def constants(config: Config) -> dict[str, object]:
+  """Returns what the JavaScript of app/ has in common with Python.
+
+  Args:
+    config: Of drum patterns, whose pitches the page writes and reads.
+  """
+  from magenta.models.music_vae import upstream
+  pitches = upstream.pitch_classes(config.data_converter)
+  return {
+      'drums': {
+          'names': grid.DRUM_CLASSES, 'pitches': [own[0] for own in pitches],
+          'ofPitch': list(map(drum_maps.drum_map(pitches), range(128)))},
+      'grid': {'bar': grid.STEPS_PER_BAR, 'beat': grid.STEPS_PER_QUARTER},
+      'limits': {
+          'tempos': [grid.MIN_QPM, grid.MAX_QPM], 'bars': grid.MAX_BARS,
+          'seed': errors.MOST_SEED, 'feel': takes.MOST,
+          'offset': takes.MAX_MICROTIMING},
+      'midi': {
+          'channel': midi_file.DRUM_CHANNEL, 'tempo': grid.DEFAULT_QPM,
+          'ticks': loop_file.TICKS_PER_QUARTER, 'longestBar': midi_file.LONGEST_BAR,
+          'shortestNote': midi_file.SHORTEST_NOTE},
+      'completion': {'particles': PARTICLES, 'ownShare': completion.ENCODER_SHARE},
+      'rate': sound.SAMPLE_RATE}
+
+
+def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
+  """Adds the project's own humanizer.
+
+  Returns:
+    What humanizer.js needs of it, and the drummers' numbers.
+  """
   config = magenta_setup.get_config(humanizer.CONFIG)
   checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
   packer.add_tensors(read_tensors(checkpoint), 'groove/')
@@ -149,14 +190,16 @@ def add_humanizer(packer):
   return {'steps': hparams.max_seq_len, 'zSize': hparams.z_size,
           'layers': len(hparams.dec_rnn_size),
           'encoderLayers': len(hparams.enc_rnn_size), 'kinds': feel_model.KINDS,
+          'periods': feel_model.PERIODS, 'least': feel_model.LEAST.tolist(),
+          'most': feel_model.MOST.tolist(), 'samePlayer': takes.SAME_PLAYER,
           'kept': list(tables)}, sorted(
               int(name.removeprefix('drummer')) for name in kept['names'])
 
 
-def sample_drums(pitches, soundfont):
-  """Returns how a SoundFont plays the drums: [{'drum', 'velocity', 'data'}].
+def sample_drums(pitches: Sequence[int], soundfont: str) -> list[dict[str, object]]:
+  """Returns a SoundFont's sounds of the drums: [{'drum', 'velocity', 'data'}].
 
-  'data' is a mono FLAC file in base64. All are as loud to one another as it has them.
+  'data' is a mono FLAC file in base64. Their levels are the SoundFont's.
 
   Raises:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
@@ -173,7 +216,8 @@ def sample_drums(pitches, soundfont):
     player = sound.Player(soundfont)
   except ImportError as e:
     raise UserError(sound.NO_SOUND) from e
-  player.say_what_is_missing(pitches)
+  for remark in player.remarks(pitches):
+    print(remark)
   audio = player(sequence).mean(axis=1)
   found = []
   for (drum, velocity), part in zip(hits, np.split(audio, len(hits))):
@@ -186,18 +230,9 @@ def sample_drums(pitches, soundfont):
   return found
 
 
-def join_modules(names=MODULES):
-  """Returns the text of one module that has all of scripts/web/NAME.js in it."""
-  return '\n'.join(
-      re.sub(r'^export ', '', re.sub(
-          r"^import [^;]*;\n", '', (WEB / f'{name}.js').read_text(encoding='utf-8'),
-          flags=re.M), flags=re.M)
-      for name in names)
-
-
-def spec_and_weights(config_name, config, checkpoint, humanize=True):
-  """Returns what a page knows of its models: a dict for JSON, and bytes."""
-  from magenta.models.music_vae import upstream
+def spec_and_weights(config_name: str, config: Config, checkpoint: str,
+                     humanize: bool = True) -> tuple[dict[str, object], bytes]:
+  """Returns a page's data, a dict for JSON, and its models' tensors."""
   packer = Packer()
   packer.add_tensors(read_tensors(checkpoint))
   kept = (styles.load(checkpoint) if os.path.exists(os.path.join(
@@ -206,33 +241,31 @@ def spec_and_weights(config_name, config, checkpoint, humanize=True):
     packer.add_gaussian(f'style/{name}', *styles.gaussian(kept, name))
   groove, drummers = add_humanizer(packer) if humanize else (None, [])
   return {
-      'title': f'{config_name}, {os.path.basename(checkpoint)}',
+      **constants(config), 'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
       'styles': [str(name) for name in kept['names']],
-      'pitches': [pitches[0] for pitches in upstream.pitch_classes(
-          config.data_converter)],
       'tensors': packer.places, 'wasm': base64.b64encode(
-          (WEB / 'kernel.wasm').read_bytes()).decode()}, packer.bytes()
+          (web_files.WEB / 'app' / 'kernel.wasm').read_bytes()).decode()
+  }, packer.bytes()
 
 
-def page(spec, weights):
+def page(spec: Mapping[str, object], weights: bytes) -> str:
   """Returns the HTML of a page."""
-  script, style = join_modules(), (WEB / 'page.css').read_text(encoding='utf-8')
-  def hashed(text):
+  script = web_files.join_modules('app/main.js')
+  style = web_files.read('shared/base.css') + web_files.read('app/page.css')
+  def hashed(text: str) -> str:
     return "'sha256-" + base64.b64encode(
         hashlib.sha256(text.encode()).digest()).decode() + "'"
-  parts = {
+  return web_files.fill('app/page.html', {
       'CSP': f"default-src 'none'; script-src {hashed(script)} 'wasm-unsafe-eval'; "
              f"style-src {hashed(style)}; img-src data:",
       'CSS': style, 'SCRIPT': script,
-      'SPEC': json.dumps(spec, separators=(',', ':')).replace('<', '\\u003c'),
-      'WEIGHTS': base64.b64encode(weights).decode()}
-  return re.sub(r'\{\{([A-Z]+)\}\}', lambda match: parts[match[1]],
-                (WEB / 'page.html').read_text(encoding='utf-8'))
+      'SPEC': web_files.to_json(spec), 'WEIGHTS': base64.b64encode(weights).decode()})
 
 
-def write(output, config_name, run_dir=None, checkpoint_file=None, hparams='',
-          humanize=True, soundfont=None):
+def write(output: str, config_name: str, run_dir: str | None = None,
+          checkpoint_file: str | None = None, hparams: str = '', humanize: bool = True,
+          soundfont: str | None = None) -> None:
   """Writes a page, and prints where it is.
 
   Args:
@@ -245,18 +278,18 @@ def write(output, config_name, run_dir=None, checkpoint_file=None, hparams='',
     soundfont: SoundFont that plays the drums, instead of the page's own synthesis.
 
   Raises:
-    UserError: if there is no such checkpoint, or no page of it, or it would be
-      larger than MAX_MB.
+    UserError: if there is no such checkpoint or no page of its config, or if the page
+      would be larger than MAX_MB.
   """
   output = os.path.expanduser(output)
   config = magenta_setup.get_config(config_name, hparams)
-  if why := why_not(config_name, config) or (
-      sampling.why_not_sampled(config_name, config)):
+  if why := why_not(config_name, config):
     raise UserError(why)
+  abilities.of(config_name, config).require(abilities.SAMPLE)
   checkpoint = checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name)
   spec, weights = spec_and_weights(config_name, config, checkpoint, humanize)
   if soundfont:
-    spec['samples'] = sample_drums(spec['pitches'], soundfont)
+    spec['samples'] = sample_drums(spec['drums']['pitches'], soundfont)
   text = page(spec, weights).encode()
   size = len(text) / 1e6
   if size > MAX_MB:

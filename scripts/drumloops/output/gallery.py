@@ -1,15 +1,17 @@
-"""Writes loops as files, and the page index.html to look at and listen to them.
+"""Writes loops as files, and the page index.html that shows and plays them.
 
-The page needs no network and no server: a double click opens it. It lists all
-loops of its folder, the newest run's first, and remembers by itself what was
-said of the older ones.
+The page needs no network and no server: a double click opens it. It lists all loops of
+its folder, the newest first. What it says of older loops is read from the page itself.
 
-A browser's <audio loop> is silent for a tenth of a second at each joint (104 ms
-in Chromium 156), but Web Audio repeats to the sample. A page that is opened as a
-file may not read files, so the newest loops' sound is in the page.
+A browser's <audio loop> is silent for a tenth of a second at each repetition (104 ms in
+Chromium 156), but Web Audio repeats to the sample. A page that is opened as a file may
+not read files, so the newest loops' sound is in the page.
 """
+from __future__ import annotations
+
 import base64
 import concurrent.futures
+import contextlib
 import html
 import io
 import itertools
@@ -18,15 +20,24 @@ import math
 import os
 import re
 import threading
+import typing
 import urllib.parse
 import zlib
+from collections.abc import Mapping, Sequence
 
 from drumloops import grid
 from drumloops.errors import UserError
-from drumloops.midi import loop_file, sound
-from drumloops.output import plots
+from drumloops.midi import sound
+from drumloops.output import plots, web_files
 from drumloops.system import disk
+import numpy as np
 from tqdm.auto import tqdm
+
+if typing.TYPE_CHECKING:
+  from drumloops.grid import Hit
+  from drumloops.loop import DrumLoop
+  import matplotlib.figure
+  import PIL.Image
 
 PAGE = 'index.html'
 # Where a grid lies in its picture, as shares of the picture's size.
@@ -36,233 +47,85 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 # What a page knows of a loop.
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
-# What it may know, too: some loops have none of it, nor have older pages.
+# More facts, which some loops and older pages lack.
 MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
               'drummer': int, 'velocity': (int, float), 'timing': (int, float)}
-EMBEDDED = 16  # Loops whose sound is in the page; others play with a gap.
-SHOWN = 100  # Loops that are whole from the start; others once they are near.
-CSS = '''
-:root { color-scheme: light dark; --line: #8886; --accent: #0072b2; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 0 auto;
-  padding: 1rem; }
-h1 { font-size: 1.5rem; margin: 0.5rem 0 0; }
-.loop { border: 1px solid var(--line); border-radius: 8px; padding: 0.75rem 1rem;
-  margin: 1rem 0; content-visibility: auto; contain-intrinsic-height: auto 22rem; }
-.far { min-height: 22rem; }
-.loop.playing { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
-h2 { font-size: 1.1rem; margin: 0; }
-p { margin: 0.25rem 0; }
-.grid { position: relative; background: white; }
-.grid img { display: block; width: 100%; height: auto; }
-.head { position: absolute; width: 2px; background: #d55e00; display: none; }
-.playing .head { display: block; }
-.row { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center;
-  margin-top: 0.5rem; }
-button { font: inherit; padding: 0.4rem 1.2rem; border-radius: 6px; cursor: pointer;
-  border: 1px solid var(--accent); background: none; color: inherit; }
-.playing button { background: var(--accent); color: white; }
-a { padding: 0.25rem 0.5rem; }
-kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 0.3rem; }
-:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-'''
-SCRIPT = '''
-const loops = [...document.querySelectorAll('.loop')];
-// But for their texts, older loops are comments until they are near: the page opens in
-// half the time, with less memory.
-function fill(loop) {
-  if (loop.classList.replace('far', 'near')) {
-    const comment = loop.lastChild;
-    loop.insertAdjacentHTML('beforeend', comment.data);
-    comment.remove();
-  }
-  return loop;
-}
-const observer = new IntersectionObserver(entries => {
-  for (const {target, isIntersecting} of entries) {
-    if (isIntersecting) { observer.unobserve(target); fill(target); }
-  }
-}, {rootMargin: '200%'});
-document.querySelectorAll('.far').forEach(loop => observer.observe(loop));
-let context = null;  // Made at the first key or click, as browsers demand.
-let current = 0;  // The loop that the keys are about.
-let playing = null;  // {i, start(), stop(), position()}
-
-async function seamless(flac) {
-  const bytes = Uint8Array.from(atob(flac.textContent), c => c.charCodeAt(0));
-  const buffer = await context.decodeAudioData(bytes.buffer);
-  const source = new AudioBufferSourceNode(context, {buffer, loop: true});
-  source.connect(context.destination);
-  return {
-    start: () => { source.began = context.currentTime; source.start(); },
-    stop: () => source.stop(),
-    position: () => (context.currentTime - source.began) / buffer.duration % 1};
-}
-async function fromFile(url) {
-  const audio = new Audio(url);
-  audio.loop = true;
-  await new Promise((done, fail) => {
-    audio.oncanplay = done;
-    audio.onerror = () => fail(new Error(`${url} can't be played`));
-  });
-  return {start: () => audio.play().catch(() => {}),  // Stopped at once.
-          stop: () => audio.pause(),
-          position: () => audio.currentTime / audio.duration};
-}
-let wanted = null;  // The loop that plays, or will when its sound is ready.
-async function play(i) {
-  stop();
-  if (!loops[i].dataset.wav) return;
-  wanted = current = i;
-  fill(loops[i]);
-  show(i, true);
-  context ??= new AudioContext({sampleRate: RATE});
-  context.resume();
-  const flac = loops[i].querySelector('.flac');
-  try {
-    const player = await (flac ? seamless(flac) : fromFile(loops[i].dataset.wav));
-    if (wanted !== i || playing) return;  // Changed in the meantime.
-    playing = {i, ...player};
-    playing.start();
-    requestAnimationFrame(draw);
-  } catch (error) {
-    if (wanted !== i) return;
-    stop();
-    loops[i].querySelector('button').textContent = 'No sound';
-  }
-}
-function stop() {
-  if (playing) playing.stop();
-  if (wanted !== null) show(wanted, false);
-  wanted = playing = null;
-}
-function show(i, isPlaying) {
-  loops[i].classList.toggle('playing', isPlaying);
-  loops[i].querySelector('button').textContent = isPlaying ? 'Stop' : 'Play';
-}
-function toggle(i) {
-  if (wanted === i) stop(); else play(i);
-}
-function place(i, position) {
-  const head = loops[i].querySelector('.head');
-  if (!head) return;  // There is no picture.
-  const steps = Number(loops[i].dataset.steps);
-  // The picture begins half a step before the first step.
-  const share = (steps * position + 0.5) / (steps + 0.5);
-  head.style.left = 100 * (LEFT + (RIGHT - LEFT) * share) + '%';
-}
-function draw() {
-  if (!playing) return;
-  place(playing.i, playing.position());
-  requestAnimationFrame(draw);
-}
-function move(by) {
-  const next = Math.min(loops.length - 1, Math.max(0, current + by));
-  if (next === current) return;
-  const wasPlaying = wanted !== null;
-  current = next;
-  fill(loops[next]).focus();
-  loops[next].scrollIntoView({block: 'nearest'});
-  if (wasPlaying) play(next);
-}
-const loopOf = event => loops.indexOf(event.target.closest('.loop'));
-document.addEventListener('focusin', event => {
-  if (loopOf(event) >= 0) current = loopOf(event);
-});
-document.addEventListener('click', event => {
-  if (event.target.closest('button')) toggle(loopOf(event));
-});
-document.addEventListener('keydown', event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey ||
-      event.repeat && event.key === ' ') return;
-  const action = {' ': () => toggle(current), ArrowDown: () => move(1),
-                  ArrowUp: () => move(-1)}[event.key];
-  // A button has its own use for the space bar.
-  if (!action || event.key === ' ' && event.target.closest('button')) return;
-  event.preventDefault();
-  action();
-});
-'''
+EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
+SHOWN = 100  # Loops that are complete at once; others when they are near.
 
 
-def write_loops(loops, output_dir, name, facts, soundfont=None, kept=None,
-                hits=None, sounds=True, pictures=True):
-  """Writes NAME-1.mid, .wav and .png ... and the page into `output_dir`.
+def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
+          soundfont: str | None = None, sounds: bool = True, pictures: bool = True
+          ) -> dict[str, object]:
+  """Writes NAME-1.mid, .wav and .png ... and the page into a folder.
 
   Args:
-    loops: What `loop_file.as_loop` returned.
-    output_dir: Folder, made if need be.
-    name: What the files' names begin with; if other loops are called so, the
-      name is NAME-take2 or the like.
-    facts: What the page says of these loops: {'qpm', 'style', 'seed', ...}.
+    loops: Loops that a model made, all by one request.
+    output_dir: The folder, made if need be.
+    name: What the files' names begin with. If other loops are called so, the name is
+      NAME-take2 or the like.
     soundfont: Of `sound.find_soundfont`.
-    kept: Which hits of each loop were given, bool [loops, steps, drums], if any.
-    hits: Each loop's Hits, for the pictures; by default those of `loop_file.hits`.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
-    FluidSynth), 'page': path, 'was_there': whether these very loops were}.
+    FluidSynth), 'page': path, 'was_there': whether these very loops were}. If the loops
+    go from one to another, also the path of a picture of all: 'strip'.
+
+  Raises:
+    UserError: if there is no such SoundFont.
   """
+  output_dir = os.path.expanduser(output_dir)
   os.makedirs(output_dir, exist_ok=True)
-  files = [loop_file.midi_bytes(loop) for loop in loops]
-  facts = {**facts, 'soundfont': os.path.basename(sound.find_soundfont(soundfont))}
-  with alone(output_dir):  # The files with the MIDI keep the name for us.
+  files = [loop.to_midi() for loop in loops]
+  facts = {**loops[0].facts,
+           'soundfont': os.path.basename(sound.find_soundfont(soundfont))}
+  with alone(output_dir):  # The MIDI files reserve the name.
     name = free_name(output_dir, name, files, facts['soundfont'])
-    bases = [os.path.join(output_dir, f'{name}-{i + 1}')
-             for i in range(len(files))]
+    bases = [os.path.join(output_dir, f'{name}-{i + 1}') for i in range(len(files))]
     was_there = all(os.path.exists(base + '.mid') for base in bases)
     for base, file in zip(bases, files):
       with disk.replacing(base + '.mid') as path, open(path, 'wb') as f:
         f.write(file)
-  paths = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': [],
-           'picture': [base + '.png' for base in bases if pictures],
-           'page': os.path.join(output_dir, PAGE), 'was_there': was_there}
-  renderer, futures = Renderer(soundfont, sounds, pictures), []
-  executor = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+  renderer = Renderer(soundfont, sounds, pictures)
+  futures, executor = [], concurrent.futures.ThreadPoolExecutor(os.cpu_count())
   try:
     for i, (loop, base) in enumerate(zip(loops, bases)):
-      futures.append(executor.submit(
-          renderer, base, loop, f'{name} {i + 1}', None if kept is None else kept[i],
-          loop_file.hits(loop) if hits is None else hits[i]))
-    for base, future in zip(bases, tqdm(
-        futures, desc='Rendering', unit='loop', leave=False)):
-      if future.result():
-        paths['wav'].append(base + '.wav')
-  finally:  # If it is stopped, the page has those that are through.
+      futures.append(executor.submit(renderer, base, loop, f'{name} {i + 1}'))
+    has_sound = [future.result() for future in tqdm(
+        futures, desc='Rendering', unit='loop', leave=False)]
+  finally:  # If it is stopped, the page has the loops that are finished.
     executor.shutdown(wait=False, cancel_futures=True)
-    if renderer.why_silent:
-      print(renderer.why_silent)
     with alone(output_dir):
       write_page(output_dir, [
-          {'name': os.path.basename(base), 'bars': loop_file.bars_of(loop), **facts}
+          {'name': os.path.basename(base), 'bars': loop.bars, **facts}
           for base, loop, future in zip(bases, loops, futures)
           if future.done() and not future.cancelled() and not future.exception()])
-  return paths
-
-
-def write(loops, output_dir, name, soundfont=None, sounds=True, pictures=True):
-  """Writes DrumLoops that a model made, as `write_loops` does.
-
-  If they go from one loop to another, also a picture of all, NAME.png: 'strip'.
-  """
-  output_dir, facts = os.path.expanduser(output_dir), loops[0].facts
-  # As they are in the file: nothing is before its beginning.
-  hits = [[hit._replace(time=max(0, hit.time)) for hit in loop.hits if hit.drum]
-          for loop in loops]
-  paths = write_loops(
-      [loop.to_note_sequence() for loop in loops], output_dir, name, facts, soundfont,
-      None if loops[0].kept is None else [loop.kept_pattern() for loop in loops], hits,
-      sounds, pictures)
-  if paths['wav']:
-    for remark in sound.load_player(soundfont).remarks(
-        {hit.pitch for loop in loops for hit in loop.hits if hit.pitch}):
-      print(remark)
+  wavs = [base + '.wav' for base, has in zip(bases, has_sound) if has]
+  for remark in sound_remarks(loops, soundfont) if wavs else [renderer.why_silent or '']:
+    print(remark, end='\n' * bool(remark))
+  written = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': wavs,
+             'picture': [base + '.png' for base in bases if pictures],
+             'page': os.path.join(output_dir, PAGE), 'was_there': was_there}
   if facts['mode'] == 'interpolate':
-    paths['strip'] = os.path.join(output_dir, paths['name'] + '.png')
-    plots.plot_interpolation(hits, loops[0].bars, *facts['inputs']).savefig(
-        paths['strip'], dpi=DPI)
-  return paths
+    written['strip'] = os.path.join(output_dir, name + '.png')
+    plots.plot_interpolation(
+        [hits_in_file(loop) for loop in loops], loops[0].bars, *facts['inputs']).savefig(
+            written['strip'], dpi=DPI)
+  return written
+
+
+def hits_in_file(loop: DrumLoop) -> list[Hit]:
+  """Returns a loop's hits of the nine drums as its file has them: none before 0."""
+  return [hit._replace(time=max(0, hit.time)) for hit in loop.hits if hit.drum]
+
+
+def sound_remarks(loops: Sequence[DrumLoop], soundfont: str | None) -> list[str]:
+  """Returns sentences on the sound of loops: see `sound.Player.remarks`."""
+  return sound.load_player(soundfont).remarks({
+      note.pitch for loop in loops for note in loop.to_note_sequence().notes
+      if note.is_drum})
 
 
 class Renderer:
@@ -271,24 +134,22 @@ class Renderer:
   FluidSynth and zlib, which take most of the time, let other threads go on.
   """
 
-  def __init__(self, soundfont, sounds, pictures):
-    """Takes what `write_loops` does."""
-    self._soundfont = soundfont
-    self._sounds, self._pictures = sounds, pictures
+  def __init__(self, soundfont: str | None, sounds: bool, pictures: bool):
+    """Takes what `write` takes."""
+    self._soundfont, self._sounds, self._pictures = soundfont, sounds, pictures
     self._painters = {}  # By number of bars.
     self._here = threading.local()  # Has a thread's own sound.Player.
     self._lock = threading.Lock()
-    self.why_silent = None  # Why there is no sound, although it was asked for.
+    self.why_silent = None  # Why sound was asked for and not made.
 
-  def __call__(self, base, loop, title, kept, hits):
-    """Writes BASE.png and BASE.wav; returns whether there is the latter."""
+  def __call__(self, base: str, loop: DrumLoop, title: str) -> bool:
+    """Writes BASE.png and BASE.wav; returns whether the latter was written."""
     if self._pictures:
       with self._lock:  # matplotlib is not made for several threads.
-        bars = loop_file.bars_of(loop)
-        if bars not in self._painters:
-          self._painters[bars] = Painter(bars)
-        image = self._painters[bars](
-            title, hits, kept)
+        if loop.bars not in self._painters:
+          self._painters[loop.bars] = Painter(loop.bars)
+        image = self._painters[loop.bars](
+            title, hits_in_file(loop), loop.kept_pattern())
       with disk.replacing(base + '.png') as path:
         image.save(path, compress_level=1)  # More takes longer, and saves 2 kB.
     if not self._sounds or self.why_silent:
@@ -298,7 +159,7 @@ class Renderer:
         if not hasattr(self._here, 'player'):
           self._here.player = sound.Player(self._soundfont)
       with disk.replacing(base + '.wav') as path:
-        self._here.player.write_wav(loop, path)
+        self._here.player.write_wav(loop.to_note_sequence(), path)
       return True
     except ImportError:
       self.why_silent = sound.NO_SOUND
@@ -307,12 +168,12 @@ class Renderer:
     return False
 
 
-def alone(folder):
+def alone(folder: str) -> contextlib.AbstractContextManager[None]:
   """Keeps other processes from writing loops into a folder meanwhile."""
   return disk.locked(folder, -1, '')
 
 
-def free_name(folder, name, files, soundfont):
+def free_name(folder: str, name: str, files: Sequence[bytes], soundfont: str) -> str:
   """Returns `name`, or `name`-take2 ... so that no other loops are overwritten.
 
   Files of the same bytes are the same loops, if the same SoundFont plays them.
@@ -339,22 +200,19 @@ def free_name(folder, name, files, soundfont):
   return next(filter(is_free, names))
 
 
-def picture(loop, title, found=None, kept=None):
+def picture(loop: DrumLoop, title: str) -> matplotlib.figure.Figure:
   """Returns a figure of one loop's grid, which lies where the page expects it.
 
   Args:
-    loop: What `loop_file.as_loop` returned.
+    loop: The loop.
     title: Above the grid.
-    found: The hits, if they are not of a config's own pitches (`loop_file.hits`).
-    kept: Which of them were given, as `plots.drum_grid` takes it.
   """
   figure, axis = empty_picture()
-  plots.drum_grid(axis, loop_file.hits(loop) if found is None else found,
-                  loop_file.bars_of(loop), title, kept=kept)
+  plots.drum_grid(axis, hits_in_file(loop), loop.bars, title, kept=loop.kept_pattern())
   return figure
 
 
-def empty_picture():
+def empty_picture() -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
   """Returns a figure, and its axis where the page expects a grid."""
   figure, axes = plots.figure_of(1, layout=None)
   figure.subplots_adjust(LEFT, BOTTOM, RIGHT, TOP)
@@ -367,7 +225,8 @@ class Painter:
   matplotlib draws an empty grid once, and titles; PIL draws the hits.
   """
 
-  def __init__(self, bars):
+  def __init__(self, bars: int):
+    """Draws the grid of so many bars."""
     from matplotlib.backends import backend_agg
     self._bars, self._grids = bars, {}  # Empty grids, by legend.
     figure, self._axis = empty_picture()
@@ -384,24 +243,25 @@ class Painter:
       self._grids[legend] = self._canvas.copy_from_bbox(self._canvas.figure.bbox)
     return self._grids[legend]
 
-  def __call__(self, title, found, kept=None):
-    """Returns a picture, of PIL.
+  def __call__(self, title: str, hits: Sequence[Hit],
+               kept: np.ndarray | None = None) -> PIL.Image.Image:
+    """Returns a picture.
 
     Args:
       title: Above the grid.
-      found: What `loop_file.hits` returned.
+      hits: The loop's.
       kept: Of `plots.drum_grid`.
     """
     from PIL import Image, ImageColor, ImageDraw
-    boxes, lines = plots.marks(found, self._bars, kept)
+    boxes, lines = plots.marks(hits, self._bars, kept)
     self._canvas.restore_region(self._empty_grid(plots.legend(lines, kept)))
     self._axis.draw_artist(
         plots.set_title(self._axis, title, fontsize=10, loc='left'))
     image = Image.frombuffer('RGBA', self._canvas.get_width_height(),
                              self._canvas.buffer_rgba(), 'raw', 'RGBA', 0, 1
                              ).convert('RGB')
-    put = ImageDraw.Draw(image, 'RGBA')  # Lets what is below shine through.
-    # As matplotlib, which puts edges where pixels meet.
+    put = ImageDraw.Draw(image, 'RGBA')  # Blends colours with the grid.
+    # As matplotlib: edges lie between pixels.
     (x0, y0), (x1, y1) = self._axis.transData.transform([(0, 0), (1, 1)]).tolist()
     def pixels(left, right, low, high):
       left, right = (math.floor(x0 + (x1 - x0) * x + 0.5) for x in (left, right))
@@ -410,7 +270,7 @@ class Painter:
       return left, high, max(left, right - 1), low - 1  # In long loops, a pixel.
     for box, colour, shade in boxes:
       put.rectangle(pixels(*box), (*ImageColor.getrgb(colour), round(255 * shade)))
-    # A line has edges that cover a part of a pixel.
+    # A line's edges cover a part of a pixel.
     whole, rest = divmod(plots.LINE * DPI / 72 / 2, 1)
     orange = ImageColor.getrgb(plots.ORANGE)
     for x, low, high in lines:
@@ -421,8 +281,8 @@ class Painter:
     return image
 
 
-def is_entry(entry):
-  """Whether a page can say this of a loop."""
+def is_entry(entry: object) -> bool:
+  """Whether these are facts of a loop that a page can show."""
   return (isinstance(entry, dict) and
           all(isinstance(entry.get(key), kind) for key, kind in FACTS.items()) and
           all(entry.get(key) is None or isinstance(entry[key], kind)
@@ -433,10 +293,10 @@ def is_entry(entry):
           os.path.basename(entry['name']) == entry['name'])
 
 
-def read_entries(path):
-  """Returns what an older page says of its loops, and whether it is whole.
+def read_entries(path: str) -> tuple[list[dict[str, object]], bool]:
+  """Returns the facts of a page's loops, and whether the page is undamaged.
 
-  What is damaged of it is left out.
+  Damaged facts are left out.
   """
   try:
     with open(path, encoding='utf-8') as f:
@@ -460,8 +320,8 @@ def read_entries(path):
   return known, is_same and len(known) == len(entries)
 
 
-def write_page(folder, entries):
-  """Puts loops before those that the folder's page lists already.
+def write_page(folder: str, entries: list[dict[str, object]]) -> None:
+  """Writes the page of a folder, with new loops before those that it lists already.
 
   Args:
     folder: Where the loops' files are.
@@ -481,12 +341,12 @@ def write_page(folder, entries):
     f.write(page(folder, entries))
 
 
-def describe(entry):
+def describe(entry: Mapping[str, object]) -> str:
   """Returns a loop's facts in words, such as '120 beats a minute · funk'."""
   is_sample = entry['mode'] == 'sample'
   config, checkpoint = entry['config'], entry['checkpoint']
   def said(key, words, usual=None):
-    """Returns words about a fact; none about one that is missing or the usual."""
+    """Returns words about a fact, unless it is missing or has its usual value."""
     value = entry.get(key)
     return [] if value in (None, usual) else [words.format(value)]
   humanized = ', '.join([
@@ -503,8 +363,8 @@ def describe(entry):
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
 
 
-def flac(path):
-  """Returns a WAV file's samples, losslessly compressed, as base64."""
+def flac(path: str) -> str:
+  """Returns a WAV file's samples as FLAC in base64."""
   import soundfile
   audio, rate = soundfile.read(path, dtype='int16')
   packed = io.BytesIO()
@@ -512,7 +372,7 @@ def flac(path):
   return base64.b64encode(packed.getvalue()).decode()
 
 
-def section(folder, entry, place):
+def section(folder: str, entry: Mapping[str, object], place: int) -> str:
   """Returns the HTML of one loop, the `place`th of the page."""
   name, text = html.escape(entry['name']), html.escape(describe(entry))
   url = urllib.parse.quote(entry['name'])
@@ -521,7 +381,7 @@ def section(folder, entry, place):
   steps = entry.get('bars', grid.BARS) * grid.STEPS_PER_BAR
   wav = sound = grid_html = ''
   if os.path.exists(path + '.png'):
-    # The size is known before the picture is, which is loaded when it is near.
+    # The picture has its size from the start, but is loaded when it is near.
     grid_html = (f'<div class="grid"><img src="./{url}.png" width="{WIDTH}" '
                  f'height="{HEIGHT}" loading="lazy" alt="Drum grid of {name}">'
                  '<div class="head"></div></div>')
@@ -541,37 +401,20 @@ def section(folder, entry, place):
           f'{content}</article>')
 
 
-def crc(facts):
-  """Returns the checksum by which a page's damaged facts are known."""
+def crc(facts: str) -> int:
+  """Returns the checksum that shows whether a page's facts are damaged."""
   return zlib.crc32(facts.encode())
 
 
-def page(folder, entries):
+def page(folder: str, entries: Sequence[Mapping[str, object]]) -> str:
   """Returns the HTML of the whole page."""
   facts = json.dumps(entries, indent=0).replace('<', '\\u003c')
-  sections = '\n'.join(section(folder, entry, i) for i, entry in enumerate(entries))
-  top, height = 100 * (1 - TOP), 100 * (TOP - BOTTOM)
-  return f'''<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Drum loops</title>
-<link rel="icon" href="data:,">
-<style>{CSS}.head {{ top: {top:g}%; height: {height:g}%; }}
-</style>
-</head>
-<body>
-<h1>Drum loops</h1>
-<p>{len(entries)} loops, the newest first. <kbd>Space</kbd> plays and
-stops, <kbd>↑</kbd> <kbd>↓</kbd> choose a loop. In the pictures: the darker, the
-louder; an orange line shows where a hit off the grid is really played.</p>
-{sections}
-<script type="application/json" id="facts" data-crc="{crc(facts)}">{facts}</script>
-<script>
-const LEFT = {LEFT}, RIGHT = {RIGHT};
-const RATE = {sound.SAMPLE_RATE};
-{SCRIPT}</script>
-</body>
-</html>
-'''
+  return web_files.fill('gallery/gallery.html', {
+      'CSS': web_files.read('shared/base.css') + web_files.read('gallery/gallery.css'),
+      'TOP': f'{100 * (1 - TOP):g}%', 'HEIGHT': f'{100 * (TOP - BOTTOM):g}%',
+      'COUNT': len(entries), 'FACTS': facts, 'CRC': crc(facts),
+      'LOOPS': '\n'.join(
+          section(folder, entry, i) for i, entry in enumerate(entries)),
+      'SPEC': web_files.to_json({
+          'rate': sound.SAMPLE_RATE, 'grid': {'left': LEFT, 'right': RIGHT}}),
+      'SCRIPT': web_files.join_modules('gallery/gallery.js')})

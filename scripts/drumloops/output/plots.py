@@ -1,46 +1,57 @@
 """Pictures: drum grids, training curves, the latent space."""
+from __future__ import annotations
+
 import functools
 import glob
 import os
+import typing
+from collections.abc import Callable, Sequence
 
 from drumloops import grid
+from drumloops.grid import Hit
 from drumloops.runs import run_folder
 from drumloops.system import disk
 import numpy as np
+
+if typing.TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
 
 # The Okabe-Ito palette, which colour-blind eyes can tell apart.
 BLUE, ORANGE = '#0072b2', '#d55e00'
 GREEN = '#009e73'
 COLOURS = (BLUE, '#e69f00', GREEN, '#cc79a7', '#56b4e9', ORANGE, '#f0e442')
-MARKERS = 'os^Dv<P'  # So that colour is not all that tells styles apart.
+MARKERS = 'os^Dv<P'  # Styles differ in colour and in marker.
 GREY = '#bbbbbb'
-PALEST = 0.15  # Shade of the softest hit, so that it is still seen.
+PALEST = 0.15  # Opacity of the softest hit.
 WIDTH, ROW = 10, 2.3  # Inches.
-MOST_MAPPED = 5000  # Loops in a picture of latents, which takes half a minute then.
+MOST_MAPPED = 5000  # Loops in a picture of latents, which takes half a minute.
 OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
-LINE = 1.6  # Points; how wide what shows a hit off the grid is.
+LINE = 1.6  # Points; width of the line of a hit off the grid.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
 KEPT_LEGEND = 'blue: given; green: played to it'
+Mark = tuple[tuple[float, float, float, float], str, float]  # See `marks`.
 
 
-def drum_grid(axis, found, bars=grid.BARS, title='', labels=True, kept=None):
+def drum_grid(axis: Axes, hits: Sequence[Hit],
+              bars: int = grid.BARS, title: str = '', labels: bool = True,
+              kept: np.ndarray | None = None) -> None:
   """Draws hits on 16 steps a bar.
 
-  The darker, the louder. Hits that were not played on their step have a line
-  where they were played.
+  Louder hits are darker. A line shows where a hit off the grid is played.
 
   Args:
     axis: Of matplotlib.
-    found: What `loop_file.hits` returns.
+    hits: Those without a drum are not drawn.
     bars: How many to draw.
     title: Above the grid.
-    labels: Whether to say what rows and bars are.
-    kept: Which hits were given, bool [steps, drums]; the others are green then.
+    labels: Whether rows and bars have their names.
+    kept: Which hits were given, bool [steps, drums]; the others are green.
   """
   from matplotlib import collections
   empty_grid(axis, bars, labels)
-  boxes, lines = marks(found, bars, kept)
+  boxes, lines = marks(hits, bars, kept)
   # Two artists are drawn much faster than one for each hit.
   for artist in (
       collections.PolyCollection(
@@ -57,40 +68,45 @@ def drum_grid(axis, found, bars=grid.BARS, title='', labels=True, kept=None):
     axis.set_title(legend(lines, kept), fontsize=8, loc='right')
 
 
-def marks(found, bars, kept=None):
-  """Returns what `drum_grid` shows hits by, in steps and drums.
+def marks(hits: Sequence[Hit], bars: int,
+          kept: np.ndarray | None = None
+          ) -> tuple[list[Mark], list[tuple[float, float, float]]]:
+  """Returns what `drum_grid` draws for hits, in steps and drums.
+
+  Args:
+    hits, bars, kept: Of `drum_grid`.
 
   Returns:
     [((left, right, low, high), colour, opacity)] of boxes, and [(x, low, high)] of
     lines.
   """
   boxes, lines = [], []
-  for hit in found:
-    drum, start, velocity = hit.index, hit.start, hit.velocity
+  for hit in hits:
+    drum, start = hit.index, hit.start
     if drum is None or start >= bars * grid.STEPS_PER_BAR:
       continue
     step = grid.step_of(start, bars * grid.STEPS_PER_BAR)
     boxes.append(((step, step + 0.86, drum - 0.38, drum + 0.38),
                   BLUE if kept is None or kept[step, drum] else GREEN,
-                  PALEST + (1 - PALEST) * velocity / 127))
+                  PALEST + (1 - PALEST) * hit.velocity / 127))
     if abs(start - step) > OFF_GRID:
       lines.append((start, drum - 0.42, drum + 0.42))
   return boxes, lines
 
 
-def legend(lines, kept):
-  """Returns what explains a picture that has such lines, and hits that were kept."""
+def legend(lines: Sequence[object], kept: np.ndarray | None) -> str:
+  """Returns the legend of a picture with these lines and kept hits."""
   return '; '.join([KEPT_LEGEND] * (kept is not None) + [LEGEND] * bool(lines))
 
 
-def empty_grid(axis, bars, labels=True):
+def empty_grid(axis: Axes, bars: int, labels: bool = True) -> None:
   """Draws the part of `drum_grid` that all loops of so many bars share."""
   steps = bars * grid.STEPS_PER_BAR
   for step in range(0, steps + 1, grid.STEPS_PER_QUARTER):
     is_bar = step % grid.STEPS_PER_BAR == 0
     axis.axvline(step, color='black' if is_bar else GREY,
                  linewidth=1.2 if is_bar else 0.6, zorder=0)
-  axis.set_xlim(-0.5, steps)  # What comes before the beat is seen too.
+  axis.set_xlim(-0.5, steps)  # Hits before the first beat are seen too.
   axis.set_ylim(-0.6, len(grid.DRUM_CLASSES) - 0.4)
   axis.set_yticks(range(grid.DRUMS), grid.DRUM_CLASSES if labels else
                   [''] * grid.DRUMS, fontsize=8)
@@ -101,7 +117,7 @@ def empty_grid(axis, bars, labels=True):
 
 
 @functools.cache
-def font_with(letters):
+def font_with(letters: frozenset[str]) -> str | None:
   """Returns the family of an installed font that has all letters, or None."""
   from matplotlib import font_manager
   for path in sorted(font_manager.findSystemFonts(),
@@ -118,11 +134,17 @@ def font_with(letters):
   return None
 
 
-def set_text(put, text, **options):
-  """Calls a matplotlib function with a user's own words, as they are.
+def set_text(put: Callable[..., typing.Any], text: str,
+             **options: object) -> typing.Any:
+  """Calls a matplotlib function with a user's own words; returns its artist.
 
-  Without taking $ for mathematics; letters that matplotlib's own font has not
-  are drawn in another.
+  A $ is no mathematics here, and another font draws letters that matplotlib's own
+  lacks.
+
+  Args:
+    put: The function, such as `Axes.set_title`.
+    text: The words.
+    **options: Of the function.
   """
   from matplotlib import font_manager
   text = disk.printable(text)
@@ -137,19 +159,29 @@ def set_text(put, text, **options):
   return put(text, parse_math=False, family=family, **options)
 
 
-def set_title(axis, text, **options):
+def set_title(axis: Axes, text: str, **options: object) -> typing.Any:
+  """Sets an axis's title, as `set_text`."""
   return set_text(axis.set_title, text, **options)
 
 
-def figure_of(rows, columns=1, size=None, layout='constrained'):
-  """Returns a matplotlib figure, and its axes: [rows, columns]."""
+def figure_of(rows: int, columns: int = 1, size: tuple[float, float] | None = None,
+              layout: str | None = 'constrained') -> tuple[Figure, np.ndarray]:
+  """Returns a figure, of `size` in inches, and its axes: [rows, columns]."""
   from matplotlib.figure import Figure
   figure = Figure(figsize=size or (WIDTH, ROW * rows), layout=layout)
   return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def plot_interpolation(loops, bars, first, last):
-  """Returns a figure of all loops of an interpolation, one under the other."""
+def plot_interpolation(
+    loops: Sequence[Sequence[Hit]], bars: int, first: str, last: str) -> Figure:
+  """Returns a figure of an interpolation's loops, one under the other.
+
+  Args:
+    loops: The hits of each.
+    bars: Their length.
+    first: The first loop's name.
+    last: The last loop's name.
+  """
   figure, axes = figure_of(len(loops), size=(WIDTH, 0.6 + 1.5 * len(loops)))
   for i, (axis, loop) in enumerate(zip(axes[:, 0], loops)):
     drum_grid(axis, loop, bars, labels=False)
@@ -163,8 +195,8 @@ def plot_interpolation(loops, bars, first, last):
   return figure
 
 
-def read_events(folder):
-  """Returns {tag: ([steps], [values])} of a folder's event files, by step."""
+def read_events(folder: str) -> dict[str, tuple[tuple[int, ...], tuple[float, ...]]]:
+  """Returns {tag: (steps, values)} of a folder's event files, by step."""
   import tensorflow.compat.v1 as tf
   found = {}
   for path in sorted(glob.glob(os.path.join(
@@ -174,12 +206,12 @@ def read_events(folder):
         for value in event.summary.value:
           found.setdefault(value.tag, {})[event.step] = value.simple_value
     except tf.errors.DataLossError:
-      pass  # The last event is being written, or was when training was killed.
+      pass  # The last event is written now, or training was killed meanwhile.
   return {tag: tuple(zip(*sorted(values.items())))
           for tag, values in found.items()}
 
 
-def plot_training(run_dir):
+def plot_training(run_dir: str) -> Figure | None:
   """Returns a figure of a run's curves, or None if it has no events."""
   events = read_events(os.path.join(run_dir, run_folder.TRAIN))
   if 'loss' not in events:
@@ -189,7 +221,7 @@ def plot_training(run_dir):
       (axes[0, 0], 'Loss', 'nats a loop', 'loss', 'validation/loss'),
       (axes[0, 1], 'Reconstruction', 'nats a loop', 'losses/r_loss',
        'validation/reconstruction_loss'),
-      (axes[0, 2], 'What the latent says', 'bits a loop', 'losses/kl_bits',
+      (axes[0, 2], 'KL divergence', 'bits a loop', 'losses/kl_bits',
        'validation/kl_bits')):
     if train in events:
       axis.plot(*events[train], color=GREY, linewidth=1, label='training batches')
@@ -201,7 +233,7 @@ def plot_training(run_dir):
     axis.set_ylabel(unit, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.spines[['top', 'right']].set_visible(False)
-    # The first steps are so much worse that the rest would lie flat.
+    # The first steps' values would leave no height for the others.
     values = [np.array(events[tag][1]) for tag in (train, validation)
               if tag in events]
     axis.set_ylim(0, 1.1 * max(np.quantile(v, 0.95) for v in values))
@@ -209,12 +241,13 @@ def plot_training(run_dir):
   return figure
 
 
-def plot_latents(latents, styles, samples):
+def plot_latents(latents: np.ndarray, styles: Sequence[str],
+                 samples: np.ndarray) -> Figure:
   """Returns a figure of latents in two dimensions, by t-SNE.
 
-  Van der Maaten and Hinton 2008: neighbours in the latent space are neighbours
-  in the picture; the axes mean nothing. The same latents give the same picture.
-  Of more than MOST_MAPPED loops so many are in it, evenly spaced.
+  Neighbours in the latent space are neighbours in the picture; the axes have no
+  meaning (van der Maaten and Hinton 2008). The same latents give the same picture. Of
+  more loops than MOST_MAPPED it has so many, evenly spaced.
 
   Args:
     latents: Of encoded loops, [loops, z_size].
@@ -254,7 +287,7 @@ def plot_latents(latents, styles, samples):
   return figure
 
 
-def show(figure):
+def show(figure: Figure) -> None:
   """Shows a figure in a notebook."""
   import io
   from IPython import display

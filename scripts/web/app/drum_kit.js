@@ -1,20 +1,15 @@
 // A drum kit of oscillators and noise, and loops played on it. It is computed with
 // the functions of numbers.js, so that a loop's WAV is the same in every browser.
+import {fromBase64} from '../shared/base64.js';
+import {DRUM_NAMES, DRUMS, RATE} from './constants.js';
 import {exp, Random, sine, tanh} from './numbers.js';
-import {DRUMS} from './sampling.js';
 
-export const RATE = 44100;
-export const DRUM_NAMES = ['kick', 'snare', 'closed hi-hat', 'open hi-hat', 'low tom',
-  'mid tom', 'high tom', 'crash', 'ride'];
-const [CLOSED, OPEN] = [2, 3];
-export const FLAT = 100;  // The velocity of 127 without a drummer's feel.
-const MOST_LATE = 0.49;  // Steps, so that a hit stays in its own.
-// From left, -1, to right, as one sees the drummer.
-export const PANS = [0, 0.05, 0.3, 0.3, -0.35, -0.1, 0.15, 0.4, -0.4];
+const [CLOSED, OPEN] = ['closed hi-hat', 'open hi-hat'].map(
+  name => DRUM_NAMES.indexOf(name));
 export const HEADROOM = 0.6;  // All drums at once are not too loud.
 const PEAK = 0.8912509381337456;  // -1 dBFS.
 const LAYERS = 5;  // Of velocity.
-const VARIANTS = 2;  // Of a sound, so that rolls are no machine gun.
+const VARIANTS = 2;  // Of a sound, so that a roll's hits differ.
 const CHOKE = Math.round(0.012 * RATE);
 const PI = 3.141592653589793;
 
@@ -33,7 +28,7 @@ function silence(seconds) {
   return new Float64Array(Math.round(seconds * RATE));
 }
 
-/** What a level is multiplied with at each sample to fall to 1/e in some seconds. */
+/** Returns the factor by which a level falls each sample, to 1/e in some seconds. */
 function decayOf(seconds) {
   return exp(-1 / (seconds * RATE));
 }
@@ -79,7 +74,7 @@ function add(out, signal, level) {
   for (let i = 0; i < signal.length && i < out.length; i++) out[i] += level * signal[i];
 }
 
-/** The din of a cymbal: square waves that no scale has. */
+/** Returns a cymbal's noise: square waves of inharmonic frequencies. */
 function metal(seconds, decay, pitch) {
   const fading = decayOf(decay), out = silence(seconds);
   for (const frequency of [205.3, 304.4, 369.6, 522.7, 540, 800]) {
@@ -166,15 +161,20 @@ function ride(random, bright) {
   return out;
 }
 
-// How drums sound, and how loud they are, hit as hard as can be.
-const SOUNDS = [
-  [kick, 0.95], [snare, 0.8],
-  [(random, bright) => hiHat(random, bright, 0.25, 0.03 + 0.02 * bright), 0.46],
-  [(random, bright) => hiHat(random, bright, 1.1, 0.26), 0.22],
-  [(random, bright) => tom(random, bright, 82), 0.85],
-  [(random, bright) => tom(random, bright, 112), 0.8],
-  [(random, bright) => tom(random, bright, 150), 0.72],
-  [crash, 0.42], [ride, 0.13]];
+// Each drum's sound, its level at the highest velocity, and its place from left, -1, to
+// right, 1, as the audience sees the drummer.
+const SOUNDS = {
+  'kick': [kick, 0.95, 0],
+  'snare': [snare, 0.8, 0.05],
+  'closed hi-hat': [(random, bright) => hiHat(
+    random, bright, 0.25, 0.03 + 0.02 * bright), 0.46, 0.3],
+  'open hi-hat': [(random, bright) => hiHat(random, bright, 1.1, 0.26), 0.22, 0.3],
+  'low tom': [(random, bright) => tom(random, bright, 82), 0.85, -0.35],
+  'mid tom': [(random, bright) => tom(random, bright, 112), 0.8, -0.1],
+  'high tom': [(random, bright) => tom(random, bright, 150), 0.72, 0.15],
+  'crash': [crash, 0.42, 0.4],
+  'ride': [ride, 0.13, -0.4]};
+export const PANS = DRUM_NAMES.map(name => SOUNDS[name][2]);
 
 /** Returns the highest level of signals. */
 function peakOf(...signals) {
@@ -187,7 +187,7 @@ function peakOf(...signals) {
 
 /** Returns a drum's sound, `bright` from 0 to 1. */
 export function synthesize(drum, bright, variant = 0) {
-  const [make, level] = SOUNDS[drum];
+  const [make, level] = SOUNDS[DRUM_NAMES[drum]];
   const sound = make(new Random(drum, variant), bright);
   if (bright < 1) filter(sound, 'low', 5500 + 12500 * bright);
   const scale = level / peakOf(sound), fade = Math.round(0.02 * RATE);
@@ -204,7 +204,7 @@ export class Kit {
   }
 
   /** @param {Object[]} files {drum, velocity, data: base64 of an audio file} */
-  static async open(files, fromBase64) {
+  static async open(files) {
     const decoder = new OfflineAudioContext(1, 1, RATE);
     const samples = await Promise.all(files.map(async ({drum, velocity, data}) => ({
       drum, velocity, wave: (await decoder.decodeAudioData(
@@ -239,34 +239,8 @@ export function loopLength(bars, tempo) {
 }
 
 /**
- * Returns how hard and when hits are played: [{step, drum, start: in steps, velocity:
- * 1 to 127}].
- * @param {Object} feel {velocity, offset} of Humanizer.humanize, or null.
- * @param {number} amount Of the feel; 0 is flat and on the beat.
- */
-export function hitsOf(pattern, feel, amount) {
-  const hits = [];
-  pattern.forEach((classes, step) => {
-    for (let drum = 0; drum < DRUMS; drum++) {
-      if (!(classes >> drum & 1)) continue;
-      const at = step * DRUMS + drum;
-      // A hit that was set just now has no feel yet.
-      const isFelt = feel && feel.velocity[at] > 0;
-      const played = isFelt ? 127 * feel.velocity[at] : FLAT;
-      const late = isFelt ? amount * feel.offset[at] : 0;
-      hits.push({
-        step, drum,
-        start: Math.max(0, step + Math.max(-MOST_LATE, Math.min(MOST_LATE, late))),
-        velocity: Math.max(1, Math.min(127, Math.round(
-          FLAT + amount * (played - FLAT))))});
-    }
-  });
-  return hits;
-}
-
-/**
- * Returns what one drum does in a loop: [{start, velocity, variant, end: when it is
- * cut short, if it is}], in steps.
+ * Returns one drum's hits in a loop: [{start, velocity, variant, end: where an open
+ * hi-hat is closed, or Infinity}], in steps.
  */
 export function partOf(drum, hits, steps) {
   const pedal = drum === OPEN ? hits.filter(
@@ -278,7 +252,8 @@ export function partOf(drum, hits, steps) {
 }
 
 /**
- * Returns a drum's sound in a loop: what goes on after the end is at the beginning.
+ * Returns a drum's sound in a loop. What rings after the loop's end is mixed into its
+ * beginning.
  * @param {Object[]} part Of `partOf`.
  */
 export function renderPart(kit, drum, part, steps, length) {
@@ -296,7 +271,7 @@ export function renderPart(kit, drum, part, steps, length) {
   return out;
 }
 
-/** Returns a loop's sound, as loud as can be: [left, right]. */
+/** Returns a loop's sound, normalized: [left, right]. */
 export function mixDown(kit, hits, steps, length) {
   const sides = [new Float32Array(length), new Float32Array(length)];
   for (let drum = 0; drum < DRUMS; drum++) {

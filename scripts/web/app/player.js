@@ -1,9 +1,9 @@
-// Plays loops by Web Audio: each drum is a buffer as long as the loop, repeated to the
-// sample, so that nothing that the page computes meanwhile can be heard.
-import {HEADROOM, loopLength, PANS, partOf, RATE, renderPart} from './drums.js';
-import {BAR, DRUMS} from './sampling.js';
+// Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
+// repeats it to the sample, so the page's computations do not disturb the sound.
+import {BAR, DRUMS, RATE} from './constants.js';
+import {HEADROOM, loopLength, PANS, partOf, renderPart} from './drum_kit.js';
 
-const LEAD = 0.05;  // Seconds until what is asked for is heard.
+const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
 
 export class Player {
@@ -15,7 +15,7 @@ export class Player {
     this.audible = Array.from({length: DRUMS}, () => true);
   }
 
-  /** Makes sound possible: browsers want that at a key or a click. */
+  /** Makes sound possible: browsers allow that at a key or a click. */
   wake() {
     if (!this.context) {
       this.context = new AudioContext({sampleRate: RATE});
@@ -49,15 +49,15 @@ export class Player {
     source.start();
   }
 
-  /** The sample of the context's time at which what is asked for now is heard. */
+  /** The sample, in the context's time, at which a request of now is heard. */
   soon() {
     return Math.ceil((this.context.currentTime + LEAD) * RATE);
   }
 
   /**
-   * Plays hits from the beginning or, if there is a loop that plays, from where it is.
-   * Rendering takes its time, and Firefox's clock stands still meanwhile, so the clock
-   * is read after it, in a task of its own: then all drums change at one time.
+   * Plays hits: from the beginning or, if a loop plays, from its present place. All
+   * drums change at one time: the clock is read after rendering, in a task of its own,
+   * because Firefox's clock stands still during a task.
    * @param {Object[]} hits Of `hitsOf`.
    */
   play(hits, steps, tempo) {
@@ -75,7 +75,7 @@ export class Player {
     });
   }
 
-  /** Lets voices be heard instead of those that are. */
+  /** Replaces the voices that are heard. */
   change(voices, steps, length) {
     const now = this.soon();
     if (!this.isPlaying) {
@@ -118,7 +118,7 @@ export class Player {
   }
 
   stop() {
-    this.asked++;  // What is not heard yet will not be.
+    this.asked++;  // So that no request that waits is heard.
     if (!this.isPlaying) return;
     const now = this.soon();
     this.voices.forEach(voice => voice && this.end(voice, now));
@@ -126,7 +126,7 @@ export class Player {
     Object.assign(this, {isPlaying: false, length: 0});
   }
 
-  /** Returns the share of the loop that has been heard. */
+  /** Returns where the loop plays, as a share of it. */
   position() {
     if (!this.isPlaying) return 0;
     const {currentTime, outputLatency = 0} = this.context;

@@ -1,16 +1,11 @@
-// A drummer's velocities and timing for hits: GrooVAE, told the hits, and what differs
-// from take to take. As drumloops' performing.py, takes.py and humanizing.py.
-import {Cell, Dense, Encoder, setState} from './model.js';
+// A drummer's velocities and microtiming for hits: GrooVAE, which is told the hits, and
+// takes. As groove_model.py, feel_model.py and humanizer.py of drumloops.
+import {DRUMS, MOST_OFFSET} from './constants.js';
+import {Cell, Dense, Encoder, setState} from './music_vae.js';
 import {normalCdf, Random, sigmoid, tanh} from './numbers.js';
-import {DRUMS} from './sampling.js';
 
 const CHANNELS = 2 * DRUMS;  // Velocities, then offsets.
-const PERIODS = [16, 4];  // In which drummers repeat: a bar, a beat.
-const LEAST = channel => channel < DRUMS ? 1 / 127 : -0.98;
-const MOST = channel => channel < DRUMS ? 1 : 0.98;
-const SAME_PLAYER = 0.3;  // Of a feel's variance, what goes by the hits.
-const MAX_OFFSET = 0.49;  // Steps.
-const PLAYED = 4;  // Slices at a time.
+const PLAYED = 4;  // Parts of patterns at a time.
 
 /** y = matrix x, of a square matrix, [rows, rows]. */
 function times(matrix, x, at = 0) {
@@ -23,28 +18,31 @@ function times(matrix, x, at = 0) {
   return y;
 }
 
-/** Returns where, between which of sorted points, a value lies: [index, share]. */
+/** Returns between which of sorted points a value lies: [index, share]. */
 function place(value, points, at, count) {
   let i = 0;
   while (i < count - 2 && points[at + i + 1] <= value) i++;
   const width = points[at + i + 1] - points[at + i];
-  return [i, width > 0 ? Math.min(1, Math.max(0, (value - points[at + i]) / width)) : 0];
+  const share = (value - points[at + i]) / width;
+  return [i, width > 0 ? Math.min(1, Math.max(0, share)) : 0];
 }
 
-/** Lets hits stray from what the decoder says as far as drummers do. */
+/** Draws hits around the decoder's output as far from it as drummers play. */
 class Spread {
-  /** @param {Object} kept What takes.fit keeps, and the roots of its correlations. */
+  /**
+   * @param {Object} kept What feel_model.fit keeps, the roots of its correlations, and
+   *   {kinds, periods, least, most} of feel_model.
+   */
   constructor(kept) {
     Object.assign(this, kept);
-    this.levels = kept.levels;
     this.levelCount = kept.levels.length;
     this.bins = kept.said.length / kept.kinds / 2 / CHANNELS;
-    this.bars = kept.trust.length / kept.kinds / CHANNELS / PERIODS.length;
+    this.bars = kept.trust.length / kept.kinds / CHANNELS / kept.periods.length;
   }
 
   /**
-   * Returns what is left to chance in a slice: {likely: [steps, CHANNELS], kinds:
-   * [CHANNELS], before}.
+   * Returns the random part of a take, for one part of a pattern: {likely: [steps,
+   * CHANNELS], kinds: [CHANNELS], before}.
    */
   chance(feel, evenness, random, steps) {
     const scores = Array.from({length: steps}, () => times(
@@ -61,14 +59,14 @@ class Spread {
       feel.forEach((x, i) => { sum += this.even[c * feel.length + i] * x; });
       return Math.min(this.kinds - 1, Math.floor(this.kinds * normalCdf(sum)));
     });
-    // What was played so far.
-    const before = PERIODS.map(period => ({
+    // The hits so far, by their place in the bar and in the beat.
+    const before = this.periods.map(period => ({
       period, sum: new Float64Array(period * CHANNELS),
       count: new Uint16Array(period * CHANNELS)}));
     return {likely, kinds, before};
   }
 
-  /** Returns what is played at a step where the decoder says `said`, [CHANNELS]. */
+  /** Returns how step t is played, [CHANNELS]; `said` is the decoder's output. */
   play(t, hits, said, {likely, kinds, before}) {
     return Float32Array.from(said, (value, c) => {
       if (!hits[c % DRUMS]) return 0;
@@ -79,8 +77,9 @@ class Spread {
       before.forEach(({sum, count}, p) => {
         const n = count[cells[p]];
         if (!n) return;
-        const trust = ((kind * CHANNELS + c) * this.bars + bars) * PERIODS.length + p;
-        expected += this.trust[trust] * (sum[cells[p]] / n - value);
+        const trust = (kind * CHANNELS + c) * this.bars + bars;
+        expected += this.trust[trust * this.periods.length + p] * (
+          sum[cells[p]] / n - value);
       });
       const row = ((kind * 2 + (bars > 0)) * CHANNELS + c) * this.bins;
       const [bin, share] = place(expected, this.said, row, this.bins);
@@ -88,11 +87,12 @@ class Spread {
         likely[t * CHANNELS + c], this.levels, 0, this.levelCount);
       const strayed = b => {
         const at = (row + b) * this.levelCount + level;
-        return this.strayed[at] + levelShare * (this.strayed[at + 1] - this.strayed[at]);
+        return this.strayed[at] +
+          levelShare * (this.strayed[at + 1] - this.strayed[at]);
       };
       const low = strayed(bin), high = strayed(bin + 1);
-      const played = Math.fround(Math.min(MOST(c), Math.max(
-        LEAST(c), expected + low + share * (high - low))));
+      const played = Math.fround(Math.min(this.most[c], Math.max(
+        this.least[c], expected + low + share * (high - low))));
       before.forEach(({sum, count}, p) => {
         sum[cells[p]] += played;
         count[cells[p]]++;
@@ -104,8 +104,9 @@ class Spread {
 
 export class Humanizer {
   /**
-   * @param {Tensors} tensors Those of the groove model are called 'groove/...'.
-   * @param {Object} groove {steps, zSize, layers, encoderLayers}
+   * @param {Tensors} tensors The groove model's names begin with 'groove/'.
+   * @param {Object} groove {steps, zSize, layers, encoderLayers, samePlayer: the share
+   *   of a feel's variance that the hits decide}
    * @param {Object} kept Of a `Spread`; and mean, root, drummers: {number: {mean,
    *   deviation}}.
    */
@@ -124,8 +125,8 @@ export class Humanizer {
       PLAYED, Math.max(this.start.matrix.columns, this.projection.matrix.columns));
   }
 
-  /** Returns the latents that hits alone leave open: {mu, sigma}. */
-  hear(slices) {
+  /** Returns the Gaussians of the latents of hits alone: {mu, sigma}. */
+  encode(slices) {
     const {steps} = this.groove, depth = 4 * DRUMS;
     const sequences = new Float32Array(slices.length * steps * depth);
     slices.forEach((slice, s) => slice.forEach((hits, t) => hits.forEach((hit, d) => {
@@ -136,10 +137,10 @@ export class Humanizer {
   }
 
   /**
-   * Returns how slices are played, [steps, CHANNELS] each: velocities, and offsets
-   * as GrooveConverter has them.
+   * Returns how parts of patterns are played, [steps, CHANNELS] each: velocities, and
+   * offsets as GrooveConverter has them.
    * @param {Object[]} slices PLAYED at most: {hits: [steps, DRUMS], z, chance: of
-   *   `Spread`, or null for what the decoder says}.
+   *   `Spread`, or null for the decoder's output itself}.
    */
   decode(slices) {
     const {steps, zSize} = this.groove, [first] = this.cells;
@@ -184,7 +185,7 @@ export class Humanizer {
    * Returns how patterns are played: {velocity: 0 to 1, offset: steps late}, [steps,
    * DRUMS] each, 0 where nothing is hit.
    * @param {Uint16Array[]} patterns
-   * @param {Object} how {take: 0 for the mean, drummer: 0 for anyone}
+   * @param {Object} how {take: its number, 0 for the mean; drummer: 0 for any}
    */
   humanize(patterns, {take, drummer = 0}) {
     const {steps} = this.groove;
@@ -202,8 +203,8 @@ export class Humanizer {
           if (!hit) return;
           const at = (first + t) * DRUMS + d, from = t * CHANNELS + d;
           velocity[at] = played[from];
-          offset[at] = Math.min(MAX_OFFSET, Math.max(
-            -MAX_OFFSET, -played[from + DRUMS] / 2));
+          offset[at] = Math.min(MOST_OFFSET, Math.max(
+            -MOST_OFFSET, -played[from + DRUMS] / 2));
         }));
       });
     }
@@ -212,17 +213,17 @@ export class Humanizer {
 
   /** Returns what `decode` takes of a pattern. */
   _slices(pattern, take, drummer) {
-    const {steps, zSize} = this.groove, {kept} = this;
+    const {steps, zSize, samePlayer} = this.groove, {kept} = this;
     const hits = Array.from({length: Math.ceil(pattern.length / steps)}, (_, s) => (
       Array.from({length: steps}, (_, t) => Array.from({length: DRUMS}, (_, d) => (
         (pattern[s * steps + t] ?? 0) >> d & 1)))));
-    const {mu, sigma} = this.hear(hits);
-    // The same hits are always played the same, others by another chance.
+    const {mu, sigma} = this.encode(hits);
+    // The same hits have the same random numbers.
     const ofHits = new Random(1, ...pattern), ofTake = new Random(2, take, ...pattern);
     const draw = size => {
       const [own, other] = [ofHits.normals(size), ofTake.normals(size)];
-      return own.map((x, i) => Math.sqrt(SAME_PLAYER) * x +
-        Math.sqrt(1 - SAME_PLAYER) * other[i]);
+      return own.map((x, i) => Math.sqrt(samePlayer) * x +
+        Math.sqrt(1 - samePlayer) * other[i]);
     };
     const who = kept.drummers[drummer];
     let feel = who ? Float64Array.from(who.mean) : new Float64Array(zSize);

@@ -1,19 +1,16 @@
-// Ways to make patterns with a model: drawn, near a given one, between two, around
-// what is kept of one. As drumloops' sampling.py, varying.py and completing.py.
-import {CLASSES, Decoder, Encoder} from './model.js';
+// Patterns from a model: new ones, variations, interpolations, completions. As
+// variation.py and completion.py of drumloops/models.
+import {BAR, BEAT, CLASSES, DRUMS} from './constants.js';
+import {Decoder, Encoder} from './music_vae.js';
 import {angleOf, exp, log, logSumExp, Random, sine} from './numbers.js';
 
-export const DRUMS = 9;
-export const BAR = 16;
-const BEAT = 4;
-const PARTICLES = 64;  // Latents that try to play a loop, of which one does.
-const OWN_SHARE = 0.9;  // Of them that come from the encoder, not from the prior.
-const FEW = 0.5;  // Particles make way if they count for less than this share.
-const MARGIN = 1e-3;  // By which a played class is the first.
-// What random numbers are for, so that none are used twice.
-const [LATENT, NOISE, VARIED, MORPHED, COMPLETED] = [1, 2, 3, 4, 5];
+// Particles are resampled when their effective number falls below this share.
+const FEW = 0.5;
+const MARGIN = 1e-3;  // By which a pattern's class is ahead of the others.
+// Each use has random numbers of its own.
+const [LATENT, NOISE, VARIED, INTERPOLATED, COMPLETED] = [1, 2, 3, 4, 5];
 
-/** Lets the page live on. */
+/** Lets the page answer to its user. */
 function pause() {
   return new Promise(done => setTimeout(done));
 }
@@ -24,8 +21,8 @@ export function drawNoise(random, steps) {
 }
 
 /**
- * Gumbel noise under which classes are the first ones (Maddison et al. 2014,
- * arXiv 1411.0030).
+ * Returns Gumbel noise under which the decoder plays these classes (Maddison et al.
+ * 2014, arXiv 1411.0030).
  * @param {Float32Array} logits Divided by the temperature, [steps, CLASSES].
  */
 export function noiseOf(logits, classes, random) {
@@ -45,8 +42,8 @@ export function noiseOf(logits, classes, random) {
 }
 
 /**
- * Gumbel noise between two, `a` at 0 and `b` at 1. The higher of two such numbers,
- * less what is due to their shares, is one again, so what is between is as they are.
+ * Returns Gumbel noise between two, `a` at 0 and `b` at 1. The maximum of two Gumbel
+ * numbers, each plus the logarithm of its share, is a Gumbel number again.
  */
 export function mixNoise(a, b, share) {
   if (share <= 0) return a;
@@ -55,7 +52,7 @@ export function mixNoise(a, b, share) {
   return a.map((value, i) => Math.max(value + lessA, b[i] + lessB));
 }
 
-/** Goes from one latent to another at an even angle. */
+/** Returns the spherical interpolation of two latents. */
 export function slerp(a, b, share) {
   let dot = 0, squareA = 0, squareB = 0;
   a.forEach((x, i) => {
@@ -69,24 +66,21 @@ export function slerp(a, b, share) {
   return a.map((x, i) => p * x + q * b[i]);
 }
 
-/** What the encoder hears of which classes each step may have, [steps, DRUMS + 1]. */
+/**
+ * Returns the encoder's input, [steps, DRUMS + 1], for the classes that each step may
+ * have: 1 where all have the drum, 0 where none has, else a half. The last column says
+ * that no drum is hit.
+ */
 export function roll(allowed) {
-  const heard = new Float32Array(allowed.length * (DRUMS + 1));
+  const input = new Float32Array(allowed.length * (DRUMS + 1));
   allowed.forEach((classes, t) => {
     for (let d = 0; d <= DRUMS; d++) {
       let having = 0;
       for (const k of classes) having += d < DRUMS ? k >> d & 1 : k === 0;
-      heard[t * (DRUMS + 1) + d] = having === classes.length ? 1 : having ? 0.5 : 0;
+      input[t * (DRUMS + 1) + d] = having === classes.length ? 1 : having ? 0.5 : 0;
     }
   });
-  return heard;
-}
-
-/** What classes a step may have of which some drums are kept. */
-export function allowedClasses(given, keptDrums) {
-  const kept = keptDrums.reduce((mask, is, d) => is ? mask | 1 << d : mask, 0);
-  return Array.from({length: CLASSES}, (_, k) => k).filter(
-    k => (k & kept) === (given & kept));
+  return input;
 }
 
 export class Sampler {
@@ -95,9 +89,11 @@ export class Sampler {
    * @param {Object} model {steps, segments, zSize, layers, encoder: {levels,
    *   layers} or null}
    * @param {Object} styles {name: {mean, deviation}} of latents.
+   * @param {Object} completion {particles: latents that play a loop, of which one is
+   *   chosen; ownShare: the share of them that comes from the encoder, not the prior}
    */
-  constructor(tensors, model, styles) {
-    Object.assign(this, {tensors, model, styles});
+  constructor(tensors, model, styles, completion) {
+    Object.assign(this, {tensors, model, styles, completion});
     this.decoders = new Map();
     this.encoder = model.encoder && new Encoder(
       tensors, '', model.encoder.levels, model.encoder.layers, model.steps);
@@ -115,12 +111,12 @@ export class Sampler {
     const rolls = patterns.map(pattern => roll(Array.from(pattern, k => [k])));
     const size = this.model.steps * (DRUMS + 1);
     const sequences = new Float32Array(patterns.length * size);
-    rolls.forEach((heard, i) => sequences.set(heard, i * size));
+    rolls.forEach((input, i) => sequences.set(input, i * size));
     return this.encoder.run(sequences, patterns.length);
   }
 
   /**
-   * Returns patterns that latents and noise decide.
+   * Returns the patterns that latents are decoded to with this noise.
    * @param {Float32Array[]} latents
    * @param {Float32Array[]} noises [steps, CLASSES] each.
    */
@@ -147,7 +143,10 @@ export class Sampler {
     return patterns;
   }
 
-  /** Returns the logits of the true steps, [steps, CLASSES] of each pattern. */
+  /**
+   * Returns the logits, [steps, CLASSES] of each pattern, if the decoder is told the
+   * pattern's own step before each step.
+   */
   force(latents, patterns) {
     const {steps, zSize} = this.model;
     const decoder = this.decoder(latents.length + 3 & ~3), {batch} = decoder;
@@ -165,7 +164,7 @@ export class Sampler {
     return found;
   }
 
-  /** Returns a latent of a style, or of any, as `random` has it. */
+  /** Returns a latent drawn from a style's Gaussian, or from the prior. */
   latent(random, style) {
     const z = Float32Array.from(random.normals(this.model.zSize));
     const gaussian = style ? this.styles[style] : null;
@@ -173,7 +172,7 @@ export class Sampler {
       (x, i) => gaussian.mean[i] + gaussian.deviation[i] * x) : z;
   }
 
-  /** Returns several patterns: of a seed and numbers from `index` on. */
+  /** Returns the patterns number `index` and following of a seed. */
   async sample({seed, index = 0, count = 1, style = '', temperature}) {
     const numbers = Array.from({length: count}, (_, i) => index + i);
     return this.play(
@@ -182,6 +181,7 @@ export class Sampler {
       temperature);
   }
 
+  /** Returns noise under which latents are decoded to these patterns. */
   ownNoise(latents, patterns, temperature, random) {
     return this.force(latents, patterns).map((logits, i) => noiseOf(
       logits.map(x => x / temperature), patterns[i], random));
@@ -191,7 +191,8 @@ export class Sampler {
   async vary(pattern, {seed, amount, temperature, count = 1}) {
     if (amount <= 0) return Array.from({length: count}, () => pattern.slice());
     const {mu, sigma} = this.encode([pattern]);
-    const own = this.ownNoise([mu], [pattern], temperature, new Random(VARIED, seed))[0];
+    const [own] = this.ownNoise(
+      [mu], [pattern], temperature, new Random(VARIED, seed));
     const latents = [], noises = [];
     for (let i = 0; i < count; i++) {
       const random = new Random(VARIED, seed, i + 1);
@@ -203,12 +204,13 @@ export class Sampler {
   }
 
   /** Returns a pattern between two: `a` at 0, `b` at 1. */
-  async morph(a, b, share, {seed, temperature}) {
+  async interpolate(a, b, share, {seed, temperature}) {
     if (share <= 0) return a.slice();
     if (share >= 1) return b.slice();
     const {mu} = this.encode([a, b]), size = mu.length / 2;
     const latents = [mu.subarray(0, size), mu.subarray(size)];
-    const own = this.ownNoise(latents, [a, b], temperature, new Random(MORPHED, seed));
+    const own = this.ownNoise(
+      latents, [a, b], temperature, new Random(INTERPOLATED, seed));
     const [pattern] = await this.play(
       [slerp(...latents, share)], [mixNoise(...own, share)], temperature);
     return pattern;
@@ -216,17 +218,17 @@ export class Sampler {
 
   /**
    * Returns a pattern of allowed classes, by sequential Monte Carlo (Gordon et al.
-   * 1993), as masked_sampling.py says.
+   * 1993): see masked_sampling.py.
    * @param {number[][]} allowed The classes of each step, one and more.
    */
   async complete(allowed, {
-    seed, temperature, style = '', particles = PARTICLES}) {
+    seed, temperature, style = '', particles = this.completion.particles}) {
     const {steps, zSize} = this.model, random = new Random(COMPLETED, seed);
     const decoder = this.decoder(particles);
     const {mu, sigma} = this.encoder.run(roll(allowed), 1);
     const z = new Float32Array(particles * zSize);
     for (let v = 0; v < particles; v++) {
-      const isOwn = random.uniform() < OWN_SHARE && !style;
+      const isOwn = random.uniform() < this.completion.ownShare && !style;
       const latent = this.latent(random, style);
       z.set(isOwn ? latent.map((x, i) => mu[i] + sigma[i] * x) : latent, v * zSize);
     }
@@ -260,8 +262,8 @@ export class Sampler {
   }
 
   /**
-   * Returns a whole pattern, of any number of bars, of allowed classes: from the
-   * beginning on, each next bars by the bars before them.
+   * Returns a pattern of any length, of allowed classes. It is made from the beginning
+   * on; the model continues the bars before.
    */
   async completeAll(allowed, options) {
     const {steps} = this.model, pattern = Uint16Array.from(allowed, a => a[0]);
@@ -292,7 +294,7 @@ function drawFrom(logits, random) {
   return logits.length - 1;
 }
 
-/** Returns which particles go on by systematic resampling; null if all do. */
+/** Returns which particles continue, by systematic resampling; null if all do. */
 function survivors(weights, random) {
   const total = logSumExp(weights), count = weights.length;
   const shares = Array.from(weights, w => exp(w - total));

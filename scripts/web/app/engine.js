@@ -1,25 +1,21 @@
-// All that the page's models can do, as the interface asks for it.
-import {Humanizer} from './groove.js';
+// All that the page does with its models.
+import {fromBase64} from '../shared/base64.js';
+import {spec} from '../shared/spec.js';
+import {BAR, CLASSES} from './constants.js';
+import {allowedClasses} from './constraints.js';
+import {Humanizer} from './humanizer.js';
 import {Kernel} from './kernel.js';
-import {CLASSES, Tensors} from './model.js';
-import {allowedClasses, BAR, Sampler} from './sampling.js';
+import {Tensors} from './music_vae.js';
+import {Sampler} from './sampling.js';
 
 const SCRATCH = 48 << 20;  // Bytes beside the weights.
 
-/** Returns the bytes of base64 text. */
-export function fromBase64(text) {
-  const characters = atob(text), bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
-  return bytes;
-}
-
 export class Engine {
   /**
-   * @param {Object} spec What web_page.py wrote: see its `spec`.
-   * @param {ArrayBuffer} bytes The tensors.
+   * @param {ArrayBuffer} bytes The tensors that `spec` describes.
    * @param {boolean} isPlain Whether to do without WebAssembly.
    */
-  static async open(spec, bytes, isPlain = false) {
+  static async open(bytes, isPlain = false) {
     const engine = new Engine();
     const kernel = await Kernel.open(
       bytes.byteLength + SCRATCH, isPlain ? null : fromBase64(spec.wasm));
@@ -28,27 +24,28 @@ export class Engine {
       mean: tensors.numbers(`${kind}/${name}/mean`),
       deviation: tensors.numbers(`${kind}/${name}/deviation`)}]));
     engine.title = spec.title;
-    engine.pitches = spec.pitches;
     engine.styles = spec.styles;
     engine.drummers = spec.drummers;
     engine.steps = spec.model.steps;
-    engine.sampler = new Sampler(tensors, spec.model, named('style', spec.styles));
-    engine.canListen = Boolean(spec.model.encoder);
+    engine.sampler = new Sampler(
+      tensors, spec.model, named('style', spec.styles), spec.completion);
+    engine.canEncode = Boolean(spec.model.encoder);
     engine.canHumanize = Boolean(spec.groove);
     if (spec.groove) {
-      const kept = Object.fromEntries(spec.groove.kept.map(
-        name => [name, tensors.numbers('feel/' + name)]));
+      const {kept, kinds, periods, least, most} = spec.groove;
       engine.humanizer = new Humanizer(tensors, spec.groove, {
-        ...kept, kinds: spec.groove.kinds, drummers: named('drummer', spec.drummers)});
+        ...Object.fromEntries(kept.map(
+          name => [name, tensors.numbers('feel/' + name)])),
+        kinds, periods, least, most, drummers: named('drummer', spec.drummers)});
     }
     return engine;
   }
 
-  /** Returns patterns of a seed and of numbers from `index` on. */
+  /** Returns the patterns number `index` and following of a seed. */
   async sample({bars = 4, ...how}) {
     const patterns = await this.sampler.sample(how), longer = [];
     for (const [i, pattern] of patterns.entries()) {
-      longer.push(await this.goOn(pattern, bars, {
+      longer.push(await this.extend(pattern, bars, {
         ...how, seed: how.seed * 1000 + (how.index ?? 0) + i}));
     }
     return longer;
@@ -56,11 +53,15 @@ export class Engine {
 
   /** Returns where in a pattern parts begin that are as long as the model's. */
   _parts({length}) {
-    return Array.from({length: Math.floor(length / this.steps)}, (_, i) => i * this.steps);
+    return Array.from(
+      {length: Math.floor(length / this.steps)}, (_, i) => i * this.steps);
   }
 
-  /** Returns variations of a pattern, part by part; what is over at its end stays. */
-  async like(pattern, how) {
+  /**
+   * Returns variations of a pattern. Each part as long as the model's patterns is
+   * varied; shorter bars at the end stay.
+   */
+  async vary(pattern, how) {
     const varied = Array.from({length: how.count}, () => pattern.slice());
     for (const at of this._parts(pattern)) {
       const parts = await this.sampler.vary(
@@ -70,31 +71,30 @@ export class Engine {
     return varied;
   }
 
-  /** Returns a pattern between two; it has the parts that both have. */
-  async morph(a, b, share, how) {
+  /** Returns a pattern between two, as long as the shorter one. */
+  async interpolate(a, b, share, how) {
     if (share <= 0) return a.slice();
     if (share >= 1) return b.slice();
     const places = this._parts(a.length < b.length ? a : b);
     const between = new Uint16Array(places.length * this.steps);
     for (const at of places) {
       const [from, to] = [a, b].map(pattern => pattern.slice(at, at + this.steps));
-      between.set(await this.sampler.morph(
+      between.set(await this.sampler.interpolate(
         from, to, share, {...how, seed: how.seed + 1e6 * at}), at);
     }
     return between;
   }
 
   /**
-   * Returns a pattern that has what is kept of one.
-   * @param {Object} kept {drums: bool, [9], bars: bool, [bars]}
+   * Returns a completion of a pattern.
+   * @param {Object} kept {constraint: bool[]}: see constraints.js.
    */
-  async complete(pattern, {drums, bars}, how) {
-    return this.sampler.completeAll(Array.from(pattern, (k, t) => (
-      bars[Math.floor(t / BAR)] ? [k] : allowedClasses(k, drums))), how);
+  async complete(pattern, kept, how) {
+    return this.sampler.completeAll(allowedClasses(pattern, kept), how);
   }
 
   /** Returns a pattern of `bars` bars that begins with another. */
-  async goOn(pattern, bars, how) {
+  async extend(pattern, bars, how) {
     if (bars * BAR <= pattern.length) return pattern;
     const any = Array.from({length: CLASSES}, (_, k) => k);
     return this.sampler.completeAll(Array.from({length: bars * BAR}, (_, t) => (

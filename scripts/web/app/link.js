@@ -1,18 +1,19 @@
-// The page's state as text, which is behind the # of a link to it.
-import {fromBase64} from './engine.js';
-import {BAR, DRUMS} from './sampling.js';
+// The page's state as text, which stands behind the # of a link to it.
+import {fromBase64} from '../shared/base64.js';
+import {BAR, CLASSES, DRUMS, MOST_BARS, MOST_FEEL, MOST_SEED} from './constants.js';
+import {CONSTRAINTS} from './constraints.js';
 
 const VERSION = 1;
-const MOST_BARS = 64, MOST_LETTERS = 100, MOST_INDEX = 64;
+const MOST_LETTERS = 100, MOST_INDEX = 64;
 // Of base64 in addresses. A step's class is two of them, as a number of base 64.
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-const MOST_SEED = 1e9;
 const NUMBERS = {  // Settings, their least and most.
-  seed: [0, MOST_SEED], temperature: [0.1, 2], tempo: [20, 400], bars: [1, MOST_BARS],
-  feel: [0, 1.2], take: [0, MOST_SEED], drummer: [0, MOST_SEED], change: [0, 1]};
+  seed: [0, MOST_SEED], temperature: [0.1, 2], tempo: [0, Infinity],
+  bars: [1, MOST_BARS], feel: [0, MOST_FEEL], take: [0, MOST_SEED],
+  drummer: [0, MOST_SEED], change: [0, 1]};
 const WHOLE = ['seed', 'bars', 'take', 'drummer'];
 
-/** Says that a link is not one of this page's. */
+/** Says that a text is no link of this page's. */
 export class LinkError extends Error {}
 
 function check(isRight) {
@@ -25,7 +26,7 @@ function checkNumber(value, least, most, isWhole = true) {
   return value;
 }
 
-/** Of these there may be one more at any time. */
+/** Numbers that have no limit, as each action may add one. */
 const checkCount = value => checkNumber(value, 0, Infinity);
 
 function checkText(value) {
@@ -46,22 +47,29 @@ function readPattern(text) {
         text.length <= 2 * BAR * MOST_BARS);
   return Uint16Array.from({length: text.length / 2}, (_, t) => checkNumber(
     64 * DIGITS.indexOf(text[2 * t]) + DIGITS.indexOf(text[2 * t + 1]),
-    0, (1 << DRUMS) - 1));
+    0, CLASSES - 1));
 }
+
+/** Links that are older than a constraint do not have it. */
+const readKept = (loop, steps) => Object.fromEntries(CONSTRAINTS.map(
+  ({name, buttons}) => {
+    const {length} = buttons(steps);
+    return [name, readBits(loop[name] ?? '0'.repeat(length), length)];
+  }));
 
 /**
  * Returns the text of a state.
  * @param {Object} state {title: of the models, settings: {style, seed, ...}, muted and
  *   solo: bool [drums], made: loops so far, loops, a, b, current: indices or null,
  *   share: of B}; its loops: {name, pattern, seed, origin: {seed, index, style} or
- *   null, tries, likes, keptDrums, keptBars, isOwn}
+ *   null, tries, likes, isOwn, and what is kept: constraint: bool[]}
  */
 export function writeLink(state) {
   const json = JSON.stringify({
     ...state, version: VERSION, muted: writeBits(state.muted),
     solo: writeBits(state.solo), loops: state.loops.map(loop => ({
-      ...loop, pattern: writePattern(loop.pattern),
-      keptDrums: writeBits(loop.keptDrums), keptBars: writeBits(loop.keptBars)}))});
+      ...loop, pattern: writePattern(loop.pattern), ...Object.fromEntries(
+        CONSTRAINTS.map(({name}) => [name, writeBits(loop[name])]))}))});
   let bytes = '';
   for (const byte of new TextEncoder().encode(json)) bytes += String.fromCharCode(byte);
   return btoa(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
@@ -105,7 +113,6 @@ export function readLink(text) {
           seed: checkNumber(origin.seed, 0, MOST_SEED),
           index: checkNumber(origin.index, 0, MOST_INDEX),
           style: checkText(origin.style)},
-        keptDrums: readBits(loop.keptDrums, DRUMS),
-        keptBars: readBits(loop.keptBars, pattern.length / BAR)};
+        ...readKept(loop, pattern.length)};
     })};
 }

@@ -1,8 +1,9 @@
-// A loop as a grid of buttons, one for each drum and sixteenth, that is a sequencer.
-import {DRUM_NAMES} from './drums.js';
-import {BAR, DRUMS} from './sampling.js';
+// A loop as a grid of buttons, a sequencer: one for each drum and sixteenth, and those
+// that choose what is kept.
+import {BAR, DRUM_NAMES, DRUMS} from './constants.js';
+import {CONSTRAINTS} from './constraints.js';
 
-const LATE = 0.02;  // Steps; what is nearer is on the beat.
+const LATE = 0.02;  // Steps of microtiming that are shown.
 
 function button(row, column, name, text = '') {
   const kind = row > 0 && column > 0 ? 'cell' : 'keep';
@@ -13,12 +14,16 @@ function button(row, column, name, text = '') {
 export class Grid {
   /**
    * @param {number} steps
-   * @param {Object} on What is to be done: toggle(step, drum), keepDrum(drum),
-   *   keepBar(bar). Without it, the grid is only to be looked at.
+   * @param {Object} on What clicks do: toggle(step, drum), keep(constraint's name,
+   *   index). Without it, the grid only shows a loop.
    */
   constructor(name, steps, on) {
     Object.assign(this, {steps, on, focused: null});
-    this.shown = new Map();  // What cells show: [velocity, lateness].
+    this.shown = new Map();  // By cell: [velocity, steps late].
+    // What is kept by the button at a row and a column.
+    this.keeps = new Map(CONSTRAINTS.flatMap(({name, buttons}) => buttons(steps).map(
+      ({row, column, ...button}, index) => [
+        `${row},${column}`, {name, index, ...button}])));
     this.element = document.createElement('div');
     this.element.className = 'scroll';
     this.element.innerHTML = this.markup();
@@ -26,7 +31,7 @@ export class Grid {
     this.setName(name);
     this.board.style.setProperty('--steps', steps);
     this.playhead = this.element.querySelector('.playhead');
-    // The buttons by row, bar numbers first, and column, labels first.
+    // Buttons by row (bars' numbers first) and column (drums' names first).
     this.rows = Array.from({length: DRUMS + 1}, () => []);
     for (const one of this.board.querySelectorAll('button')) {
       this.rows[one.dataset.row][one.dataset.column] = one;
@@ -38,28 +43,34 @@ export class Grid {
     this.board.addEventListener('click', event => this.click(event));
     this.board.addEventListener('keydown', event => this.key(event));
     this.board.addEventListener('keyup', event => {
-      if (event.key === ' ') event.preventDefault();  // Space is for playing.
+      if (event.key === ' ') event.preventDefault();  // Space plays.
     });
     this.board.addEventListener('focusin', event => this.setFocused(event.target));
+  }
+
+  /** Returns the button at a row and a column that keeps something, else a text. */
+  header(row, column, otherwise = '') {
+    const {label, text} = this.keeps.get(`${row},${column}`) ?? {};
+    return label ? button(row, column, label, text) : otherwise;
   }
 
   markup() {
     const {steps} = this, bars = steps / BAR;
     const numbers = Array.from({length: bars}, (_, bar) => (
       `<div role="columnheader" aria-colindex="${2 + bar * BAR}" class="bar">${
-        button(0, 1 + bar * BAR, `Keep bar ${bar + 1}`, bar + 1)}</div>`)).join('');
+        this.header(0, 1 + bar * BAR, bar + 1)}</div>`)).join('');
     const rows = DRUM_NAMES.map((name, drum) => {
       const row = DRUMS - drum;
       return `<div role="row" class="row" aria-rowindex="${row + 1}">
-        <div role="rowheader" class="label">${
-          button(row, 0, `Keep ${name}`, name)}</div>${
+        <div role="rowheader" class="label">${this.header(row, 0, name)}</div>${
         Array.from({length: steps}, (_, t) => `<span role="gridcell">${
           button(row, 1 + t, `${name}, bar ${Math.floor(t / BAR) + 1}, step ${
             t % BAR + 1}`)}</span>`).join('')}</div>`;
     }).reverse().join('');
     return `<div role="grid" class="board" aria-rowcount="${DRUMS + 1}"
       aria-colcount="${steps + 1}"><div role="row" class="row" aria-rowindex="1">
-      <div role="columnheader" class="label">keep</div>${numbers}</div>${rows}
+      <div role="columnheader" class="label">${
+        this.header(0, 0, 'keep')}</div>${numbers}</div>${rows}
       <div class="playhead" aria-hidden="true" hidden></div></div>`;
   }
 
@@ -77,8 +88,8 @@ export class Grid {
   click({target}) {
     const {row, column} = target.closest('button')?.dataset ?? {};
     if (!this.on || row === undefined) return;
-    if (row === '0') this.on.keepBar((column - 1) / BAR);
-    else if (column === '0') this.on.keepDrum(DRUMS - row);
+    const kept = this.keeps.get(`${row},${column}`);
+    if (kept) this.on.keep(kept.name, kept.index);
     else this.on.toggle(column - 1, DRUMS - row);
   }
 
@@ -100,19 +111,16 @@ export class Grid {
     event.preventDefault();
     event.stopPropagation();
     row = Math.min(DRUMS, Math.max(0, row));
-    column = Math.min(this.steps, Math.max(row ? 0 : 1, column));
-    if (!row) column -= (column - 1) % BAR;
+    column = Math.min(this.steps, Math.max(row || this.rows[0][0] ? 0 : 1, column));
+    if (!row && column) column -= (column - 1) % BAR;
     const next = this.rows[row][column];
     next.focus();
     next.scrollIntoView({block: 'nearest', inline: 'nearest'});
   }
 
-  /**
-   * Shows hits and what is kept.
-   * @param {Object[]} hits Of `hitsOf`.
-   */
-  show(hits, keptDrums, keptBars) {
-    const now = new Map(hits.map(({step, drum, start, velocity}) => [
+  /** Shows a loop's hits and what is kept of it. */
+  show(loop) {
+    const now = new Map(loop.hits.map(({step, drum, start, velocity}) => [
       this.rows[DRUMS - drum][1 + step], [velocity, start - step]]));
     for (const cell of this.shown.keys()) {
       if (!now.has(cell)) cell.setAttribute('aria-pressed', 'false');
@@ -126,19 +134,19 @@ export class Grid {
       cell.style.setProperty('--late', late.toFixed(2));
     }
     this.shown = now;
-    keptDrums.forEach((isKept, drum) => this.rows[DRUMS - drum][0].setAttribute(
-      'aria-pressed', isKept));
-    keptBars.forEach((isKept, bar) => this.rows[0][1 + bar * BAR].setAttribute(
-      'aria-pressed', isKept));
+    for (const [place, {name, index}] of this.keeps) {
+      const [row, column] = place.split(',');
+      this.rows[row][column].setAttribute('aria-pressed', loop[name][index]);
+    }
   }
 
-  /** Shows what is played: a share of the loop, or null. */
+  /** Shows where the loop plays: a share of it, or null. */
   showPlayhead(share) {
     this.playhead.hidden = share === null;
     if (share !== null) this.playhead.style.setProperty('--at', share.toFixed(4));
   }
 
-  /** Scrolls to what is played, if it is out of sight. */
+  /** Scrolls to where the loop plays, if that is out of sight. */
   follow(share) {
     const {scrollLeft, clientWidth, scrollWidth} = this.element;
     const labels = this.rows[DRUMS][1].getBoundingClientRect().left -

@@ -1,5 +1,5 @@
-// Functions and random numbers that are the same to the last bit in every browser:
-// of additions, products, quotients and square roots alone, which IEEE 754 defines.
+// Functions and random numbers that are the same to the last bit in every browser. They
+// use additions, products, quotients and square roots only, which IEEE 754 defines.
 
 const number = new Float64Array(1), words = new Uint32Array(number.buffer);
 const POWERS = new Float64Array(2046);  // Of two, from -1022 on.
@@ -66,7 +66,7 @@ export function angleOf(cosine) {
   return (low + high) / 2;
 }
 
-/** How likely a standard normal number is below x, to 1e-7 (Abramowitz 26.2.17). */
+/** The cumulative normal distribution, to 1e-7 (Abramowitz 26.2.17). */
 export function normalCdf(x) {
   const size = x < 0 ? -x : x, t = 1 / (1 + 0.2316419 * size);
   const tail = 0.3989422804014327 * exp(-size * size / 2) * t * (0.319381530 + t * (
@@ -84,8 +84,9 @@ export function logSumExp(values) {
   return most + log(sum);
 }
 
-/** Random numbers that follow from whole numbers (sfc32, Chris Doty-Humphrey). */
+/** Random numbers by sfc32 (Chris Doty-Humphrey). */
 export class Random {
+  /** @param {...number} keys Whole numbers below 2 ** 53: the seed. */
   constructor(...keys) {
     this.state = new Uint32Array([0x9e3779b9, 0x243f6a88, 0xb7e15162, 1]);
     for (const key of keys) {

@@ -1,10 +1,10 @@
-// MusicVAE of drum patterns: a (hierarchical) bidirectional LSTM that encodes, a
-// (hierarchical) LSTM that decodes one of 512 classes a step; as Magenta's
-// lstm_models.py, with the names of its variables.
+// MusicVAE of drum patterns, as Magenta's lstm_models.py, with its variables' names. A
+// (hierarchical) bidirectional LSTM encodes; a (hierarchical) LSTM decodes one of 512
+// classes a step.
+import {CLASSES} from './constants.js';
 import {sigmoid, softplus, tanh} from './numbers.js';
 
 const FORGET_BIAS = 1;  // Of LSTMBlockCell.
-export const CLASSES = 512;
 const ENCODED = 4;  // Patterns at a time.
 
 /** The tensors of a page: matrices are int8 with a scale for each column. */
@@ -30,7 +30,7 @@ export class Tensors {
     return new Float32Array(this.bytes, at, shape.reduce((a, b) => a * b, 1));
   }
 
-  /** Returns {at: address, rows, columns, scale} of a kernel. */
+  /** Returns a matrix in the kernel's memory: {at: address, rows, columns, scale}. */
   matrix(name) {
     if (!this.loaded.has(name)) {
       const {shape: [rows, columns], at} = this.places[name];
@@ -43,7 +43,7 @@ export class Tensors {
   }
 }
 
-/** y = x kernel + bias, through a function. */
+/** A dense layer: y = activation(x matrix + bias). */
 export class Dense {
   constructor(tensors, name) {
     this.kernel = tensors.kernel;
@@ -67,7 +67,7 @@ export class Dense {
 
 /** One layer's LSTM cell for a batch. */
 export class Cell {
-  /** The first `given` rows of its kernel are not fed by `step`. */
+  /** @param {number} given Rows, the first of its matrix, that `step` leaves out. */
   constructor(tensors, name, batch, given = 0) {
     this.kernel = tensors.kernel;
     this.batch = batch;
@@ -88,15 +88,15 @@ export class Cell {
     this.h.fill(0);
   }
 
-  /** Puts what a vector is fed, of `inputs` numbers, from `offset` on. */
+  /** Sets a vector's input, or the part of it from `offset` on. */
   feed(v, values, offset = 0) {
     this.x.set(values, v * this.rows + offset);
   }
 
   /**
-   * Goes one step on from what it is fed.
-   * @param {?function(number): Float32Array} gates What is added to a vector's gates
-   *   beside that, the bias included.
+   * Computes the next state from the input.
+   * @param {?function(number): Float32Array} gates What is added to a vector's gates,
+   *   in place of the bias.
    */
   step(gates = null) {
     const {units, batch, rows, inputs, x, c, h, products, bias} = this;
@@ -118,7 +118,7 @@ export class Cell {
   }
 }
 
-/** A stack of bidirectional layers, for sequences of a length. */
+/** A stack of bidirectional layers. */
 class BidirectionalEncoder {
   constructor(tensors, scope, layers, batch) {
     this.batch = batch;
@@ -207,7 +207,7 @@ export class Encoder {
   }
 }
 
-/** Sets an LSTM stack's first state from what it is conditioned on. */
+/** Sets an LSTM stack's first state from its condition x. */
 export function setState(dense, x, products, cells) {
   const {batch} = cells[0], states = new Float32Array(batch * dense.size);
   dense.run(x, products, batch, states, tanh);
@@ -311,7 +311,7 @@ export class Decoder {
     return this.logits;
   }
 
-  /** Goes on with what other rows of the batch have. */
+  /** Gives each row of the batch the state of another row. */
   choose(rows) {
     for (const {c, h, units} of this.cells) {
       for (const state of [c, h]) {

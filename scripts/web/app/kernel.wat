@@ -1,6 +1,6 @@
 ;; y = x w for float32 vectors x and an int8 matrix w, four vectors at a time.
-;; Each sum is in the order of w's rows, as in kernel.js, whose plain loop says the
-;; same. Assembled by wabt 1.0.39: npx -p wabt wat2wasm kernel.wat
+;; Each sum is in the order of w's rows, so the bits are those of the loop in kernel.js.
+;; Assembled by wabt 1.0.39: npx -p wabt wat2wasm kernel.wat
 (module
   (import "page" "memory" (memory 1))
   ;; x: [vectors, rows] float32. w: [rows, columns] int8, columns a multiple of 8.

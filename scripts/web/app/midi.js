@@ -1,33 +1,24 @@
-// MIDI files of loops: written as loop_midi.py does, read as midi.py does.
-import {BAR} from './sampling.js';
+// MIDI files of loops: written as loop_file.py does, read as midi_file.py does.
+import {spec} from '../shared/spec.js';
+import {BAR, BEAT, DRUM_OF_PITCH, PITCHES} from './constants.js';
 
-const TICKS_PER_STEP = 120;
-const DRUM_CHANNEL = 9;  // Counted from 0.
-const DEFAULT_TEMPO = 120;
-export const GENERAL_MIDI = [36, 38, 42, 46, 45, 48, 50, 49, 51];
-// Of which drum a pitch is: Magenta's ROLAND_DRUM_PITCH_CLASSES (of the TD-11) and
-// REDUCED_DRUM_PITCH_CLASSES (of General MIDI).
-const ROLAND_PITCHES = [
-  [36], [38, 37, 40], [42, 22, 44], [46, 26], [43, 58], [47, 45], [50, 48],
-  [49, 52, 55, 57], [51, 53, 59]];
-const REDUCED_PITCHES = [
-  [36, 35], [38, 27, 28, 31, 32, 33, 34, 37, 39, 40, 56, 65, 66, 75, 85],
-  [42, 44, 54, 68, 69, 70, 71, 73, 78, 80, 22], [46, 67, 72, 74, 79, 81, 26],
-  [45, 29, 41, 43, 61, 64, 84], [48, 47, 60, 63, 77, 86, 87], [50, 30, 62, 76, 83],
-  [49, 52, 55, 57, 58], [51, 53, 59, 82]];
+const {
+  channel: DRUM_CHANNEL,  // Counted from 0.
+  tempo: DEFAULT_TEMPO, ticks: TICKS_PER_BEAT,
+  // In quarters, and as a time signature has it: a 128th. What is beyond is damage.
+  longestBar: LONGEST_BAR, shortestNote: SHORTEST_NOTE} = spec.midi;
+const TICKS_PER_STEP = TICKS_PER_BEAT / BEAT;
 const [META, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [0xff, 0x2f, 0x51, 0x58];
 // Data bytes after a status.
 const SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
   0xf1: 1, 0xf2: 2, 0xf3: 1};
-// In quarters, and as a time signature has it: a 128th. What is beyond is damage.
-const [LONGEST_BAR, SHORTEST_NOTE] = [64, 7];
 
-/** Says in a sentence why a file can't be taken in; begins after its name. */
+/** Says in a sentence, which the file's name begins, why a file can't be opened. */
 export class MidiError extends Error {}
 
 const damaged = why => new MidiError(`is not a valid MIDI file: ${why}.`);
 
-/** A number of 7 bits a byte, the first ones marked. */
+/** Returns a number as MIDI writes lengths: 7 bits a byte, all but the last marked. */
 function variableLength(number) {
   const bytes = [number & 0x7f];
   while (number >>= 7) bytes.unshift(0x80 | number & 0x7f);
@@ -40,7 +31,7 @@ function chunk(name, bytes) {
           length >>> 24, length >> 16 & 255, length >> 8 & 255, length & 255, ...bytes];
 }
 
-/** Returns a track's bytes that end at a tick, of [tick, order, bytes] each. */
+/** Returns the bytes of a track of events, [tick, order, bytes] each, with its end. */
 function trackOf(events, end) {
   events.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
   const bytes = [];
@@ -55,12 +46,11 @@ function trackOf(events, end) {
 /**
  * Returns the bytes of a MIDI file that is exactly its bars long.
  * @param {Object[]} hits {drum, start: in steps, velocity: 1 to 127}
- * @param {number[]} pitches Of the drums.
  */
-export function writeMidi(hits, steps, tempo, pitches = GENERAL_MIDI) {
+export function writeMidi(hits, steps, tempo) {
   const end = steps * TICKS_PER_STEP, beat = Math.round(60e6 / tempo);
   const notes = hits.map(({drum, start, velocity}) => ({
-    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: pitches[drum],
+    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: PITCHES[drum],
     velocity})).sort((a, b) => a.tick - b.tick);
   const events = [], sounding = new Map();
   for (const note of notes) {
@@ -74,7 +64,7 @@ export function writeMidi(hits, steps, tempo, pitches = GENERAL_MIDI) {
     events.push([off, 0, [0x80 | DRUM_CHANNEL, pitch, 0]]);
   }
   return Uint8Array.from([
-    ...chunk('MThd', [0, 1, 0, 2, 4 * TICKS_PER_STEP >> 8, 4 * TICKS_PER_STEP & 255]),
+    ...chunk('MThd', [0, 1, 0, 2, TICKS_PER_BEAT >> 8, TICKS_PER_BEAT & 255]),
     ...trackOf([
       [0, 0, [META, TEMPO, 3, beat >> 16, beat >> 8 & 255, beat & 255]],
       [0, 1, [META, TIME_SIGNATURE, 4, 4, 2, 24, 8]]], end),
@@ -125,7 +115,7 @@ function readTrack(bytes, breaksOff) {
 
 /**
  * Returns {kind, ticksPerQuarter, tracks} of a file's bytes. Chunks that are no tracks
- * are passed over, a RIFF around the file is too.
+ * are skipped, as is a RIFF around the file.
  */
 export function parseMidi(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -161,7 +151,7 @@ export function parseMidi(bytes) {
   return {kind, ticksPerQuarter: division, tracks};
 }
 
-/** Returns the beginnings of notes, on any channel. */
+/** Returns the note-ons of all channels. */
 function notesOf(tracks) {
   return tracks.flatMap(({events}) => events.filter(
     ({status, data}) => (status & 0xf0) === 0x90 && data[1] > 0));
@@ -173,7 +163,7 @@ function metasOf(tracks, kind) {
     .sort((a, b) => a.tick - b.tick);
 }
 
-/** Returns the tempo at a tick; before the first one, that. */
+/** Returns the tempo at a tick; before the first tempo event, that event's. */
 function tempoAt(tracks, tick) {
   const found = metasOf(tracks, TEMPO).map(({tick: at, data}) => [
     at, data.subarray(0, 3).reduce((beat, byte) => 256 * beat + byte, 0)]).filter(
@@ -182,7 +172,7 @@ function tempoAt(tracks, tick) {
   return 60e6 / (found.filter(([at]) => at <= tick).at(-1) ?? found[0])[1];
 }
 
-/** Returns the time signatures: [tick, quarters of a bar]; at first 4/4. */
+/** Returns the time signatures, [tick, quarters of a bar]; the first is 4/4. */
 function metersOf(tracks) {
   return [[0, 4], ...metasOf(tracks, TIME_SIGNATURE)
     .filter(({data}) => data[1] <= SHORTEST_NOTE)
@@ -204,20 +194,7 @@ function barOf(meters, ticksPerQuarter, tick) {
   }
 }
 
-/** Returns a function from a pitch to its drum, undefined if it is none. */
-function drumMap(pitches) {
-  const maps = [ROLAND_PITCHES, REDUCED_PITCHES];
-  if (pitches[4] === GENERAL_MIDI[4]) maps.reverse();
-  const drums = new Map();
-  for (const map of [pitches.map(pitch => [pitch]), ...maps]) {
-    map.forEach((all, drum) => all.forEach(pitch => {
-      if (!drums.has(pitch)) drums.set(pitch, drum);
-    }));
-  }
-  return pitch => drums.get(pitch);
-}
-
-/** Returns the last tick whose bar counts for the tracks' length: see midi.py. */
+/** Returns the last tick that counts for the tracks' length: see midi_file.py. */
 function lastCounted(tracks, ticksPerQuarter) {
   const isOff = ({status, data}) => (status & 0xf0) === 0x80 ||
     (status & 0xf0) === 0x90 && !data[1];
@@ -227,16 +204,15 @@ function lastCounted(tracks, ticksPerQuarter) {
           ...notesOf(tracks).map(({tick}) => tick)].reduce((a, b) => Math.max(a, b));
 }
 
+/** Returns pitches of note-ons in order, each once, as text. */
+const pitchList = hits => [...new Set(hits.map(({data}) => data[0]))].sort(
+  (a, b) => a - b).join(', ');
+
 /**
- * Returns the first bars of a file in which drums play, as a loop: {pattern, tempo,
- * notes: sentences that say what was left out or added}.
- * @param {number} least Bars of a loop; a file that has fewer is repeated.
- * @param {number} most Bars that are taken in.
- * @param {number[]} pitches Of the drums.
- * @throws {MidiError}
+ * Returns the tracks of a file that are played together, and their hits by tick.
+ * @throws {MidiError} if there is no drum.
  */
-export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
-  const {kind, ticksPerQuarter, tracks: all} = parseMidi(bytes);
+function findHits(kind, all) {
   const isDrum = ({status}) => (status & 0x0f) === DRUM_CHANNEL;
   // Tracks of type 2 are not played together.
   const tracks = (kind === 2 ? all.map(track => [track]) : [all]).find(
@@ -250,18 +226,20 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
       'there in your DAW.' :
       'has no notes.');
   }
-  const drumOf = drumMap(pitches), step = ticksPerQuarter / 4;
-  const pitchList = some => [...new Set(some.map(({data}) => data[0]))].sort(
-    (a, b) => a - b).join(', ');
-  const first = hits.find(({data}) => drumOf(data[0]) !== undefined);
-  if (!first) {
-    throw new MidiError('has no hit of the nine drums, only of the pitches ' +
-      `${pitchList(hits)} on MIDI channel 10.`);
-  }
-  const meters = metersOf(tracks);
-  // What is early for a bar's first beat belongs to that bar.
+  return {tracks, hits};
+}
+
+/**
+ * Returns which bars of a file are used, from the first with a drum on: {begin: in
+ * ticks, steps, isCut: whether the file goes on, where: the bars in words}.
+ * @param {number} firstTick Of the first drum.
+ * @throws {MidiError} if they are not in 4/4.
+ */
+function findBars(tracks, ticksPerQuarter, firstTick, most) {
+  const meters = metersOf(tracks), step = ticksPerQuarter / BEAT;
+  // A hit just before a bar's first beat belongs to that bar.
   const [begin, number] = barOf(
-    meters, ticksPerQuarter, Math.floor(first.tick + step / 2));
+    meters, ticksPerQuarter, Math.floor(firstTick + step / 2));
   const own = 1 + Math.floor(
     (lastCounted(tracks, ticksPerQuarter) - begin) / (BAR * step));
   const used = Math.max(1, Math.min(most, own)), steps = used * BAR;
@@ -275,15 +253,36 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
         `is not in 4/4 throughout its ${where}, which would be used.`);
     }
   });
-  // In the middle of the file what is early for the next bar is not in these.
-  const last = own > used ? steps - 0.5 : steps;
+  return {begin, steps, isCut: own > used, where};
+}
+
+/**
+ * Returns the first bars of a file in which drums play, as a loop: {pattern, tempo,
+ * notes: sentences that say what was left out or added}.
+ * @param {number} least Bars of a loop; a file that has fewer is repeated.
+ * @param {number} most Bars that are used.
+ * @throws {MidiError}
+ */
+export function readMidi(bytes, {least, most}) {
+  const {kind, ticksPerQuarter, tracks: all} = parseMidi(bytes);
+  const {tracks, hits} = findHits(kind, all);
+  const drumOf = ({data}) => DRUM_OF_PITCH[data[0]];
+  const first = hits.find(hit => drumOf(hit) !== null);
+  if (!first) {
+    throw new MidiError('has no hit of the nine drums, only of the pitches ' +
+      `${pitchList(hits)} on MIDI channel 10.`);
+  }
+  const {begin, steps, isCut, where} = findBars(
+    tracks, ticksPerQuarter, first.tick, most);
+  // If the file goes on, a hit just before the next bar belongs to that bar.
+  const last = isCut ? steps - 0.5 : steps, step = ticksPerQuarter / BEAT;
   const pattern = new Uint16Array(steps), unknown = [];
   let known = 0, after = 0;
   for (const hit of hits) {
-    const at = (hit.tick - begin) / step, drum = drumOf(hit.data[0]);
+    const at = (hit.tick - begin) / step, drum = drumOf(hit);
     if (at > last) {
       after++;
-    } else if (drum !== undefined) {
+    } else if (drum !== null) {
       pattern[Math.min(Math.floor(at + 0.5), steps - 1)] |= 1 << drum;
       known++;
     } else if (at > -0.5) {
@@ -296,11 +295,11 @@ export function readMidi(bytes, {least, most, pitches = GENERAL_MIDI}) {
       `because the pitches ${pitchList(unknown)} are none of the nine drums.`);
   }
   if (after) {
-    notes.push(`Of the file ${where} ${used === 1 ? 'is' : 'are'} used, the ${
+    notes.push(`Of the file ${where} ${steps === BAR ? 'is' : 'are'} used, the ${
       after} hits after that are not.`);
   }
-  const times = Math.ceil(least / used);
-  if (times > 1) notes.push(`It is repeated to fill ${times * used} bars.`);
+  const times = Math.ceil(least * BAR / steps);
+  if (times > 1) notes.push(`It is repeated to fill ${times * steps / BAR} bars.`);
   return {notes, tempo: tempoAt(tracks, begin), pattern: Uint16Array.from(
     {length: times * steps}, (_, t) => pattern[t % steps])};
 }

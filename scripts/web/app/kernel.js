@@ -1,11 +1,11 @@
-// Products of float32 vectors with int8 matrices, which is where the time goes.
+// Products of float32 vectors with int8 matrices, which take most of the time.
 
-/** What all numbers lie in, and the product: plainly, or by kernel.wasm. */
+/** The memory of all vectors and matrices, and their product. */
 export class Kernel {
   /**
-   * @param {number} bytes How much memory.
-   * @param {?Uint8Array} wasm kernel.wasm; without it, or where it can't run, the
-   *   plain loop below does the same, to the bit, in five times the time.
+   * @param {number} bytes The memory's size.
+   * @param {?Uint8Array} wasm kernel.wasm. Without it, or where it can't run, the loop
+   *   below computes the same bits in five times the time.
    */
   static async open(bytes, wasm) {
     const kernel = new Kernel();
@@ -25,7 +25,7 @@ export class Kernel {
     return kernel;
   }
 
-  /** Returns the address of so many bytes that are nobody else's. */
+  /** Returns the address of so many unused bytes. */
   take(bytes) {
     const address = this.end;
     this.end = address + bytes + 15 & ~15;
@@ -33,7 +33,10 @@ export class Kernel {
     return address;
   }
 
-  /** Returns float32 numbers in this memory, of a number of vectors made a multiple of 4. */
+  /**
+   * Returns float32 vectors in this memory, one after the other. Their number is
+   * rounded up to a multiple of 4.
+   */
   vectors(count, size) {
     return new Float32Array(
       this.buffer, this.take(4 * size * (count + 3 & ~3)), size * (count + 3 & ~3));

@@ -1,0 +1,2 @@
+/** Returns the page's element of an id. */
+export const byId = id => document.getElementById(id);

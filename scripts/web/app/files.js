@@ -1,0 +1,76 @@
+// Loops as files: MIDI and WAV that are saved, MIDI that is opened.
+import {BAR, RATE} from './constants.js';
+import {loopLength, mixDown} from './drum_kit.js';
+import {humanizeAll} from './jobs.js';
+import {MidiError, readMidi, writeMidi} from './midi.js';
+import {isFull, MOST_PAGE_BARS, newLoop, nextSeed, page, possibleTempo, remember, say,
+        setLoops, shortened, tell} from './state.js';
+import {writeWav} from './wav.js';
+
+const MOST_BARS_OF_FILE = 16;
+const MOST_BYTES = 8e6;
+
+function download(name, bytes, type) {
+  const url = URL.createObjectURL(new Blob([bytes], {type}));
+  Object.assign(document.createElement('a'), {
+    href: url, download: name.replace(/[^\p{L}\p{N}._-]+/gu, '-')}).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60000);
+}
+
+export function saveMidi({name, hits, pattern}) {
+  download(`${name}.mid`, writeMidi(hits, pattern.length, page.settings.tempo),
+           'audio/midi');
+  say(`${name}.mid is saved.`);
+}
+
+export function saveWav({name, hits, pattern: {length}}) {
+  download(`${name}.wav`, writeWav(...mixDown(
+    page.player.kit, hits, length,
+    loopLength(length / BAR, page.settings.tempo)), RATE), 'audio/wav');
+  say(`${name}.wav is saved.`);
+}
+
+/** Returns the loop of a MIDI file, its tempo, and sentences about it. */
+async function openFile(file) {
+  if (file.size > MOST_BYTES) throw new MidiError('is too large for a MIDI file.');
+  const {pattern, tempo: exact, notes} = readMidi(
+    new Uint8Array(await file.arrayBuffer()),
+    {least: page.engine.steps / BAR, most: MOST_BARS_OF_FILE});
+  const tempo = possibleTempo(Math.round(100 * exact) / 100);
+  const loop = newLoop({
+    pattern, seed: nextSeed(), isOwn: true,
+    name: shortened(file.name.replace(/\.[^.]*$/, '')) || 'file'});
+  return {loop, tempo, said: [
+    `${file.name}: ${pattern.length / BAR} bars at ${tempo} beats a minute, hits at ` +
+    'the nearest sixteenths.', ...notes]};
+}
+
+/** Opens MIDI files as loops; returns the first. */
+export async function openFiles(files) {
+  const said = [], loops = [];
+  for (const [i, file] of files.entries()) {
+    if (isFull([...page.loops, ...loops])) {
+      said.unshift(`${files.length - i} of ${files.length} files are not taken in: ` +
+        `the page holds ${MOST_PAGE_BARS} bars at most.`);
+      break;
+    }
+    try {
+      const opened = await openFile(file);
+      loops.push(opened.loop);
+      page.settings.tempo = opened.tempo;
+      said.push(...opened.said);
+    } catch (error) {
+      // A folder can't be read.
+      said.push(`${file.name} ${
+        error instanceof MidiError ? error.message : 'can\'t be read.'}`);
+    }
+  }
+  if (loops.length) {
+    remember();
+    tell('settings');
+    setLoops([...loops, ...page.loops], loops[0]);
+    await humanizeAll();
+  }
+  say(said.join(' ') || 'That is no file.');
+  return loops[0];
+}

@@ -1,0 +1,232 @@
+// What the models do: new loops, completions, variations, and how all loops are played.
+import {BAR} from './constants.js';
+import {allowedClasses, hasKept, keptOf} from './constraints.js';
+import {afterwards, allLoops, canMorph, isFull, isWorkedOn, newLoop, nextSeed,
+        numberAfter, page, remember, saveSoon, say, setLoops, setMorph, shortened, show,
+        tell} from './state.js';
+
+const COUNT = 4;  // New loops at a time.
+const MOST_LONG_BARS = 32;
+
+let queue = Promise.resolve();
+/**
+ * Does one job after another, because the models keep a state.
+ * @param {string} doing The message during a job that takes long.
+ * @param {function} job Returns the message after it, or nothing.
+ */
+export function work(doing, job) {
+  queue = queue.then(async () => {
+    const began = performance.now();
+    let before = null;
+    const timer = setTimeout(() => {
+      before = page.said;
+      say(doing);
+    }, 300);
+    tell('busy', true);
+    try {
+      const said = await job();
+      clearTimeout(timer);
+      if (said) say(`${said} (${Math.round(performance.now() - began)} ms)`);
+      else if (page.said === doing) say(before);
+    } catch (error) {
+      clearTimeout(timer);
+      say('This failed; another try may not.');
+      console.error(error);
+    }
+    tell('busy', false);
+  });
+  return queue;
+}
+
+/** Returns a function that does a job, and once more if it is called meanwhile. */
+function latest(doing, job) {
+  let isRunning = false, isWanted = false;
+  return async () => {
+    isWanted = true;
+    if (isRunning) return;
+    isRunning = true;
+    while (isWanted) {
+      await work(doing, () => {
+        isWanted = false;
+        return job();
+      });
+    }
+    isRunning = false;
+  };
+}
+
+/** Humanizes loops where that isn't done yet. */
+async function humanize(loops) {
+  if (page.engine.canHumanize) {
+    const {take, drummer} = page.settings;
+    const felt = loop => `${take} ${drummer} ${loop.pattern.join()}`;
+    const stale = loops.filter(loop => loop.felt !== felt(loop));
+    for (let i = 0; i < stale.length; i += COUNT) {
+      const some = stale.slice(i, i + COUNT), are = some.map(felt);
+      const feels = await page.engine.humanize(
+        some.map(loop => loop.pattern), {take, drummer});
+      some.forEach((loop, k) => {
+        Object.assign(loop, {feel: feels[k], felt: are[k]});
+        show(loop);
+      });
+      await new Promise(done => setTimeout(done));
+    }
+  }
+  loops.forEach(show);
+  saveSoon();
+}
+
+const HUMANIZING = 'Playing the loops.';
+export const humanizeAll = latest(HUMANIZING, () => humanize(allLoops()));
+export const humanizeSoon = afterwards(250, humanizeAll);
+/** Humanizes the loops of a link or an earlier state. */
+export const humanizeRestored = () => work(HUMANIZING, () => humanize(page.loops));
+
+/** Makes new loops of the settings, of the next seed if these are there already. */
+export function makeLoops() {
+  const doing = 'Making new loops.';
+  return work(doing, async () => {
+    if (isFull(page.loops.filter(isWorkedOn))) return;
+    const {settings, engine} = page;
+    const isThere = page.loops.some(({origin, pattern}) => (
+      origin && origin.seed === settings.seed && origin.style === settings.style &&
+      pattern.length === settings.bars * BAR));
+    if (isThere) settings.seed = numberAfter(settings.seed);
+    const {seed, style, temperature, bars} = settings;
+    tell('settings');
+    // Longer loops take longer, so they come one by one.
+    const size = bars * BAR > engine.steps ? 1 : COUNT;
+    let last;
+    for (let index = 0; index < COUNT; index += size) {
+      if (index) say(`${doing} ${index} of ${COUNT} are there.`);
+      const patterns = await engine.sample({
+        seed, index, count: size, style, temperature, bars});
+      const loops = patterns.map((pattern, i) => newLoop({
+        pattern, name: `loop-${seed}-${index + i + 1}`, seed: seed * 1000 + index + i,
+        origin: {seed, index: index + i, style}}));
+      await humanize(loops);
+      if (!index && page.loops.length) remember();
+      const others = index ? page.loops : page.loops.filter(isWorkedOn);
+      const at = others.indexOf(last) + 1;
+      setLoops([...others.slice(0, at), ...loops, ...others.slice(at)],
+               index ? page.current : loops[0]);
+      last = loops.at(-1);
+    }
+    return `${COUNT} new loops.`;
+  });
+}
+
+/**
+ * Samples the loops that nobody changed again, with the same noise. Longer loops stay,
+ * because only their beginning would change gradually.
+ */
+export const resample = latest('Playing at this temperature.', async () => {
+  const {engine} = page;
+  const canChange = loop => (
+    loop.origin && !hasKept(loop) && loop.pattern.length === engine.steps);
+  const groups = new Map();  // Loops of a seed and a style are sampled together.
+  for (const loop of page.loops.filter(canChange)) {
+    const key = JSON.stringify([loop.origin.seed, loop.origin.style]);
+    groups.set(key, [...groups.get(key) ?? [], loop]);
+  }
+  for (const loops of groups.values()) {
+    const {seed, style} = loops[0].origin;
+    const indices = loops.map(({origin}) => origin.index), index = Math.min(...indices);
+    const patterns = await engine.sample({
+      seed, index, count: Math.max(...indices) - index + 1, style,
+      bars: engine.steps / BAR, temperature: page.settings.temperature});
+    loops.filter(canChange).forEach(loop => {
+      loop.pattern = patterns[loop.origin.index - index];
+    });
+    await humanize(loops);
+  }
+  if (page.a && page.b) await interpolate();
+});
+
+/** Replaces a loop's pattern by the one that a job returns. */
+function rework(loop, doing, job) {
+  return work(doing, async () => {
+    const before = loop.pattern;
+    const pattern = await job(before);
+    if (loop.pattern !== before || !page.loops.includes(loop)) {
+      return 'The loop was changed meanwhile, so it stays as it is.';
+    }
+    remember();
+    Object.assign(loop, {
+      pattern, origin: null, isOwn: true, ...keptOf(loop, pattern.length)});
+    await humanize([loop]);
+    updateMorph(loop);
+    return `${loop.name} is ready.`;
+  });
+}
+
+/** Completes a loop around what is kept of it. */
+export function complete(loop) {
+  if (!hasKept(loop)) {
+    say('First choose what to keep: click on names of drums or numbers of bars.');
+  } else if (allowedClasses(loop.pattern, loop).every(({length}) => length === 1)) {
+    say('All of this loop is kept; there is nothing left to play.');
+  } else {
+    return rework(loop, 'Playing the rest.', pattern => page.engine.complete(
+      pattern, loop, {
+        seed: loop.seed * 1000 + ++loop.tries,
+        temperature: page.settings.temperature, style: ''}));
+  }
+}
+
+/** Continues a loop by as many bars as the model's patterns have. */
+export function extend(loop) {
+  const bars = (loop.pattern.length + page.engine.steps) / BAR;
+  if (bars > MOST_LONG_BARS) {
+    say(`Loops have ${MOST_LONG_BARS} bars at most.`);
+    return;
+  }
+  if (isFull()) return;
+  return rework(loop, 'Going on.', pattern => page.engine.extend(pattern, bars, {
+    seed: loop.seed * 1000 + 500 + ++loop.tries,
+    temperature: page.settings.temperature, style: ''}));
+}
+
+/** Adds variations of a loop below it. */
+export function vary(loop) {
+  return work('Making more like this.', async () => {
+    if (isFull()) return;
+    const {change, temperature} = page.settings;
+    const patterns = await page.engine.vary(loop.pattern, {
+      seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
+      count: COUNT});
+    remember();
+    const loops = patterns.map((pattern, i) => newLoop({
+      pattern, seed: nextSeed(), name: shortened(
+        `${loop.name}-like-${COUNT * (loop.likes - 1) + i + 1}`)}));
+    await humanize(loops);
+    const at = page.loops.indexOf(loop) + 1;
+    setLoops([...page.loops.slice(0, at), ...loops, ...page.loops.slice(at)]);
+    return `${loops.length} loops like ${loop.name} are below it.`;
+  });
+}
+
+/** Makes the loop between A and B. */
+async function interpolate() {
+  const {a, b, share} = page;
+  if (!a || !b) return;
+  const pattern = await page.engine.interpolate(a.pattern, b.pattern, share, {
+    seed: a.seed, temperature: page.settings.temperature});
+  const name = `${a.name}-${Math.round(100 * share)}-${b.name}`;
+  if (page.morph) Object.assign(page.morph, {pattern, name, seed: a.seed});
+  else setMorph(newLoop({pattern, name, seed: a.seed}));
+  await humanize([page.morph]);
+}
+
+const morph = latest('Playing what is between A and B.', interpolate);
+
+/** Makes the loop between A and B again if a loop that changed is one of them. */
+export function updateMorph(loop) {
+  if (loop === page.a || loop === page.b) morph();
+}
+
+/** Makes the loop between A and B, or removes it. */
+export function showMorph() {
+  if (canMorph()) morph();
+  else if (page.morph) setMorph(null);
+}

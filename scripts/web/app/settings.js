@@ -1,0 +1,122 @@
+// The settings: the form's fields and sliders, and the drums that are muted.
+import {BAR, DRUM_NAMES, MOST_FEEL, MOST_SEED} from './constants.js';
+import {byId} from './elements.js';
+import {humanizeAll, makeLoops, resample} from './jobs.js';
+import {replaySoon} from './playback.js';
+import {allLoops, numberAfter, page, possibleTempo, saveSoon, say, show,
+        tell} from './state.js';
+
+const FIELDS = ['style', 'seed', 'bars', 'take', 'drummer'];
+const percent = value => `${Math.round(100 * value)} %`;
+const SLIDERS = {  // What a setting is multiplied by there, and the text beside it.
+  temperature: [1, value => value.toFixed(2)],
+  tempo: [1, value => String(value)],
+  feel: [100, percent],
+  change: [100, percent]};
+
+export function showSettings() {
+  const {settings} = page;
+  for (const name of FIELDS) byId(name).value = settings[name];
+  for (const [name, [scale, text]] of Object.entries(SLIDERS)) {
+    byId(name).value = scale * settings[name];
+    byId(name).setAttribute('aria-valuetext', text(settings[name]));
+    document.querySelector(`output[for=${name}]`).value = text(settings[name]);
+  }
+}
+
+/** Takes the settings of a link, as far as this page's models have them. */
+export function takeSettings({settings, muted, solo}) {
+  const {engine} = page;
+  if (!engine.styles.includes(settings.style)) settings.style = '';
+  if (!engine.drummers.includes(settings.drummer)) settings.drummer = 0;
+  if (!lengths().includes(settings.bars)) settings.bars = lengths()[0];
+  settings.tempo = possibleTempo(settings.tempo);
+  Object.assign(page, {settings, muted, solo});
+  showSettings();
+  setAudible();
+}
+
+/** Changes a setting and does what follows from it. */
+export function applySetting(name, value) {
+  page.settings[name] = value;
+  if (name === 'temperature') resample();
+  if (name === 'tempo') replaySoon();
+  if (name === 'feel') allLoops().forEach(show);
+  if (name === 'take' || name === 'drummer') humanizeAll();
+  tell('settings');
+  saveSoon();
+}
+
+function setAudible() {
+  const {muted, solo} = page, isSolo = solo.some(Boolean);
+  page.player.setAudible(solo.map((is, drum) => isSolo ? is : !muted[drum]));
+  for (const button of byId('channels').querySelectorAll('button')) {
+    const {list, drum} = button.dataset;
+    button.setAttribute('aria-pressed', page[list][drum]);
+  }
+}
+
+/** Returns how many bars new loops may have. */
+function lengths() {
+  const bars = page.engine.steps / BAR;
+  return (page.engine.canEncode ? [1, 2, 4] : [1]).map(times => times * bars);
+}
+
+/** Puts in what the models have: styles, drummers, lengths; and the drums. */
+export function fillSettings() {
+  const {engine} = page, option = (value, text) => new Option(text, value);
+  byId('title').textContent = `Weights: ${engine.title}`;
+  byId('style').append(...engine.styles.map(style => option(style, style)));
+  byId('style-field').hidden = !engine.styles.length;
+  byId('bars').append(...lengths().map(bars => option(bars, bars)));
+  byId('drummer').append(...engine.drummers.map(
+    drummer => option(drummer, `drummer ${drummer}`)));
+  byId('seed').max = byId('take').max = MOST_SEED;
+  byId('feel').max = 100 * MOST_FEEL;
+  byId('feel-fields').hidden = byId('feel-intro').hidden = !engine.canHumanize;
+  byId('change-field').hidden = !engine.canEncode;
+  byId('channels').innerHTML = DRUM_NAMES.map((name, drum) => (
+    `<div role="group" aria-label="${name}"><span>${name}</span>${
+      [['muted', 'Mute'], ['solo', 'Solo']].map(([list, text]) => (
+        `<button type="button" aria-pressed="false" data-list="${list}" data-drum="${
+          drum}" aria-label="${text} ${name}">${text}</button>`)).join('')}</div>`)
+  ).reverse().join('');
+  [page.settings.bars] = lengths();
+}
+
+/** Lets the fields, sliders and buttons work. */
+export function listenToSettings() {
+  byId('new').disabled = false;
+  byId('drawing').addEventListener('submit', event => {
+    event.preventDefault();
+    makeLoops();
+  });
+  for (const name of FIELDS) {
+    byId(name).addEventListener('change', ({target}) => {
+      if (!target.checkValidity()) {
+        say(`Seeds and takes are whole numbers from ${target.min} to ${target.max}.`);
+        showSettings();
+      } else {
+        applySetting(name, name === 'style' ? target.value : Number(target.value));
+      }
+    });
+  }
+  for (const [name, [scale]] of Object.entries(SLIDERS)) {
+    byId(name).addEventListener('input', ({target}) => applySetting(
+      name, target.value / scale));
+  }
+  byId('new-take').addEventListener('click', () => applySetting(
+    'take', numberAfter(page.settings.take)));
+  byId('share').addEventListener('input', ({target}) => {
+    page.share = target.value / 100;
+    tell('marks');
+    saveSoon();
+  });
+  byId('channels').addEventListener('click', ({target}) => {
+    const {list, drum} = target.dataset;
+    if (!list) return;
+    page[list][drum] = !page[list][drum];
+    setAudible();
+    saveSoon();
+  });
+}
