@@ -701,7 +701,7 @@ def train(run_dir, dataset, *flags, code=None, **kwargs):
   """Runs train.py, or after `code`, which may change it."""
   command = ([conftest.SCRIPTS / 'train.py'] if code is None else
              ['-c', 'import os, time, train\n'
-              'from drumloops.runs import backup; from drumloops.system import cli, disk; from drumloops.training import trainer\n' + code +
+              'from drumloops.runs import backup; from drumloops.system import cli, disk; from drumloops.training import validation\n' + code +
               '\ncli.run(train.main, train.define_flags)'])
   return conftest.run(
       sys.executable, *command, *conftest.FLAT, f'--run_dir={run_dir}',
@@ -743,7 +743,7 @@ def test_training_with_a_slow_drive(dataset, tmp_path):
       f'--backup_dir={drive}',
       code='''
 backup.SLOW_SECONDS = 0.1
-trainer.validation_slices = lambda config: None
+validation.validation_slices = lambda config: None
 copies, saves, fsync = [], [], os.fsync
 def slow(fd):
   time.sleep(0.5)

@@ -7,11 +7,15 @@ import functools
 import io
 import os
 import pathlib
+from typing import TYPE_CHECKING
 import unicodedata
 
 from drumloops.errors import UserError, field, stage
 from drumloops.system import disk
 import numpy as np
+
+if TYPE_CHECKING:
+  from magenta.models.music_vae.configs import Config
 
 SPLITS = ('train', 'validation', 'test')
 LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
@@ -57,6 +61,18 @@ def load_split(config, examples_path, tfds_name, split):
       raise TooFewError(
           f'{slice_batches.NO_SLICES} This is about the {split} split.')
   return slices
+
+
+def pipeline_path(config: 'Config', examples_path: str | None) -> str | list[str] | None:
+  """Returns a path or pattern as the input pipeline of a config takes it.
+
+  Raises:
+    FileNotFoundError: if there are no such files.
+  """
+  from magenta.models.music_vae import checkpoints, packed_slices, slice_cache
+  if not examples_path or packed_slices.can_pack(config):
+    return examples_path
+  return [checkpoints.plain(path) for path in slice_cache.find_files(examples_path)]
 
 
 @contextlib.contextmanager
