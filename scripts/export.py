@@ -99,7 +99,7 @@ def export(config, run_dir, examples_path, output_dir, listening_steps=0):
     print(f'{new_prefix}, without styles: the names of the files in '
           f'{examples_path} do not say them as those of GMD do.')
     return new_prefix
-  kept = styles.fit(evaluator, by_style)
+  kept = styles.fit(evaluator.encode, by_style)
   with disk.replacing(styles_path) as path:
     np.savez_compressed(path, checkpoint=os.path.basename(new_prefix), **kept)
   print(f'{new_prefix}, and the styles ' + ', '.join(

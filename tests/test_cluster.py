@@ -121,7 +121,8 @@ sys.path.insert(0, sys.argv[1])
 import tensorflow.compat.v1 as tf
 from drumloops.system import interrupts
 from drumloops.training import distributed
-distributed.CHECK_SECONDS, distributed.SILENCE_SECONDS, distributed.PS_SECONDS = 1, 2, 15
+distributed.CHECK_SECONDS, distributed.SILENCE_SECONDS = 1, 2
+distributed.PS_SECONDS = 15
 interrupts.PRESS_SECONDS = 0.5
 machines = distributed.read()
 with interrupts.Stop() as stop:

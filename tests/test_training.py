@@ -87,8 +87,8 @@ def test_how_long_and_how_good_without_validation(
   trainer.train(config, trainer.TrainingRequest(tmp_path / 'run', 40))
   said = capsys.readouterr().out
   assert 'Without a GPU' not in said  # It took a second.
-  assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the latent '
-                   r'\(last batch\)\.', said)
+  assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the '
+                   r'latent \(last batch\)\.', said)
   monkeypatch.setattr(trainer, 'LONG_SECONDS', 0)
   trainer.train(config, trainer.TrainingRequest(tmp_path / 'run', 80))
   assert capsys.readouterr().out.count('Without a GPU this takes 0.0 hours more') == 1

@@ -49,8 +49,12 @@ class Cluster:
   role: str
   index: int
 
-  def __post_init__(self):
-    """Raises UserError if one of these machines can't train, or none is this one."""
+  def __post_init__(self) -> None:
+    """Checks the cluster.
+
+    Raises:
+      UserError: if it can't train, or this machine is not in it.
+    """
     if 'evaluator' in (self.role, *self.jobs):
       raise UserError('TF_CONFIG names an evaluator, which is not needed: the chief '
                       'validates; take it out of the cluster.')

@@ -59,7 +59,7 @@ class TrainingRequest:
   save_seconds: float = 300
   num_sync_workers: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     errors.check_seeds(seed=self.seed)
     object.__setattr__(self, 'run_dir', os.path.expanduser(self.run_dir))
 
