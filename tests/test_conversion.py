@@ -550,7 +550,7 @@ def test_drums_of_another_channel(tmp_path, capsys):
   assert '1 of 3 files have no notes on MIDI channel 1, so their drums were' in said
   _, said = convert(folder, capsys)
   assert ('2 with no drums (notes are on MIDI channel 1, drums are read from channel '
-          '10; the notes of channel 1 look like drums, which --drum_channel=1 '
+          '10; the notes of channel 1 look like drums, which drum_channel=1 '
           'reads)') in said
 
 

@@ -9,7 +9,7 @@ import warnings
 
 from drumloops import grid
 from drumloops.data import splits
-from drumloops.errors import UserError, field
+from drumloops.errors import UserError, field, in_words
 from drumloops.midi import midi_file
 from drumloops.system import disk, magenta_setup
 import numpy as np
@@ -233,7 +233,7 @@ class Tally:
       self.likely.update(midi_file.likely_channels(parsed))
 
   def sentences(self) -> Iterator[str]:
-    """Yields what to tell the user."""
+    """Yields what to tell the user, with the marks of fields."""
     if self.left_out:
       yield (f'{self.left_out} of {self.hits} hits are left out, as Magenta '
              'does: they last no time, or nothing ends them.')
@@ -366,7 +366,7 @@ def make_tfrecord(input_dir: str, output_file: str, recursive: bool = False,
     print(f'Removed {" and ".join(map(disk.printable, old))}, left by an earlier '
           'conversion: training would have taken it for a split of these data.')
   for sentence in tally.sentences():
-    print(sentence)
+    print(in_words(sentence))
   return dict(writer.counts)
 
 
