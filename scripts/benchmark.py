@@ -30,7 +30,7 @@ import time
 from drumloops import ROOT
 from drumloops.errors import UserError
 from drumloops.system import cli, magenta_setup
-from drumloops.training import trainer
+from drumloops.training import train_graph
 from absl import flags
 import numpy as np
 from tqdm.auto import tqdm
@@ -132,10 +132,9 @@ class Training:
     self.hparams = config.hparams
     with tf.Graph().as_default(), tf.device(device):
       tf.set_random_seed(0)
-      tf.train.get_or_create_global_step()
       batches = dataset(config.data_converter, config.hparams.batch_size)
       began = time.time()
-      self._train_op = trainer.build_train_op(config, batches)
+      self._train_op = train_graph.TrainGraph(config, batches).train_op
       self.build_seconds = time.time() - began
       self._sess = tf.Session(config=tf.ConfigProto(allow_soft_placement=True))
       self._sess.run(tf.global_variables_initializer())
@@ -180,12 +179,12 @@ def measure(side, hparams, steps):
   from magenta.models.music_vae import lstm_models
   training = Training(stock_lstm_models() if side == 'stock' else lstm_models,
                       hparams, one_batch)
-  first = trainer.step_seconds()
-  return {'build': trainer.build_seconds, 'first': first,
+  first = training.step_seconds()
+  return {'build': training.build_seconds, 'first': first,
           'step': float(np.median(
-              [trainer.step_seconds() for _ in range(steps)])),
-          'batch': trainer.hparams.batch_size,
-          'flops': flops(trainer.hparams, trainer.shapes),
+              [training.step_seconds() for _ in range(steps)])),
+          'batch': training.hparams.batch_size,
+          'flops': flops(training.hparams, training.shapes),
           'memory': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
@@ -251,9 +250,8 @@ def measure_data(name, path):
   count = len(slice_cache.load_slices(config.data_converter, path))
   converted = time.time() - began
   with tf.Graph().as_default():
-    tf.train.get_or_create_global_step()
-    train_op = trainer.build_train_op(
-        config, data.get_dataset(config, is_training=True))
+    train_op = train_graph.TrainGraph(
+        config, data.get_dataset(config, is_training=True)).train_op
     with tf.Session() as sess:
       sess.run(tf.global_variables_initializer())
       times = []

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 
-from drumloops.errors import UserError
+from drumloops.errors import UserError, field
 from drumloops.system import cli
 from absl import flags
 from tqdm.auto import tqdm
@@ -25,8 +25,13 @@ MIDI_FILES = 1150
 TIMEOUT = 30  # Seconds without an answer.
 
 
-def download(url, path, size=SIZE):
+def download(url: str, path: pathlib.Path, size: int = SIZE) -> None:
   """Fetches `url` into `path`, going on from what `path`.part holds already.
+
+  Args:
+    url: Of a file.
+    path: Where to put it.
+    size: How many bytes it has.
 
   Raises:
     UserError: if there is no network, or the server refuses.
@@ -48,13 +53,22 @@ def download(url, path, size=SIZE):
     except (urllib.error.URLError, TimeoutError, ConnectionError) as e:
       raise UserError(
           f'{url} could not be downloaded ({getattr(e, "reason", e)}); try '
-          'again, the download goes on where it stopped, or give a local copy '
-          'with --zip.') from e
+          'again, the download goes on where it stopped, or name a local copy '
+          f'with {field("zip")}.') from e
   os.replace(part, path)
 
 
-def check(path, size=SIZE, sha256=SHA256):
-  """Raises UserError unless `path` has this size and sha256."""
+def check(path: pathlib.Path, size: int = SIZE, sha256: str = SHA256) -> None:
+  """Checks that a file is the published zip.
+
+  Args:
+    path: The file's.
+    size: How many bytes it must have.
+    sha256: What its contents' sha256 must be.
+
+  Raises:
+    UserError: if it is not.
+  """
   if not path.is_file():
     raise UserError(f'There is no file {path}.')
   if path.stat().st_size != size:
@@ -67,7 +81,7 @@ def check(path, size=SIZE, sha256=SHA256):
         'download it again.')
 
 
-def extract(zip_path, folder):
+def extract(zip_path: str | os.PathLike, folder: str | os.PathLike) -> None:
   """Unpacks a zip, unless an entry would leave `folder`.
 
   Everything is unpacked beside it first, so that a full disk leaves no half
@@ -93,22 +107,26 @@ def extract(zip_path, folder):
       path.rename(folder / path.name)
   except zipfile.BadZipFile as e:
     raise UserError(f'{zip_path} is not a whole zip file ({e}); '
-                        'download it again.') from e
+                    'download it again.') from e
   finally:
     shutil.rmtree(unpacking, ignore_errors=True)
 
 
-def is_complete(folder):
+def is_complete(folder: pathlib.Path) -> bool:
+  """Whether a folder has all files of the data set."""
   return ((folder / 'info.csv').is_file() and
           sum(1 for _ in folder.rglob('*.mid')) == MIDI_FILES)
 
 
-def download_groove(output_dir, zip_path=None):
+def download_groove(output_dir: str, zip_path: str | None = None) -> pathlib.Path:
   """Makes `output_dir`/groove and returns its path.
 
   Args:
     output_dir: The folder that will hold `groove/`.
     zip_path: A local copy of the zip, instead of the network.
+
+  Raises:
+    UserError: if the zip can't be had, or is another file.
   """
   output_dir = pathlib.Path(output_dir).expanduser()
   groove = output_dir / 'groove'
@@ -129,14 +147,14 @@ def download_groove(output_dir, zip_path=None):
   return groove
 
 
-def define_flags():
+def define_flags() -> None:
   flags.DEFINE_string('output_dir', 'dataset', 'The folder to put groove/ in.')
   flags.DEFINE_string(
       'zip', os.environ.get('GROOVE_ZIP'),
       'A local copy of the zip. Default: the environment variable GROOVE_ZIP.')
 
 
-def main():
+def main() -> None:
   download_groove(flags.FLAGS.output_dir, flags.FLAGS.zip)
 
 

@@ -3,9 +3,9 @@
     python3 scripts/install.py
     python3 scripts/install.py --tested  # As run.sh installs into .venv.
 
-Nothing that is installed already is changed, so that it can be run on Colab's
-image. FluidSynth's library, which makes the sound, comes from apt where this
-runs as root on Debian or Ubuntu (as on Colab).
+What is installed already keeps its version, so that this can run on Colab's image.
+FluidSynth's library, which makes the sound, comes from apt where this runs as root on
+Debian or Ubuntu (as on Colab).
 """
 from drumloops import ROOT  # Which looks at this Python before it goes on.
 import argparse
@@ -34,15 +34,16 @@ FLUIDSYNTH_PACKAGES = ('libfluidsynth3', 'libfluidsynth2')
 HANGUL_PACKAGE, HANGUL_FONTS = 'fonts-nanum', '/usr/share/fonts/truetype/nanum'
 
 
-def requirements(name='requirements.txt'):
-  """Returns what requirements.txt, or a file like it, asks of this Python, parsed."""
+def requirements(name: str = 'requirements.txt') -> list[Requirement]:
+  """Returns what requirements.txt, or a file like it, asks of this Python."""
   lines = (ROOT / name).read_text().splitlines()
   parsed = [Requirement(line)
             for line in lines if line and not line.startswith('#')]
   return [r for r in parsed if r.marker is None or r.marker.evaluate()]
 
 
-def is_installed(name):
+def is_installed(name: str) -> bool:
+  """Whether a package is installed, in whatever version."""
   try:
     importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError:
@@ -50,7 +51,7 @@ def is_installed(name):
   return True
 
 
-def warn_of_untested_versions():
+def warn_of_untested_versions() -> None:
   """Names what is installed in a version that requirements.txt excludes."""
   for requirement in requirements():
     name = requirement.name
@@ -60,7 +61,7 @@ def warn_of_untested_versions():
             f'as it is, but only {requirement.specifier} was tested.')
 
 
-def pip_install(tested, *args):
+def pip_install(tested: bool, *args: str) -> None:
   """Runs pip; what is installed already keeps its version.
 
   Args:
@@ -87,38 +88,46 @@ def pip_install(tested, *args):
                'network, try again.')
 
 
-def install_fluidsynth():
+def may_use_apt() -> bool:
+  """Whether this machine has apt, and this user may install with it."""
+  return bool(shutil.which('apt-get')) and os.geteuid() == 0
+
+
+def apt_get(*args: str) -> bool:
+  """Runs apt-get, without a word; returns whether it did what it was told."""
+  return subprocess.run(
+      ['apt-get', *args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+      env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}).returncode == 0
+
+
+def apt_install(package: str) -> bool:
+  """Returns whether apt installed a package."""
+  return apt_get('install', '-y', '--no-install-recommends', package)
+
+
+def install_fluidsynth() -> None:
   """Installs FluidSynth's library with apt if it may; says how, if not."""
   if ctypes.util.find_library('fluidsynth'):
     return
-  if shutil.which('apt-get') and os.geteuid() == 0:
-    environment = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
-    quiet = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL,
-             'env': environment}
+  if may_use_apt():
     for attempt in range(2):
-      for package in FLUIDSYNTH_PACKAGES:
-        if subprocess.run(['apt-get', 'install', '-y', '--no-install-recommends',
-                           package], **quiet).returncode == 0:
-          print('Installed FluidSynth.')
-          return
+      if any(map(apt_install, FLUIDSYNTH_PACKAGES)):
+        print('Installed FluidSynth.')
+        return
       if attempt == 0:
-        subprocess.run(['apt-get', 'update'], **quiet)
+        apt_get('update')
   print('FluidSynth was not found, so there will be MIDI and pictures but no '
         'sound; install it with `sudo apt install libfluidsynth3` (Debian, '
         'Ubuntu) or `brew install fluid-synth` (macOS).')
 
 
-def install_hangul():
+def install_hangul() -> None:
   """Installs a font with Hangul with apt if it may; does without, if not."""
-  if shutil.which('apt-get') and os.geteuid() == 0 and not os.path.isdir(
-      HANGUL_FONTS):
-    subprocess.run(
-        ['apt-get', 'install', '-y', '--no-install-recommends', HANGUL_PACKAGE],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'})
+  if may_use_apt() and not os.path.isdir(HANGUL_FONTS):
+    apt_install(HANGUL_PACKAGE)
 
 
-def main():
+def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument(
       '--tested', action='store_true',

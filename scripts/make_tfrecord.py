@@ -3,8 +3,8 @@
     python3 scripts/make_tfrecord.py --input_dir=dataset/groove/ \
         --output_file=dataset/drummer.tfrecord --recursive
 
-The Groove MIDI Dataset has an official split: drummer.tfrecord then holds the
-train split, drummer-validation.tfrecord and drummer-test.tfrecord the others.
+The Groove MIDI Dataset has official splits: drummer.tfrecord then holds the train
+split, drummer-validation.tfrecord and drummer-test.tfrecord hold the others.
 """
 from drumloops.data import tfrecord
 from drumloops.midi import midi_file
@@ -12,7 +12,7 @@ from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
   magenta_setup.music_vae()
   # Magenta's own flags: --input_dir, --output_file, --recursive, --log.
   from magenta.scripts import convert_dir_to_note_sequences
@@ -21,10 +21,10 @@ def define_flags():
   flags.mark_flags_as_required(['input_dir', 'output_file'])
 
 
-def main():
+def main() -> None:
   FLAGS = flags.FLAGS
   tfrecord.make_tfrecord(FLAGS.input_dir, FLAGS.output_file, FLAGS.recursive,
-                           FLAGS.drum_channel)
+                         FLAGS.drum_channel)
 
 
 if __name__ == '__main__':

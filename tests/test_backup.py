@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from drumloops.errors import UserError
-from drumloops.runs import backup, checkpoint_files
+from drumloops.runs import backup, checkpoint_files, copying
 from drumloops.system import interrupts, magenta_setup
 
 WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
@@ -25,7 +25,7 @@ WEIGHTS = 20000  # Of the small checkpoints here: 80 kilobytes.
 def short_waits(monkeypatch):
   magenta_setup.music_vae()
   monkeypatch.setattr(backup, 'STALL_SECONDS', 1)
-  monkeypatch.setattr(backup, 'CHUNK', 1 << 15)  # Three for a checkpoint.
+  monkeypatch.setattr(copying, 'CHUNK', 1 << 15)  # Three for a checkpoint.
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def drive(tmp_path):
 
 
 def save(run, step, keep=3, best=True):
-  """What train.py's save() leaves: a checkpoint, the best one, summaries."""
+  """Leaves what a training's save does: a checkpoint, the best one, summaries."""
   from magenta.models.music_vae import checkpoints
   prefix = str(run / 'train' / f'model.ckpt-{step}')
   weights = np.random.default_rng(step).random(WEIGHTS, np.float32)
   checkpoints.save({'w': weights}, prefix)
-  for name in backup.whole_names(run / 'train')[:-keep]:
+  for name in copying.whole_names(run / 'train')[:-keep]:
     for path in (run / 'train').glob(f'{name}.*'):
       path.unlink()
   checkpoints.repair(str(run / 'train'))
@@ -61,7 +61,7 @@ def save(run, step, keep=3, best=True):
 
 
 def steps(folder, part='train'):
-  return [backup.step_of(name) for name in backup.whole_names(folder / part)]
+  return [copying.step_of(name) for name in copying.whole_names(folder / part)]
 
 
 def files(folder):
@@ -74,7 +74,7 @@ def files(folder):
 
 def newest(folder):
   """files(), of the checkpoints in train/ only the newest."""
-  name = backup.whole_names(folder / 'train')[-1]
+  name = copying.whole_names(folder / 'train')[-1]
   return {path: data for path, data in files(folder).items()
           if 'train/model' not in path or f'{name}.' in path}
 
@@ -84,7 +84,7 @@ def check_whole(folder):
   from magenta.models.music_vae import checkpoints
   import tensorflow.compat.v1 as tf
   for part in ('train', 'best'):
-    for name in backup.whole_names(folder / part):
+    for name in copying.whole_names(folder / part):
       assert checkpoints.is_complete(str(folder / part / name)), name
     if (folder / part / 'checkpoint').exists():
       state = tf.train.get_checkpoint_state(str(folder / part))
@@ -105,7 +105,7 @@ def wait_for(condition):
 
 def copy_now(copies):
   copies.notify()
-  wait_for(lambda: copies._done == copies._asked)
+  wait_for(lambda: not copies.is_pending)
 
 
 def size(folder):
@@ -175,7 +175,7 @@ def used_at_most(monkeypatch, drive):
 @pytest.mark.parametrize('room', [1.2, 2.2, 3.2])
 def test_at_most_so_many_megabytes(run, drive, monkeypatch, room, capsys):
   save(run, 1, keep=9)
-  one = sum(backup.sizes(run / 'train', 'model.ckpt-1').values())
+  one = sum(copying.sizes(run / 'train', 'model.ckpt-1').values())
   limit = room * one + 2 * size(run / 'best')
   used = used_at_most(monkeypatch, drive)
   with backup.Backup(run, drive, limit / 1e6) as copies:
@@ -197,7 +197,7 @@ def test_a_checkpoint_larger_than_the_limit(run, drive, capsys):
       save(run, step)
       copy_now(copies)
   err = capsys.readouterr().err
-  assert err.count('larger --backup_megabytes') == 1
+  assert err.count('larger backup_megabytes') == 1
   assert 'have 0.1 megabytes' in err and 'model.ckpt-2 is not there' in err
   assert not files(drive)
 
@@ -349,13 +349,13 @@ def test_a_slow_drive(run, drive, monkeypatch, capsys):
 
 def test_a_checkpoint_removed_just_before_its_copy(
     run, drive, monkeypatch, capsys):
-  copy = backup.Backup._copy_checkpoint
+  copy = copying.Copier.copy_checkpoint
   def remove_and_copy(self, folder, name, new_folder):
     if name == 'model.ckpt-2' and new_folder.endswith('train'):
       for path in pathlib.Path(folder).glob(f'{name}.*'):
         path.unlink()
     return copy(self, folder, name, new_folder)
-  monkeypatch.setattr(backup.Backup, '_copy_checkpoint', remove_and_copy)
+  monkeypatch.setattr(copying.Copier, 'copy_checkpoint', remove_and_copy)
   with backup.Backup(run, drive) as copies:
     for step in (1, 2):
       save(run, step)
@@ -458,14 +458,14 @@ def test_a_drive_that_goes_away_while_it_is_read(
     pass
   before = files(drive)
   away = drive.with_name('away')
-  listed, list_checkpoints = [], backup.list_checkpoints
+  listed, list_checkpoints = [], copying.list_checkpoints
   def go_away(folder):
     checkpoints = list_checkpoints(folder)
     listed.append(folder)
     if len(listed) == 2:  # Before its files are opened.
       drive.rename(away)
     return checkpoints
-  monkeypatch.setattr(backup, 'list_checkpoints', go_away)
+  monkeypatch.setattr(copying, 'list_checkpoints', go_away)
   new = run.with_name('new')
   with backup.Backup(new, drive) as copies:
     assert away.exists()
@@ -488,8 +488,7 @@ def test_a_drive_that_is_not_mounted_at_the_start(run, drive, capsys):
 
 
 class Killed(BaseException):
-  """Nothing of the project catches it, so what it leaves is what kill -9 does.
-  """
+  """Nothing of the project catches it, so it leaves what kill -9 does."""
 
 
 def kill_at(monkeypatch, number):
@@ -502,6 +501,11 @@ def kill_at(monkeypatch, number):
         raise Killed
       return fn(*args)
     monkeypatch.setattr(os, name, counted)
+
+
+def make_copier(run, drive):
+  """What a Backup's thread copies with, to be called without the thread."""
+  return copying.Copier(str(run), str(drive), 4e9, lambda kind, text: None)
 
 
 @pytest.mark.filterwarnings('ignore::ResourceWarning')
@@ -519,11 +523,11 @@ def test_a_copy_that_is_killed_anywhere(run, drive, monkeypatch):
   while killed:
     shutil.rmtree(drive, ignore_errors=True)
     shutil.copytree(first, drive)
-    copies = backup.Backup(run, drive)
+    copier = make_copier(run, drive)
     with monkeypatch.context() as patch:
       kill_at(patch, len(reached) + 1)
       try:
-        copies._copy()
+        copier.copy()
         killed = False
       except Killed:
         pass
@@ -534,7 +538,7 @@ def test_a_copy_that_is_killed_anywhere(run, drive, monkeypatch):
       assert steps(new) == [reached[-1]]
       assert not list(drive.rglob('*.tmp'))
       best = json.loads((new / 'best' / 'best.json').read_text())
-      assert steps(new, 'best') == [backup.step_of(best['checkpoint'])]
+      assert steps(new, 'best') == [copying.step_of(best['checkpoint'])]
     for path in (new / 'train').glob('model.ckpt-4*'):
       assert path.read_bytes() == originals[path.name]
   assert reached == sorted(reached) and set(reached) == {2, 4}
@@ -553,12 +557,12 @@ def test_going_on_that_is_killed_anywhere(run, drive, monkeypatch):
   while killed:
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(old, new)
-    copies = backup.Backup(new, drive)
+    copier = make_copier(new, drive)
     with monkeypatch.context() as patch:
       kill_at(patch, len(reached) + 1)
-      patch.setattr(backup.shutil, 'rmtree', lambda *_, **__: None)
+      patch.setattr(copying.shutil, 'rmtree', lambda *_, **__: None)
       try:
-        copies._restore()
+        copier.restore()
         killed = False
       except Killed:
         pass
@@ -580,10 +584,10 @@ def test_kill_9(run, drive):
   code = f'''
 import os, signal, sys
 sys.path.insert(0, {str(conftest.SCRIPTS)!r})
-from drumloops.runs import backup
+from drumloops.runs import backup, copying
 from drumloops.system import magenta_setup
 magenta_setup.music_vae()
-backup.CHUNK = {1 << 15}
+copying.CHUNK = {1 << 15}
 def fsync(fd, calls=[]):
   calls.append(fd)
   if len(calls) == 2:
@@ -701,7 +705,9 @@ def train(run_dir, dataset, *flags, code=None, **kwargs):
   """Runs train.py, or after `code`, which may change it."""
   command = ([conftest.SCRIPTS / 'train.py'] if code is None else
              ['-c', 'import os, time, train\n'
-              'from drumloops.runs import backup; from drumloops.system import cli, disk; from drumloops.training import trainer\n' + code +
+              'from drumloops.runs import backup, copying\n'
+              'from drumloops.system import cli\n'
+              'from drumloops.training import validation\n' + code +
               '\ncli.run(train.main, train.define_flags)'])
   return conftest.run(
       sys.executable, *command, *conftest.FLAT, f'--run_dir={run_dir}',
@@ -743,20 +749,20 @@ def test_training_with_a_slow_drive(dataset, tmp_path):
       f'--backup_dir={drive}',
       code='''
 backup.SLOW_SECONDS = 0.1
-trainer.validation_slices = lambda config: None
+validation.validation_slices = lambda config: None
 copies, saves, fsync = [], [], os.fsync
 def slow(fd):
   time.sleep(0.5)
   fsync(fd)
 os.fsync = slow
-copy, notify = backup.Backup._copy_checkpoint, backup.Backup.notify
+copy, notify = copying.Copier.copy_checkpoint, backup.Backup.notify
 def noted(self, folder, name, new_folder):
   copies.append(name)
   return copy(self, folder, name, new_folder)
 def notify_and_note(self):
   saves.append(time.time())
   notify(self)
-backup.Backup._copy_checkpoint = noted
+copying.Copier.copy_checkpoint = noted
 backup.Backup.notify = notify_and_note
 import atexit
 atexit.register(lambda: print('RATE', len(copies), len(saves),

@@ -75,11 +75,12 @@ def test_a_worker_whose_chief_had_nothing_to_do(dataset, monkeypatch, capsys):
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
   def gone(*_):
     raise distributed.Ended
-  monkeypatch.setattr(distributed, 'Shared', gone)
+  monkeypatch.setattr(distributed, 'ClusterSession', gone)
   trainer.work(
       magenta_setup.get_config(name, hparams)._replace(
           train_examples_path=str(dataset / 'drummer-test.tfrecord')),
-      9, 0, distributed.Cluster(JOBS, 'worker', 0), 0, interrupts.Stop())
+      trainer.TrainingRequest('run', 9), distributed.Cluster(JOBS, 'worker', 0),
+      interrupts.Stop())
   assert 'has taken 0 steps; the chief has ended training.' in capsys.readouterr().out
 
 
@@ -120,7 +121,8 @@ sys.path.insert(0, sys.argv[1])
 import tensorflow.compat.v1 as tf
 from drumloops.system import interrupts
 from drumloops.training import distributed
-distributed.CHECK_SECONDS, distributed.SILENCE_SECONDS, distributed.PS_SECONDS = 1, 2, 15
+distributed.CHECK_SECONDS, distributed.SILENCE_SECONDS = 1, 2
+distributed.PS_SECONDS = 15
 interrupts.PRESS_SECONDS = 0.5
 machines = distributed.read()
 with interrupts.Stop() as stop:
@@ -134,7 +136,7 @@ with interrupts.Stop() as stop:
         distributed.variables_on_ps(machines)):
     step = tf.train.get_or_create_global_step()
     count = tf.assign_add(step, 1)
-    sess = distributed.Shared(machines, step, lambda _: None, (), stop)
+    sess = distributed.ClusterSession(machines, step, lambda _: None, (), stop)
     while not stop.asked:
       sess.run(count)
       print('counted', flush=True)

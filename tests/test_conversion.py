@@ -68,7 +68,7 @@ def test_download_goes_on_where_it_stopped(tmp_path):
 
 
 def test_no_network(tmp_path):
-  with pytest.raises(UserError, match='--zip'):
+  with pytest.raises(UserError, match='with zip'):
     download_groove.download('http://127.0.0.1:9/x', tmp_path / 'x')
 
 
@@ -519,7 +519,8 @@ def test_files_without_loops(tmp_path, capsys, files, words):
   magenta_setup.music_vae()
   from magenta.models.music_vae import packed_slices
   found, said = convert(write(tmp_path / 'midi', **files), capsys)
-  *_, last = lines = [l for l in said.splitlines() if 'is normal' not in l]
+  *_, last = lines = [
+      line for line in said.splitlines() if 'is normal' not in line]
   # Where other files give some.
   assert (len(lines) < len(said.splitlines())) == (
       '4 bars of drums' in (words or '') and not words.startswith(f'{len(files)} of'))
@@ -538,7 +539,8 @@ def test_drums_of_another_channel(tmp_path, capsys):
   def together(channel, **kwargs):  # A kick and a hi-hat.
     parts = [midi_file.parse(beat(channel=channel, pitch=pitch, **kwargs))
              for pitch in (36, 42)]
-    return midi_file.to_bytes(midi_file.Midi(1, 480, sum((p.tracks for p in parts), [])))
+    tracks = sum((p.tracks for p in parts), [])
+    return midi_file.to_bytes(midi_file.Midi(1, 480, tracks))
   wanted, _ = convert(write(tmp_path / 'ten', a=together(9)), capsys)
   folder = write(tmp_path / 'one', a=together(0), b=together(9), c=together(0, bars=2))
   found, said = convert(folder, capsys, drum_channel=1)
@@ -548,7 +550,7 @@ def test_drums_of_another_channel(tmp_path, capsys):
   assert '1 of 3 files have no notes on MIDI channel 1, so their drums were' in said
   _, said = convert(folder, capsys)
   assert ('2 with no drums (notes are on MIDI channel 1, drums are read from channel '
-          '10; the notes of channel 1 look like drums, which --drum_channel=1 '
+          '10; the notes of channel 1 look like drums, which drum_channel=1 '
           'reads)') in said
 
 
@@ -688,7 +690,8 @@ def test_cache_follows_content_and_converter(dataset, tmp_path, capsys):
   path.write_bytes((dataset / 'drummer-test.tfrecord').read_bytes())
   roland = magenta_setup.get_config('hierdec-drums_4bar').data_converter
   gm = magenta_setup.get_config('hierdec-drums_4bar_small').data_converter
-  caches = lambda: sorted(tmp_path.glob('*.slices'))
+  def caches():
+    return sorted(tmp_path.glob('*.slices'))
   slices = np.array(slice_cache.load_slices(roland, str(path)))  # It is damaged below.
   assert len(caches()) == 1
   slice_cache.load_slices(gm, str(path))

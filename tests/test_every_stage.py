@@ -5,7 +5,9 @@ sizes and drum maps are one structure, of which the first is tried.
 """
 import random
 
+import conftest
 from drumloops import DrumModel, requests
+from drumloops.data import splits
 from drumloops.midi import sound
 from drumloops.models import completion, constraints, latent
 from drumloops.runs import checkpoint_files
@@ -146,8 +148,8 @@ def test_stages(name, songs, tmp_path, monkeypatch):
   def trained(steps):
     config = small(name)
     trainer.train(config._replace(
-        train_examples_path=trainer.readable(config, examples), tfds_name=None),
-                   'run', steps)
+        train_examples_path=splits.pipeline_path(config, examples), tfds_name=None),
+                  trainer.TrainingRequest('run', steps))
   def sampled(mode):
     return conftest.make_loops(
         DrumModel('run', name), 'out',

@@ -15,7 +15,7 @@ import note_seq
 import numpy as np
 import pytest
 
-HITS_ALONE = 'groovae_4bar_humanize'  # Its encoder hears no feel.
+HITS_ALONE = 'groovae_4bar_humanize'  # Its encoder is given no feel.
 SMALL = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 

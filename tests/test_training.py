@@ -70,7 +70,8 @@ def test_processes_are_forked_before_a_session_opens(dataset, tmp_path, monkeypa
       events.append('fork'), pack(*args))[1])
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
   trainer.train(magenta_setup.get_config(name, hparams)._replace(
-      train_examples_path=str(tmp_path / 'drummer.tfrecord')), tmp_path / 'run', 1)
+      train_examples_path=str(tmp_path / 'drummer.tfrecord')),
+                trainer.TrainingRequest(tmp_path / 'run', 1))
   assert events[:3] == ['fork', 'fork', 'session'] and 'fork' not in events[2:]
 
 
@@ -83,13 +84,13 @@ def test_how_long_and_how_good_without_validation(
   name, hparams = (flag.split('=', 1)[1] for flag in conftest.FLAT)
   config = magenta_setup.get_config(name, hparams)._replace(
       train_examples_path=str(tmp_path / 'drummer.tfrecord'))
-  trainer.train(config, tmp_path / 'run', 40)
+  trainer.train(config, trainer.TrainingRequest(tmp_path / 'run', 40))
   said = capsys.readouterr().out
   assert 'Without a GPU' not in said  # It took a second.
-  assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the latent '
-                   r'\(last batch\)\.', said)
+  assert re.search(r'This run, step 40: [\d.]+ nats a loop, [\d.e-]+ bits in the '
+                   r'latent \(last batch\)\.', said)
   monkeypatch.setattr(trainer, 'LONG_SECONDS', 0)
-  trainer.train(config, tmp_path / 'run', 80)
+  trainer.train(config, trainer.TrainingRequest(tmp_path / 'run', 80))
   assert capsys.readouterr().out.count('Without a GPU this takes 0.0 hours more') == 1
 
 
@@ -243,9 +244,8 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
   every_step.write_text(
       'import sys\nsys.path.insert(0, %r)\n'
-      'from drumloops.training import trainer\n'
-      'training.Validation = None\n'
-      'training.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
+      'from drumloops.training import validation\n'
+      'validation.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
   code = ('import sitecustomize, train; from drumloops.system import cli; '
           'cli.run(train.main, train.define_flags)')
   steps = [12]
@@ -447,7 +447,7 @@ def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
   from drumloops.data import splits, styles
   from drumloops.errors import UserError
   from drumloops.system import magenta_setup
-  from drumloops.training import trainer
+  from drumloops.training import validation
   magenta_setup.music_vae()
   name = conftest.FLAT[0].removeprefix('--config=')
   path = tmp_path / 'x.tfrecord'
@@ -459,7 +459,7 @@ def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
   readers = [lambda: splits.load_split(
       config, f'{tmp_path}/x.tfrecord', None, split)]
   if split == 'validation' and words != 'is empty':  # Which is as good as none.
-    readers.append(lambda: trainer.validation_slices(config))
+    readers.append(lambda: validation.validation_slices(config))
   if words != 'is empty':  # Which gives no performances, as others may.
     readers.append(lambda: styles.performances(str(path), config.data_converter))
   for read in readers:
@@ -469,19 +469,19 @@ def test_a_damaged_tfrecord_is_named(dataset, tmp_path, split, damage, words):
 
 def test_a_validation_split_that_gives_no_slices(dataset, tmp_path, capsys):
   from drumloops.system import magenta_setup
-  from drumloops.training import trainer
+  from drumloops.training import validation
   magenta_setup.music_vae()
   import note_seq
   import tensorflow as tf
   config = magenta_setup.get_config(conftest.FLAT[0].removeprefix('--config='))
   config = config._replace(train_examples_path=f'{tmp_path}/x.tfrecord')
-  assert trainer.validation_slices(config) is None
+  assert validation.validation_slices(config) is None
   assert 'no validation split' in capsys.readouterr().out
   sequence = note_seq.NoteSequence()
   sequence.notes.add(pitch=60, velocity=80, end_time=1)
   with tf.io.TFRecordWriter(f'{tmp_path}/x-validation.tfrecord') as writer:
     writer.write(sequence.SerializeToString())
-  assert trainer.validation_slices(config) is None
+  assert validation.validation_slices(config) is None
   assert 'validation split gives no slices' in capsys.readouterr().out
 
 

@@ -110,7 +110,7 @@ ECHO = conftest.ROOT / 'weights' / model.RECONSTRUCTION_CONFIG
 LISTENING_MAX_BYTES = 16 * 2 ** 20
 
 
-def test_listening_weights_are_small():
+def test_other_weights_are_small():
   for folder in (FOLDER, ECHO):
     assert sum(p.stat().st_size for p in folder.glob('model.ckpt*')) < (
         LISTENING_MAX_BYTES)

@@ -1,7 +1,7 @@
-"""What can be measured of sets of drum loops, with NumPy alone.
+"""Patterns of drum loops, and what can be measured of them with NumPy alone.
 
-A set of loops is an integer array [loops, steps]: a class a step, with one bit for
-each of Magenta's nine drums; 64 steps for most.
+Patterns are an integer array [loops, steps]. Each number is a class: one bit for each
+of Magenta's nine drums, set where the drum is hit. Most loops have 64 steps.
 """
 from drumloops import grid
 import numpy as np
@@ -9,13 +9,13 @@ import numpy as np
 PART = 4096  # Loops that are looked at at once, so that memory is bounded.
 
 
-def parts(loops):
+def parts(loops: np.ndarray) -> list[np.ndarray]:
   """Returns the loops in parts of at most PART."""
   return np.split(loops, range(PART, len(loops), PART))
 
 
-def of_slices(slices):
-  """Returns the loops of a converter's slices, whatever else they say.
+def of_slices(slices: np.ndarray) -> np.ndarray:
+  """Returns the patterns of a converter's slices: integers, [loops, steps].
 
   Args:
     slices: [loops, steps] of classes, or [loops, steps, 3 * drums] of hits,
@@ -26,22 +26,29 @@ def of_slices(slices):
   return ((slices[..., :grid.DRUMS] > 0.5) << np.arange(grid.DRUMS)).sum(axis=-1)
 
 
-def bits(classes):
-  """Returns which drums play in classes: bool, [..., drums]."""
+def bits(classes: np.ndarray) -> np.ndarray:
+  """Returns which drums are hit in classes of any shape: bool, [..., drums]."""
   return (np.asarray(classes, np.uint16)[..., np.newaxis] &
           np.uint16(1) << np.arange(grid.DRUMS, dtype=np.uint16)) > 0
 
 
-def hits(loops):
-  """Returns which drums play: bool, [loops, bars, steps a bar, drums]."""
+def hits(loops: np.ndarray) -> np.ndarray:
+  """Returns which drums are hit: bool, [loops, bars, steps a bar, drums].
+
+  Args:
+    loops: Patterns, [loops, steps].
+  """
   return bits(loops).reshape(len(loops), -1, grid.STEPS_PER_BAR, grid.DRUMS)
 
 
-def bar_similarity(loops):
+def bar_similarity(loops: np.ndarray) -> np.ndarray:
   """Returns the Jaccard similarity of neighbouring bars: [loops, bars - 1].
 
   Hits that both bars have, as a share of those that either has; 1 where both
   are silent.
+
+  Args:
+    loops: Patterns, [loops, steps].
   """
   h = hits(loops)
   h = h.reshape(h.shape[:2] + (-1,))
@@ -50,11 +57,14 @@ def bar_similarity(loops):
   return np.where(either, both / np.maximum(either, 1), 1.)
 
 
-def features(loops):
-  """Returns groove features: [loops, 16 * 9 + bars + bars - 1].
+def features(loops: np.ndarray) -> np.ndarray:
+  """Returns features of patterns: [loops, 16 * 9 + bars + bars - 1].
 
-  How often each drum falls on each of a bar's steps, hits a step in each bar,
+  How often each drum falls on each of a bar's steps; hits a step, of each bar; the
   similarity of neighbouring bars.
+
+  Args:
+    loops: Patterns, [loops, steps].
   """
   return np.concatenate([np.concatenate([
       hits(part).mean(axis=1).reshape(len(part), -1),
@@ -62,7 +72,7 @@ def features(loops):
       bar_similarity(part)], axis=1) for part in parts(loops)])
 
 
-def frechet_distance(a, b):
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
   """Returns the Frechet distance of Gaussians fitted to two sets of features.
 
   The root of |mean difference|^2 + tr(A + B - 2 (A B)^(1/2)), which Heusel et
@@ -84,15 +94,21 @@ def frechet_distance(a, b):
 
 
 class Distance:
-  """Frechet distance of loops to a reference set, by scaled groove features.
+  """Frechet distance of loops to a reference set, by scaled features.
 
-  Each group of features is divided by one number, so that its variance over
-  the training loops is one in all: where the drums fall, how dense the loops
-  are and how their bars repeat then count alike, and inside a group a drum
-  that is rare counts little.
+  One number divides each group of features, so that the group's variance over the
+  training loops is one in all. So three things count alike: where the drums fall, how
+  dense the loops are and how their bars repeat. Inside a group, a rare drum counts
+  little.
   """
 
-  def __init__(self, train, reference):
+  def __init__(self, train: np.ndarray, reference: np.ndarray):
+    """Finds the scale of each group, and the reference set's features.
+
+    Args:
+      train: Patterns, [loops, steps], which the scale is taken of.
+      reference: Patterns, [loops, steps], which distances are to.
+    """
     def mean(function):
       return sum(function(features(part)).sum(axis=0)
                  for part in parts(train)) / len(train)
@@ -107,14 +123,24 @@ class Distance:
       self._scale[group] = np.sqrt(variance[group].sum()) or 1
     self._reference = features(reference) / self._scale
 
-  def __call__(self, loops):
+  def __call__(self, loops: np.ndarray) -> float:
+    """Returns the distance of patterns, [loops, steps]."""
     return frechet_distance(features(loops) / self._scale, self._reference)
 
 
-def marginal_loops(train, count, rng):
-  """Returns loops whose hits are independent, each as frequent as in `train`.
+def marginal_loops(train: np.ndarray, count: int,
+                   rng: np.random.RandomState) -> np.ndarray:
+  """Returns patterns whose hits are independent, each as frequent as in `train`.
 
   A baseline that knows where in a bar each drum falls, and nothing else.
+
+  Args:
+    train: Patterns, [loops, steps].
+    count: How many to return.
+    rng: Draws them.
+
+  Returns:
+    [count, steps].
   """
   total = sum(hits(part).sum(axis=(0, 1)) for part in parts(train))
   bars = train.shape[1] // grid.STEPS_PER_BAR
@@ -123,18 +149,32 @@ def marginal_loops(train, count, rng):
   return (drawn << np.arange(grid.DRUMS)).sum(axis=-1).reshape(count, -1)
 
 
-def mixed_bars(train, count, rng):
-  """Returns loops of bars from different loops of `train`.
+def mixed_bars(train: np.ndarray, count: int,
+               rng: np.random.RandomState) -> np.ndarray:
+  """Returns patterns of bars from different loops of `train`.
 
-  A baseline whose every bar is a drummer's, but which has no thread.
+  A baseline whose every bar is a drummer's, but whose bars do not belong together.
+
+  Args:
+    train: Patterns, [loops, steps].
+    count: How many to return.
+    rng: Draws the bars.
+
+  Returns:
+    [count, steps].
   """
   bars = train.reshape(len(train), -1, grid.STEPS_PER_BAR)
   rows = rng.randint(len(train), size=(count, bars.shape[1]))
   return bars[rows, np.arange(bars.shape[1])].reshape(count, -1)
 
 
-def nearest(loops, train):
-  """Returns how many hits differ from the nearest loop of `train`: [loops]."""
+def nearest(loops: np.ndarray, train: np.ndarray) -> np.ndarray:
+  """Returns how many hits differ from the nearest loop of `train`: [loops].
+
+  Args:
+    loops: Patterns, [loops, steps].
+    train: Patterns, [training loops, steps].
+  """
   def rolls(loops):
     return hits(loops).reshape(len(loops), -1).astype(np.float32)
   def differing(part, others):
@@ -145,15 +185,22 @@ def nearest(loops, train):
       for part in parts(loops)]).astype(int)
 
 
-def describe(loops, train, distance):
+def describe(loops: np.ndarray, train: np.ndarray,
+             distance: Distance) -> dict[str, float]:
   """Returns the numbers that say what a set of loops is like.
 
-  frechet_distance: to the reference set; smaller is closer.
-  hits_per_step, silent_share: how dense the loops are.
-  bar_similarity: mean Jaccard similarity of neighbouring bars.
-  unique_share: different loops, as a share of all.
-  nearest_hits: mean number of hits that differ from the nearest training loop.
-  copied_share: loops that are in `train` as they are.
+  Args:
+    loops: Patterns, [loops, steps].
+    train: Patterns of the training loops, [training loops, steps].
+    distance: To the reference set.
+
+  Returns:
+    frechet_distance: To the reference set; smaller is closer.
+    hits_per_step, silent_share: How dense the loops are.
+    bar_similarity: Mean Jaccard similarity of neighbouring bars.
+    unique_share: Different loops, as a share of all.
+    nearest_hits: Mean number of hits that differ from the nearest training loop.
+    copied_share: Loops that are in `train` as they are, as a share of all.
   """
   differing = nearest(loops, train)
   return {
@@ -166,21 +213,33 @@ def describe(loops, train, distance):
       'copied_share': float((differing == 0).mean())}
 
 
-def hamming(a, b):
-  """Returns how many hits differ between loops: [loops]."""
+def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns how many hits differ between two sets of patterns: [loops]."""
   return (hits(a) != hits(b)).sum(axis=(1, 2, 3))
 
 
-def mix(a, b, share, rng):
-  """Returns loops each of whose steps is of `b` with probability `share`.
+def mix(a: np.ndarray, b: np.ndarray, share: float,
+        rng: np.random.RandomState) -> np.ndarray:
+  """Returns patterns each of whose steps is of `b` with probability `share`.
 
   Interpolation in data space, as MusicVAE's paper compares with.
+
+  Args:
+    a: Patterns, [loops, steps].
+    b: As many.
+    share: From 0, which is `a`, to 1, which is `b`.
+    rng: Draws the steps.
   """
   return np.where(rng.random_sample(a.shape) < share, b, a)
 
 
-def drum_scores(truth, predicted):
-  """Returns precision, recall and F1 of the hits of each drum: [3, drums]."""
+def drum_scores(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+  """Returns precision, recall and F1 of the hits of each drum: [3, drums].
+
+  Args:
+    truth: Patterns, [loops, steps].
+    predicted: As many.
+  """
   t, p = hits(truth), hits(predicted)
   right = (t & p).sum(axis=(0, 1, 2))
   precision = right / np.maximum(p.sum(axis=(0, 1, 2)), 1)

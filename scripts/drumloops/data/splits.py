@@ -1,23 +1,26 @@
 """A data set's splits: which file belongs to which, and the slices of each."""
 import codecs
 import collections
+from collections.abc import Iterable, Iterator
 import contextlib
 import csv
 import functools
 import io
 import os
 import pathlib
+from typing import TYPE_CHECKING
 import unicodedata
 
 from drumloops.errors import UserError, field, stage
 from drumloops.system import disk
 import numpy as np
 
+if TYPE_CHECKING:
+  from magenta.models.music_vae.configs import Config
+
 SPLITS = ('train', 'validation', 'test')
 LEVELS_ABOVE = 2  # Folders in which to look for GMD's info.csv.
 VALIDATION_EXAMPLES = 512  # To score a checkpoint with, in bounded time.
-
-
 EMPTY = 'is empty', 'has no notes in it'  # What is wrong with some TFRecords.
 
 
@@ -25,16 +28,22 @@ class TooFewError(UserError):
   """A split gives no slice, or fewer than a batch takes."""
 
 
-def split_path(examples_path, split):
-  """Returns where a split is kept, given where the train split is."""
+def split_path(examples_path: str | os.PathLike, split: str) -> str:
+  """Returns where a split is kept, given where the train split is.
+
+  Args:
+    examples_path: TFRecord of the train split, such as drummer.tfrecord.
+    split: One of SPLITS; drummer-test.tfrecord for 'test'.
+  """
   path = os.path.expanduser(examples_path)
   path = path if '://' in path else os.path.normpath(path)
   stem, ending = os.path.splitext(path)
   return path if split == 'train' else f'{stem}-{split}{ending}'
 
 
-def load_split(config, examples_path, tfds_name, split):
-  """Returns a split's slices, as `packed_slices.pack` has them.
+def load_split(config: 'Config', examples_path: str | None, tfds_name: str | None,
+               split: str) -> np.ndarray:
+  """Returns a split's slices, as `packed_slices.pack` has them: [slices, steps, ...].
 
   Args:
     config: A config of drum slices.
@@ -47,8 +56,7 @@ def load_split(config, examples_path, tfds_name, split):
     TooFewError: if it has no slice.
     UserError: if it is damaged.
   """
-  from magenta.models.music_vae import slice_batches
-  from magenta.models.music_vae import slice_cache
+  from magenta.models.music_vae import slice_batches, slice_cache
   path = examples_path and split_path(examples_path, split)
   with naming_damage(path):
     slices = slice_cache.load_slices(
@@ -59,19 +67,31 @@ def load_split(config, examples_path, tfds_name, split):
   return slices
 
 
+def pipeline_path(config: 'Config',
+                  examples_path: str | None) -> str | list[str] | None:
+  """Returns a path or pattern as the input pipeline of a config takes it.
+
+  Raises:
+    FileNotFoundError: if there are no such files.
+  """
+  from magenta.models.music_vae import checkpoints, packed_slices, slice_cache
+  if not examples_path or packed_slices.can_pack(config):
+    return examples_path
+  return [checkpoints.plain(path) for path in slice_cache.find_files(examples_path)]
+
+
 @contextlib.contextmanager
-def naming_damage(examples_path):
-  """Says which TFRecord is damaged, if what is done with them fails for that.
+def naming_damage(examples_path: str | None) -> Iterator[None]:
+  """Names the damaged TFRecord if what is done with TFRecords fails for its damage.
 
   Args:
     examples_path: TFRecord, or a pattern of them; without one it says nothing.
 
   Raises:
-    UserError: then.
+    UserError: which names it.
   """
   from google.protobuf import message
-  from magenta.models.music_vae import slice_batches
-  from magenta.models.music_vae import slice_cache
+  from magenta.models.music_vae import slice_batches, slice_cache
   import tensorflow as tf
   try:
     yield
@@ -85,7 +105,7 @@ def naming_damage(examples_path):
     raise
 
 
-def damage_of(path):
+def damage_of(path: str) -> str | None:
   """Returns what is wrong with a TFRecord of NoteSequences, None if nothing is."""
   from google.protobuf import message
   import note_seq
@@ -103,20 +123,29 @@ def damage_of(path):
   return None if notes else EMPTY[min(read, 1)]
 
 
-def evenly_spaced(slices, most=VALIDATION_EXAMPLES):
-  """Returns so many of the slices, or all, evenly spaced."""
+def evenly_spaced(slices: np.ndarray, most: int = VALIDATION_EXAMPLES) -> np.ndarray:
+  """Returns `most` of the slices, evenly spaced, or all if there are no more."""
   count = min(len(slices), most)
   return slices[np.linspace(0, len(slices) - 1, count).astype(int)]
 
 
-def bad_info(path, what, other='rename it if it is not about splits'):
+def bad_info(path: str | os.PathLike, what: str,
+             other: str = 'rename it if it is not about splits') -> UserError:
+  """Returns the error that says what is wrong with an info.csv, and what to do.
+
+  Args:
+    path: The file's.
+    what: Is wrong: 'is damaged'.
+    other: What the user can do, but for getting it again.
+  """
   return UserError(
       f'{disk.printable(path)} {what}; delete it and get it again with '
       f'{stage("download_groove.py")}, or {other}.')
 
 
-def read_info(path, columns):
-  """Returns the rows of a data set's info.csv as dicts.
+def read_info(path: str | os.PathLike,
+              columns: Iterable[str]) -> list[dict[str, str]]:
+  """Returns the rows of a data set's info.csv: {column: text}.
 
   It may come from a spreadsheet: with a BOM, with semicolons or tabs.
 
@@ -146,14 +175,18 @@ def read_info(path, columns):
   return rows
 
 
-def plain(name):
-  """Returns a path as it is compared; Windows and macOS write others."""
+def plain(name: str | os.PathLike) -> str:
+  """Returns a path as it is compared: Windows and macOS write some otherwise."""
   name = disk.printable(name).replace('\\', '/')
   return os.path.normpath(unicodedata.normalize('NFC', name))
 
 
-def read_info_splits(path):
-  """Returns {MIDI file: split} from an info.csv, the files by `plain` names."""
+def read_info_splits(path: str | os.PathLike) -> dict[str, str]:
+  """Returns {MIDI file: split} from an info.csv, the files by `plain` names.
+
+  Raises:
+    UserError: if it is damaged, or says two things of a file.
+  """
   splits = {}
   for row in read_info(path, ('midi_filename', 'split')):
     name, split = plain(row['midi_filename']), row['split'].strip().lower()
@@ -166,13 +199,16 @@ def read_info_splits(path):
   return splits
 
 
-def read_splits(input_dir, paths):
+def read_splits(input_dir: str, paths: list[str]) -> dict[str, str]:
   """Returns {path: split} of the paths that have an info.csv around them.
 
-  That of the nearest folder counts, and it must list them all: a performance
-  of the test split is not to be trained on because a row was lost. Without one
-  inside `input_dir`, one above it counts that lists any of them (input_dir may be
-  one drummer's folder).
+  The info.csv of the nearest folder counts. It must list all files there: a lost row
+  must not make a performance of the test split train. Without one inside `input_dir`,
+  one above it counts that lists any of them (input_dir may be one drummer's folder).
+
+  Args:
+    input_dir: Folder of MIDI files.
+    paths: The files', relative to it.
 
   Raises:
     UserError: if an info.csv is damaged.
@@ -195,7 +231,7 @@ def read_splits(input_dir, paths):
   return found
 
 
-def read_splits_above(root, paths):
+def read_splits_above(root: pathlib.Path, paths: list[str]) -> dict[str, str]:
   """Returns what `read_splits` does, by an info.csv in a folder above `root`."""
   for folder in list(root.parents)[:LEVELS_ABOVE]:
     if not (folder / 'info.csv').is_file():
@@ -210,8 +246,14 @@ def read_splits_above(root, paths):
   return {}
 
 
-def of_listed(info, names, splits):
-  """Returns {path: split}, given {path: its name in an info.csv}.
+def of_listed(info: pathlib.Path, names: dict[str, str],
+              splits: dict[str, str]) -> dict[str, str]:
+  """Returns {path: split} of files that an info.csv lists.
+
+  Args:
+    info: Where the info.csv is.
+    names: {path: the file's name in it}.
+    splits: Of `read_info_splits`.
 
   Raises:
     UserError: if it does not list them all.
@@ -224,8 +266,16 @@ def of_listed(info, names, splits):
   return {path: splits[name] for path, name in names.items()}
 
 
-def find_midi(input_dir, recursive):
-  """Returns the MIDI files' paths relative to `input_dir`, sorted."""
+def find_midi(input_dir: str, recursive: bool) -> list[str]:
+  """Returns the MIDI files' paths relative to `input_dir`, sorted.
+
+  Args:
+    input_dir: A folder.
+    recursive: Whether to look in its subfolders too.
+
+  Raises:
+    UserError: if there is no folder, or no MIDI file in it.
+  """
   root = pathlib.Path(input_dir)
   name = disk.printable(input_dir)
   if not root.is_dir():

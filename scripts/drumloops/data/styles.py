@@ -1,35 +1,43 @@
-"""Where each style's loops lie in the latent space, for sample.py --style.
+"""Where each style's loops lie in the latent space.
 
-GMD names each performance's style (in its file's name). A style is kept as a
-Gaussian, the mean and standard deviation of each latent dimension over the
-encoded training loops of that style; sample.py --style draws latents from it.
+The file names of GMD's performances say their style. A style is kept as a Gaussian:
+the mean and standard deviation of each latent dimension over the encoded training
+loops of that style. Sampling a style draws latents from it.
 """
 import collections
+from collections.abc import Callable
 import os
 import re
+from typing import TYPE_CHECKING
 
-from drumloops.errors import UserError, field, stage
 from drumloops.data import splits
+from drumloops.errors import UserError, field, stage
 import numpy as np
+
+if TYPE_CHECKING:
+  from magenta.models.music_vae.data import BaseNoteSequenceConverter
 
 STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
 MIN_LOOPS = 32  # A style of fewer is left out: too few for a Gaussian.
 
 
-def style_of(filename):
-  """Returns GMD's style of a performance: 'funk' of .../1_funk-groove1_138_...
+def style_of(filename: str) -> str | None:
+  """Returns GMD's style of a performance, None if the name is not one of GMD's.
 
-  None if the name is not one of GMD's.
+  'funk' of .../1_funk-groove1_138_beat_4-4.mid.
   """
   match = re.match(r'\d+_([a-z]+)[a-z0-9-]*_\d+_(?:beat|fill)_',
                    os.path.basename(filename))
   return match and match[1]
 
 
-def performances(examples_path, converter):
-  """Returns [(file's name, slices)] of a TFRecord's (or glob's) NoteSequences.
+def performances(examples_path: str, converter: 'BaseNoteSequenceConverter'
+                 ) -> list[tuple[str, np.ndarray]]:
+  """Returns [(file's name, slices)] of NoteSequences, but for those without slices.
 
-  Those without slices are passed over.
+  Args:
+    examples_path: A TFRecord, or a pattern of them.
+    converter: Makes the slices, [slices, steps, ...].
 
   Raises:
     UserError: if a TFRecord is damaged.
@@ -45,11 +53,9 @@ def performances(examples_path, converter):
         names, slice_cache.load_each(converter, examples_path)) if len(slices)]
 
 
-def slices_by_style(examples_path, converter):
-  """Returns {style: slices} of a TFRecord (or glob) of GMD's NoteSequences.
-
-  NoteSequences whose names say no style are passed over.
-  """
+def slices_by_style(examples_path: str, converter: 'BaseNoteSequenceConverter'
+                    ) -> dict[str, np.ndarray]:
+  """Returns {style: slices} of those `performances` whose names say a style."""
   found = collections.defaultdict(list)
   for name, slices in performances(examples_path, converter):
     if style := style_of(name):
@@ -57,12 +63,14 @@ def slices_by_style(examples_path, converter):
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 
 
-def fit(evaluator, by_style):
-  """Returns arrays to keep: names, counts, means, deviations.
+def fit(encode: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
+        by_style: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns the Gaussian of each style that has enough loops, as arrays to keep.
 
   Args:
-    evaluator: An autoencoder.Autoencoder with a checkpoint loaded.
-    by_style: {style: slices}, at least one of MIN_LOOPS.
+    encode: Returns the latents' means and deviations, two of [slices, z_size], given
+      slices and the progress bar's title.
+    by_style: {style: slices}; at least one style has MIN_LOOPS.
 
   Returns:
     {'names': [styles], 'counts': loops, [styles], 'mean' and 'deviation':
@@ -72,19 +80,21 @@ def fit(evaluator, by_style):
   counts = [len(loops) for loops in kept.values()]
   ends = np.cumsum(counts)[:-1]
   mu, variance = (np.split(part ** power, ends) for part, power in zip(
-      evaluator.encode(np.concatenate(list(kept.values())), 'Encoding'),
-      (1, 2)))
+      encode(np.concatenate(list(kept.values())), 'Encoding'), (1, 2)))
   return {'names': np.array(list(kept)), 'counts': np.array(counts),
           'mean': np.float16([m.mean(axis=0) for m in mu]),
           'deviation': np.float16([np.sqrt(m.var(axis=0) + v.mean(axis=0))
                                    for m, v in zip(mu, variance)])}
 
 
-def load(checkpoint):
-  """Returns what `fit` kept beside a checkpoint, as a dict of arrays.
+def load(checkpoint: str) -> dict[str, np.ndarray]:
+  """Returns what `fit` returned, as kept beside a checkpoint.
+
+  Args:
+    checkpoint: Its prefix.
 
   Raises:
-    UserError: if there is nothing, or it is of another checkpoint.
+    UserError: if nothing is kept there, or it is of another checkpoint.
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
@@ -116,8 +126,13 @@ def load(checkpoint):
   return kept
 
 
-def gaussian(kept, style):
+def gaussian(kept: dict[str, np.ndarray],
+             style: str) -> tuple[np.ndarray, np.ndarray]:
   """Returns the mean and the deviation of a style's latents: two of [z_size].
+
+  Args:
+    kept: Of `load`.
+    style: One of its names.
 
   Raises:
     UserError: if there is no such style.
@@ -130,7 +145,18 @@ def gaussian(kept, style):
   return kept['mean'][i], kept['deviation'][i]
 
 
-def draw(kept, style, count, rng):
-  """Returns latents of a style: [count, z_size]."""
+def draw(kept: dict[str, np.ndarray], style: str, count: int,
+         rng: np.random.RandomState) -> np.ndarray:
+  """Returns latents of a style: [count, z_size].
+
+  Args:
+    kept: Of `load`.
+    style: One of its names.
+    count: How many.
+    rng: Draws them.
+
+  Raises:
+    UserError: if there is no such style.
+  """
   mean, deviation = gaussian(kept, style)
   return mean + deviation * rng.standard_normal((count, len(mean)))

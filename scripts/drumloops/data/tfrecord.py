@@ -1,20 +1,25 @@
 """MIDI files to NoteSequences, as Magenta converts them, and what it would lose."""
 import collections
+from collections.abc import Callable, Iterator
 import dataclasses
 import os
 import pathlib
+from typing import TYPE_CHECKING
 import warnings
 
 from drumloops import grid
-from drumloops.errors import UserError, field
 from drumloops.data import splits
+from drumloops.errors import UserError, field, in_words
 from drumloops.midi import drum_maps, midi_file
 from drumloops.system import disk, magenta_setup
 import numpy as np
 from tqdm.auto import tqdm
 
-# What takes more is damaged: pretty_midi keeps 8 bytes for each tick up to the
-# last, 200 MB at most, and of a file of 16 MB mido makes messages of 3 GB.
+if TYPE_CHECKING:
+  from note_seq import NoteSequence
+
+# A file of more is damaged. pretty_midi keeps 8 bytes for each tick up to the last,
+# which are 200 MB at most; of a file of 16 MB mido makes messages of 3 GB.
 MOST_BARS = 10_000
 MOST_TICKS = 25_000_000
 MOST_BYTES = 16_000_000
@@ -38,8 +43,12 @@ NO_LOOP = {
 }
 
 
-def read(path, drum_channel):
+def read(path: str, drum_channel: int) -> tuple[bytes, midi_file.Midi]:
   """Returns a file's bytes, and its Midi, both with drums on channel 10.
+
+  Args:
+    path: The file's.
+    drum_channel: Where its drums are, from 1.
 
   Raises:
     midi_file.DamagedError: if it is none, or would take gigabytes.
@@ -56,7 +65,7 @@ def read(path, drum_channel):
   return data if exchanged is parsed else midi_file.to_bytes(exchanged), exchanged
 
 
-def to_sequence(data):
+def to_sequence(data: bytes) -> 'NoteSequence | None':
   """Returns Magenta's NoteSequence of a file's bytes, None if it refuses."""
   from note_seq import midi_io
   try:
@@ -67,13 +76,14 @@ def to_sequence(data):
     return None
 
 
-def drum_hits(parsed):
+def drum_hits(parsed: midi_file.Midi) -> list[list[midi_file.Event]]:
   """Returns the Events of the drums' hits, for each pattern of a file."""
   return [[event for track in tracks for event in track if event.is_hit]
           for tracks in parsed.patterns]
 
 
-def lost_hits(parsed, hits, sequence):
+def lost_hits(parsed: midi_file.Midi, hits: list[midi_file.Event],
+              sequence: 'NoteSequence') -> collections.Counter[int]:
   """Returns {pitch: hits that a NoteSequence lacks, or has elsewhere}."""
   ticks_per_second = parsed.ticks_per_quarter * sequence.tempos[0].qpm / 60
   lost = collections.Counter((hit.tick, hit.data[1]) for hit in hits)
@@ -85,12 +95,13 @@ def lost_hits(parsed, hits, sequence):
   return by_pitch
 
 
-def convert(data, parsed, hits):
-  """Returns a file's NoteSequence, which is stock's if that has the file whole.
+def convert(data: bytes, parsed: midi_file.Midi, hits: list[midi_file.Event]
+            ) -> tuple['NoteSequence', str | None, int]:
+  """Returns a file's NoteSequence: Magenta's, if that has the file whole.
 
-  Stock drops a hit that lasts no time or that nothing ends. In a recording that
-  is one here and there (818 of GMD's) and is left so; where a drum loses most
-  of its hits, a program writes them like that.
+  Magenta drops a hit that lasts no time or that nothing ends. In a recording that is
+  one here and there (818 of GMD's), and stays so. Where a drum loses most of its hits,
+  a program writes them like that.
 
   Args:
     data: The file's bytes.
@@ -120,10 +131,9 @@ def convert(data, parsed, hits):
   return sequence, why, 0
 
 
-def why_no_loop(parsed, hits, drum_of):
+def why_no_loop(parsed: midi_file.Midi, hits: list[list[midi_file.Event]],
+                drum_of: Callable[[int], int | None]) -> str | None:
   """Returns why a file gives no 4-bar loop, None if it gives one.
-
-  As Magenta's converter does, which ends a piece where a bar is silent.
 
   Args:
     parsed: A Midi.
@@ -139,28 +149,56 @@ def why_no_loop(parsed, hits, drum_of):
            for some in hits]
   if not any(known):
     return 'drums'
-  why = 'meter'
-  for tracks, ticks in zip(parsed.patterns, map(np.array, known)):
-    meters = midi_file.meters(tracks)
-    for (begin, quarters), (end, _) in zip(
-        meters, meters[1:] + [(float('inf'), 0)]):
-      inside = ticks[(ticks >= begin) & (ticks < end)]
-      if quarters != 4 or not len(inside):
-        continue
-      why = 'bars'
-      steps = np.unique(np.floor(
-          (inside - begin) / parsed.ticks_per_step + 0.5))
-      last = np.append(np.diff(steps) > grid.STEPS_PER_BAR, True)
-      first = np.append(True, last[:-1])
-      bars = steps // grid.STEPS_PER_BAR
-      if (bars[last] - bars[first] >= grid.BARS - 1).any():
-        return None
-  return why
+  in_4_4 = [ticks for tracks, ticks in zip(parsed.patterns, map(np.array, known))
+            for ticks in ticks_in_4_4(tracks, ticks)]
+  if not in_4_4:
+    return 'meter'
+  return None if any(has_loop(ticks / parsed.ticks_per_step) for ticks in in_4_4) else (
+      'bars')
+
+
+def ticks_in_4_4(tracks: list[list[midi_file.Event]],
+                 ticks: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields a pattern's hits in each part that is in 4/4, in ticks from its beginning.
+
+  Args:
+    tracks: Of the pattern.
+    ticks: When its hits are.
+  """
+  meters = midi_file.meters(tracks)
+  for (begin, quarters), (end, _) in zip(meters, meters[1:] + [(float('inf'), 0)]):
+    inside = ticks[(ticks >= begin) & (ticks < end)]
+    if quarters == 4 and len(inside):
+      yield inside - begin
+
+
+def has_loop(times: np.ndarray) -> bool:
+  """Whether hits at these times, in steps, are in 4 bars in a row.
+
+  As Magenta's converter has it, which ends a piece where a bar is silent.
+  """
+  steps = np.unique(np.floor(times + 0.5))
+  last = np.append(np.diff(steps) > grid.STEPS_PER_BAR, True)
+  first = np.append(True, last[:-1])
+  bars = steps // grid.STEPS_PER_BAR
+  return bool((bars[last] - bars[first] >= grid.BARS - 1).any())
 
 
 @dataclasses.dataclass
 class Tally:
-  """What the files had that is worth a sentence once all are converted."""
+  """What the files had that is worth a sentence once all are converted.
+
+  Attributes:
+    drum_channel: Where the drums are, from 1.
+    files: How many were converted.
+    hits: How many they have.
+    left_out: How many hits Magenta leaves out.
+    changed: {key of CHANGED: files}.
+    no_loops: {key of NO_LOOP: files}.
+    channels: Those with notes, from 1, of files without drums.
+    likely: Those of them that may be the drums'.
+    elsewhere: Files whose drums are on channel 10 after all.
+  """
   drum_channel: int
   files: int = 0
   hits: int = 0
@@ -169,12 +207,21 @@ class Tally:
       default_factory=collections.Counter)
   no_loops: collections.Counter = dataclasses.field(
       default_factory=collections.Counter)
-  channels: set = dataclasses.field(default_factory=set)  # Counted from 1.
-  likely: set = dataclasses.field(default_factory=set)
-  elsewhere: int = 0  # Files whose drums are on channel 10 after all.
+  channels: set[int] = dataclasses.field(default_factory=set)
+  likely: set[int] = dataclasses.field(default_factory=set)
+  elsewhere: int = 0
 
-  def add(self, parsed, hits, left_out, change, no_loop):
-    """Counts a file: its Midi, its `drum_hits`, and what was found of it."""
+  def add(self, parsed: midi_file.Midi, hits: list[list[midi_file.Event]],
+          left_out: int, change: str | None, no_loop: str | None) -> None:
+    """Counts a file.
+
+    Args:
+      parsed: Its Midi.
+      hits: Its `drum_hits`.
+      left_out: How many of them its NoteSequence lacks.
+      change: Of `convert`.
+      no_loop: Of `why_no_loop`.
+    """
     self.files += 1
     self.hits += sum(map(len, hits))
     self.left_out += left_out
@@ -185,7 +232,8 @@ class Tally:
       self.channels.update(midi_file.note_channels(parsed))
       self.likely.update(midi_file.likely_channels(parsed))
 
-  def sentences(self):
+  def sentences(self) -> Iterator[str]:
+    """Yields what to tell the user, with the marks of fields."""
     if self.left_out:
       yield (f'{self.left_out} of {self.hits} hits are left out, as Magenta '
              'does: they last no time, or nothing ends them.')
@@ -206,28 +254,86 @@ class Tally:
              'has 684 in 1,150 files): the loops come from the other files.')
 
 
-def make_tfrecord(input_dir, output_file, recursive=False,
-                  drum_channel=midi_file.DRUM_CHANNEL + 1):
-  """Converts all MIDI files; returns {split: number of NoteSequences}.
+class SplitWriter:
+  """Writes NoteSequences to one TFRecord a split, under their names once all are there.
 
-  The NoteSequences are those of Magenta's convert_dir_to_note_sequences, byte
-  for byte, of each file that it reads whole; others are made readable first.
-  Damaged files are skipped, counted and named. The files appear under their
-  names once all are complete. Then the splits that an earlier conversion left
-  beside them are removed, or they would be taken for those of the new data.
+      with SplitWriter('drummer.tfrecord') as writer:
+        writer.write(sequence, 'test')
+        writer.publish()
+
+  Attributes:
+    paths: {split: where its TFRecord will be}.
+    counts: {split: NoteSequences written}.
+  """
+
+  def __init__(self, output_file: str):
+    """Makes the folder of the train split's file, if need be."""
+    os.makedirs(os.path.dirname(output_file) or '.', exist_ok=True)
+    self.paths = {split: splits.split_path(output_file, split)
+                  for split in splits.SPLITS}
+    self.counts = collections.Counter()
+    self._unfinished = {split: f'{path}.{os.getpid()}.tmp'
+                        for split, path in self.paths.items()}
+    self._writers = {}
+
+  def __enter__(self) -> 'SplitWriter':
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Removes what was not published."""
+    for path in self._unfinished.values():
+      pathlib.Path(path).unlink(missing_ok=True)
+
+  def write(self, sequence: 'NoteSequence', split: str) -> None:
+    """Writes a NoteSequence of a split."""
+    import tensorflow as tf
+    if split not in self._writers:
+      self._writers[split] = tf.io.TFRecordWriter(
+          os.fsencode(self._unfinished[split]))
+    self._writers[split].write(sequence.SerializeToString())
+    self.counts[split] += 1
+
+  def publish(self) -> list[str]:
+    """Gives the files their names, and removes the splits of an earlier conversion.
+
+    Those would be taken for splits of the new data.
+
+    Returns:
+      The paths of the removed ones.
+    """
+    for writer in self._writers.values():
+      writer.close()
+    with disk.locked(self.paths['train'], -1, ''):  # All are of one conversion.
+      for split in self._writers:
+        os.replace(self._unfinished[split], self.paths[split])
+      old = [path for split, path in self.paths.items()
+             if split not in self._writers and os.path.isfile(path)]
+      for path in old:
+        os.remove(path)
+    return old
+
+
+def make_tfrecord(input_dir: str, output_file: str, recursive: bool = False,
+                  drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> dict[str, int]:
+  """Converts all MIDI files of a folder, and prints what there is to say of them.
+
+  The NoteSequences are those of Magenta's convert_dir_to_note_sequences, byte for byte,
+  of each file that it reads whole; others are made readable first. Damaged files are
+  skipped, counted and named.
+
+  Args:
+    input_dir: The folder.
+    output_file: TFRecord of the train split; the others will lie beside it.
+    recursive: Whether to look in subfolders too.
+    drum_channel: Where the files have their drums, from 1.
+
+  Returns:
+    {split: number of NoteSequences}.
 
   Raises:
     UserError: if there is nothing to convert, or info.csv is damaged.
   """
-  magenta_setup.music_vae()
-  from magenta.models.music_vae import data as magenta_data
-  from magenta.scripts import convert_dir_to_note_sequences as upstream
-  import pretty_midi
-  import tensorflow as tf
-  # A user can do nothing about what it warns of, and it would break the bar.
-  warnings.filterwarnings('ignore', module='pretty_midi')
-  # Magenta also reads what is after the end of a track, where `midi` stops.
-  pretty_midi.pretty_midi.MAX_TICK = MOST_TICKS
+  _prepare_magenta()
   drum_of = drum_maps.drum_map()
   input_dir, output_file = map(os.path.expanduser, (input_dir, output_file))
   if os.path.isdir(output_file):
@@ -236,61 +342,57 @@ def make_tfrecord(input_dir, output_file, recursive=False,
         'file, such as drummer.tfrecord.')
   paths = splits.find_midi(input_dir, recursive)
   split_of = splits.read_splits(input_dir, paths)
-  os.makedirs(os.path.dirname(output_file) or '.', exist_ok=True)
-  targets = {split: splits.split_path(output_file, split)
-             for split in splits.SPLITS}
-  unfinished = {split: f'{path}.{os.getpid()}.tmp'
-                for split, path in targets.items()}
-  writers, counts, skipped, tally = {}, collections.Counter(), [], Tally(
-      drum_channel)
-  try:
+  tally, skipped = Tally(drum_channel), []
+  with SplitWriter(output_file) as writer:
     for path in tqdm(paths, desc='Converting MIDI', unit='file'):
-      name = disk.printable(path)
       try:
-        data, parsed = read(os.path.join(input_dir, path), drum_channel)
-        hits = drum_hits(parsed)
-        sequence, change, left_out = convert(data, parsed, sum(hits, []))
+        sequence = _convert_file(input_dir, path, drum_of, tally)
       except midi_file.DamagedError as e:
-        skipped.append(f'{name} {e}')
-        continue
-      # As upstream's convert_midi, which takes no name that is not UTF-8.
-      sequence.collection_name = disk.printable(os.path.basename(input_dir))
-      sequence.filename = name
-      sequence.id = upstream.generate_note_sequence_id(
-          name, sequence.collection_name, 'midi')
-      split = split_of.get(path, 'train')
-      if split not in writers:
-        writers[split] = tf.io.TFRecordWriter(os.fsencode(unfinished[split]))
-      writers[split].write(sequence.SerializeToString())
-      counts[split] += 1
-      tally.add(parsed, hits, left_out, change,
-                why_no_loop(parsed, hits, drum_of))
-    if not writers:
+        skipped.append(f'{disk.printable(path)} {e}')
+      else:
+        writer.write(sequence, split_of.get(path, 'train'))
+    if not writer.counts:
       raise UserError(
           f'No file in {disk.printable(input_dir)} could be converted; '
           f'{skipped[0]}.')
-    for writer in writers.values():
-      writer.close()
-    with disk.locked(output_file, -1, ''):  # All splits are of one conversion.
-      for split in writers:
-        os.replace(unfinished[split], targets[split])
-      old = [targets[split] for split in splits.SPLITS
-             if split not in writers and os.path.isfile(targets[split])]
-      for path in old:
-        os.remove(path)
-  finally:
-    for path in unfinished.values():
-      pathlib.Path(path).unlink(missing_ok=True)
+    old = writer.publish()
   if skipped:
-    print(f'Skipped {len(skipped)} of {len(paths)} files: '
-          f'{"; ".join(skipped)}.')
-  for split, count in counts.items():
-    print(f'{disk.printable(targets[split])}: {count} NoteSequences' +
+    print(f'Skipped {len(skipped)} of {len(paths)} files: {"; ".join(skipped)}.')
+  for split, count in writer.counts.items():
+    print(f'{disk.printable(writer.paths[split])}: {count} NoteSequences' +
           (f' ({split} split)' if split_of else ''))
   if old:
-    print(f'Removed {" and ".join(disk.printable(path) for path in old)}, '
-          'left by an earlier conversion: training would have taken it for a '
-          'split of these data.')
+    print(f'Removed {" and ".join(map(disk.printable, old))}, left by an earlier '
+          'conversion: training would have taken it for a split of these data.')
   for sentence in tally.sentences():
-    print(sentence)
-  return dict(counts)
+    print(in_words(sentence))
+  return dict(writer.counts)
+
+
+def _prepare_magenta() -> None:
+  magenta_setup.music_vae()
+  import pretty_midi
+  # A user can do nothing about what it warns of, and it would break the bar.
+  warnings.filterwarnings('ignore', module='pretty_midi')
+  # Magenta also reads what is after the end of a track, where `midi_file` stops.
+  pretty_midi.pretty_midi.MAX_TICK = MOST_TICKS
+
+
+def _convert_file(input_dir: str, path: str, drum_of: Callable[[int], int | None],
+                  tally: Tally) -> 'NoteSequence':
+  """Returns a file's NoteSequence, named as Magenta names it, and counts the file.
+
+  Raises:
+    midi_file.DamagedError: if it can't be read.
+  """
+  from magenta.scripts import convert_dir_to_note_sequences as upstream
+  content, parsed = read(os.path.join(input_dir, path), tally.drum_channel)
+  hits = drum_hits(parsed)
+  sequence, change, left_out = convert(content, parsed, sum(hits, []))
+  # As upstream's convert_midi, which takes no name that is not UTF-8.
+  sequence.collection_name = disk.printable(os.path.basename(input_dir))
+  sequence.filename = disk.printable(path)
+  sequence.id = upstream.generate_note_sequence_id(
+      sequence.filename, sequence.collection_name, 'midi')
+  tally.add(parsed, hits, left_out, change, why_no_loop(parsed, hits, drum_of))
+  return sequence

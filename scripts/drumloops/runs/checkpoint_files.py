@@ -1,4 +1,5 @@
 """The checkpoint a user means: a run's, a file, a folder, a tar file, the Hub's."""
+from collections.abc import Iterator, Sequence
 import contextlib
 import functools
 import glob
@@ -8,6 +9,7 @@ import pathlib
 import re
 import tarfile
 import tempfile
+from typing import TYPE_CHECKING
 import urllib.parse
 import zlib
 
@@ -16,17 +18,20 @@ from drumloops.errors import UserError, field, stage
 from drumloops.runs import run_folder
 from drumloops.system import cli, magenta_setup
 
+if TYPE_CHECKING:
+  import tensorflow.compat.v1 as tf
+
 OWN_WEIGHTS = ROOT / 'weights'  # Of the project, by config.
 HUB = 'hf://'  # As the Hub's own tools write addresses.
 HUB_PAGE = r'(https?://)?(www\.)?(huggingface\.co|hf\.co)/'
 OF_A_CHECKPOINT = r'index|meta|data-\d{5}-of-\d{5}'  # Endings of files.
 
 
-def own_scores(config_name):
+def own_scores(config_name: str) -> dict | None:
   """Returns how good the project's weights of a config are, None if there are none.
 
-  That is {'step', 'split', 'reconstruction_loss', 'kl_bits', ...}, as evaluation.json
-  has it.
+  That is {'step', 'split', 'reconstruction_loss': nats a loop, 'kl_bits', ...}, as
+  evaluation.json has it.
   """
   from magenta.models.music_vae import checkpoints
   try:
@@ -34,15 +39,15 @@ def own_scores(config_name):
       evaluation = json.load(f)
     return {**evaluation['reconstruction'], 'split': evaluation['split'],
             'step': checkpoints.step_of(evaluation['checkpoint'])}
-  except (FileNotFoundError, KeyError):  # Those of performances are evaluated else.
+  except (FileNotFoundError, KeyError):  # Performances are evaluated otherwise.
     return None
 
 
-def restore(saver, sess, checkpoint):
-  """Restores a checkpoint; says so if it belongs to another config.
+def restore(saver: 'tf.train.Saver', sess: 'tf.Session', checkpoint: str) -> None:
+  """Restores a checkpoint, given its prefix.
 
   Raises:
-    UserError: if the checkpoint does not fit the graph.
+    UserError: if it does not fit the graph, since it is of another config.
   """
   from magenta.models.music_vae import checkpoints
   import tensorflow.compat.v1 as tf
@@ -53,12 +58,14 @@ def restore(saver, sess, checkpoint):
     raise UserError(does_not_fit(checkpoint)) from e
 
 
-def does_not_fit(checkpoint):
+def does_not_fit(checkpoint: str) -> str:
+  """Returns the sentence about a checkpoint of another config."""
   return (f'{checkpoint} does not fit this config; give the {field("config")} (and '
           f'{field("hparams")}) it was trained with.')
 
 
-def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
+def find_checkpoint(run_dir: str | None = None, checkpoint_file: str | None = None,
+                    config_name: str | None = None) -> str:
   """Returns the prefix of the checkpoint that a user means.
 
   Args:
@@ -74,12 +81,14 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
     checkpoint_file = str(OWN_WEIGHTS / config_name)
     if not os.path.isdir(checkpoint_file):
       raise UserError(
-          f'There are no weights of {config_name} in weights/; run {stage("train.py")} first and '
-          f'give {field("run_dir")} or {field("checkpoint_file")}.')
+          f'There are no weights of {config_name} in weights/; run '
+          f'{stage("train.py")} first and give {field("run_dir")} or '
+          f'{field("checkpoint_file")}.')
   if (run_dir is None) == (checkpoint_file is None):
     raise UserError(f'Give either {field("run_dir")} or {field("checkpoint_file")}.')
   if run_dir is not None:
-    return newest_of(os.path.expanduser(run_dir), (run_folder.TRAIN, run_folder.BEST, ''))
+    return newest_of(os.path.expanduser(run_dir),
+                     (run_folder.TRAIN, run_folder.BEST, ''))
   path, called = os.path.expanduser(checkpoint_file), None
   if re.match(rf'{HUB}|https?://|{HUB_PAGE}', path) and not os.path.exists(path):
     path, called = download(*parse_address(path)), path
@@ -98,7 +107,7 @@ def find_checkpoint(run_dir=None, checkpoint_file=None, config_name=None):
   return newest_of(path, ('', run_folder.TRAIN, run_folder.BEST), called)
 
 
-def newest_of(folder, parts, called=None):
+def newest_of(folder: str, parts: Sequence[str], called: str | None = None) -> str:
   """Returns the prefix of a folder's newest complete checkpoint.
 
   Args:
@@ -135,7 +144,7 @@ def newest_of(folder, parts, called=None):
       + (f'run {stage("train.py")} first, or ' if parts[0] else '') + 'name another.')
 
 
-def what_is_wrong(prefix):
+def what_is_wrong(prefix: str) -> str | None:
   """Returns why a checkpoint can't be used, None if it can.
 
   Raises:
@@ -154,14 +163,14 @@ def what_is_wrong(prefix):
   return 'is damaged or only half written'
 
 
-def find_finished(run_dir, identity):
+def find_finished(run_dir: str, identity: str | None) -> str:
   """Returns the checkpoint to make weights of: the best, else the newest one.
 
-  Says so if it is not the best one.
+  It says so where it takes the newest one.
 
   Args:
     run_dir: A training run, or its backup.
-    identity: The validation split's that the best was to be chosen on.
+    identity: The `validation_id` of the split to choose the best on.
 
   Raises:
     UserError: if there is none.
@@ -180,15 +189,16 @@ def find_finished(run_dir, identity):
   return newest
 
 
-def all_checkpoints(run_dir):
+def all_checkpoints(run_dir: str) -> list[str]:
   """Returns a run's complete checkpoints, oldest first, the best one last."""
   magenta_setup.music_vae()
   from magenta.models.music_vae import checkpoints
-  return [prefix for folder in (run_folder.TRAIN, run_folder.BEST) for prefix in reversed(list(
-      checkpoints.all_complete(os.path.join(run_dir, folder))))]
+  return [prefix for part in (run_folder.TRAIN, run_folder.BEST)
+          for prefix in reversed(list(
+              checkpoints.all_complete(os.path.join(run_dir, part))))]
 
 
-def parse_address(address):
+def parse_address(address: str) -> tuple[str, str | None]:
   """Returns the 'user/name' on the Hub that is meant, and the revision or None.
 
   Args:
@@ -211,8 +221,15 @@ def parse_address(address):
 
 
 @contextlib.contextmanager
-def hub_errors(repo):
-  """Turns the Hugging Face Hub's errors into a sentence about a repository."""
+def hub_errors(repo: str) -> Iterator[None]:
+  """Turns the Hugging Face Hub's errors into a sentence about a repository.
+
+  Args:
+    repo: The repository, user/name.
+
+  Raises:
+    UserError: which has the sentence.
+  """
   from huggingface_hub import constants, errors
   try:
     yield
@@ -248,14 +265,17 @@ def hub_errors(repo):
 
 
 @functools.cache
-def download(repo, revision=None):
+def download(repo: str, revision: str | None = None) -> str:
   """Returns the folder of a repository's checkpoint.
 
-  It is kept in the cache of the Hub's own tools, and without a network taken from
-  there.
+  The cache of the Hub's own tools keeps it; without a network it comes from there.
+
+  Args:
+    repo: The repository, user/name.
+    revision: A branch, tag or commit.
 
   Raises:
-    UserError: if there is none.
+    UserError: if it can't be had.
   """
   import huggingface_hub
   with hub_errors(repo):
@@ -268,13 +288,13 @@ def download(repo, revision=None):
 
 
 @functools.cache
-def _unpacked():
+def _unpacked() -> tempfile.TemporaryDirectory:
   """A folder for what tar files hold, which goes when the program ends."""
   return tempfile.TemporaryDirectory()
 
 
 @functools.cache
-def unpack(path):
+def unpack(path: str) -> str:
   """Returns the folder of the checkpoint in a tar file, as Magenta publishes them.
 
   Raises:

@@ -2,15 +2,15 @@
 
     run/train/            checkpoints to go on from, TensorBoard's summaries
     run/best/             the best checkpoint on the validation split, best.json
-    run/weights/          what is made of it, ready to sample
-    run/training.png      the curves
+    run/weights/          the finished weights, ready to sample
+    run/training.png      the curves of training
 """
 import json
 import os
 import re
 
-from drumloops.errors import UserError, field
 from drumloops.data import splits
+from drumloops.errors import UserError, field
 from drumloops.system import disk
 
 TRAIN, BEST, WEIGHTS, CURVES = 'train', 'best', 'weights', 'training.png'
@@ -19,8 +19,9 @@ CHECKPOINT = re.compile(r'model\.ckpt-\d+')
 SET_ASIDE = 'best-on-other-data'
 
 
-def validation_id(examples_path=None, tfds_name=None):
-  """Returns what tells this data's validation split from others, None without one.
+def validation_id(examples_path: str | None = None,
+                  tfds_name: str | None = None) -> str | None:
+  """Returns what tells a validation split from others, None if there is none.
 
   Args:
     examples_path: TFRecord of the train split.
@@ -36,7 +37,7 @@ def validation_id(examples_path=None, tfds_name=None):
     return None
 
 
-def parse_best(data):
+def parse_best(data: bytes) -> dict:
   """Returns what the bytes of best.json say, {} if they are damaged."""
   try:
     best = json.loads(data)
@@ -47,8 +48,12 @@ def parse_best(data):
           best['checkpoint']) and isinstance(best.get('loss'), (int, float)) else {}
 
 
-def read_best(run_dir):
-  """Returns what best.json says, {} if there is none or it is damaged."""
+def read_best(run_dir: str) -> dict:
+  """Returns what best.json says, {} if there is none or it is damaged.
+
+  That is {'checkpoint': its name, 'loss': on the validation split, the other scores of
+  `Autoencoder.score`, 'validation_id'}.
+  """
   try:
     with open(os.path.join(run_dir, BEST, BEST_JSON), 'rb') as f:
       return parse_best(f.read())
@@ -56,30 +61,40 @@ def read_best(run_dir):
     return {}
 
 
-def write_best(run_dir, best):
+def write_best(run_dir: str, best: dict) -> None:
+  """Writes best.json, of what `read_best` returns."""
   path = os.path.join(run_dir, BEST, BEST_JSON)
   with disk.replacing(path) as temporary, open(temporary, 'w') as f:
     json.dump(best, f, indent=2)
 
 
-def is_best_of_other_data(run_dir, identity):
-  """Whether the best checkpoint was chosen on another split than `validation_id`'s.
+def is_best_of_other_data(run_dir: str, identity: str | None) -> bool:
+  """Whether the best checkpoint was chosen on another split.
 
   Of checkpoints that older versions chose it is not known; they pass.
+
+  Args:
+    run_dir: Folder of the run.
+    identity: The `validation_id` of the split.
   """
   best = read_best(run_dir)
   return bool(best) and (
       identity is None or best.get('validation_id', identity) != identity)
 
 
-def is_best_damaged(run_dir):
+def is_best_damaged(run_dir: str) -> bool:
   """Whether there is a best.json that does not say how good its checkpoint is."""
   return (os.path.exists(os.path.join(run_dir, BEST, BEST_JSON)) and
           not read_best(run_dir))
 
 
-def set_aside_best(run_dir, why):
-  """Renames the folder of the best checkpoint, and says so."""
+def set_aside_best(run_dir: str, why: str) -> None:
+  """Renames the folder of the best checkpoint, and says so.
+
+  Args:
+    run_dir: Folder of the run.
+    why: A sentence without its full stop.
+  """
   number, name = 1, SET_ASIDE
   while os.path.exists(os.path.join(run_dir, name)):
     number += 1
@@ -89,13 +104,14 @@ def set_aside_best(run_dir, why):
         f'in {os.path.join(run_dir, name)}.')
 
 
-def refuse_run(output_dir):
-  """Raises UserError if a folder has what training goes on from.
+def refuse_run(output_dir: str) -> None:
+  """Refuses to export to a run, since that replaces all checkpoints of its folder.
 
-  Exporting replaces all checkpoints of its folder.
+  Raises:
+    UserError: if the folder has what training goes on from.
   """
-  import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
+  import tensorflow.compat.v1 as tf
   if os.path.exists(os.path.join(output_dir, BEST_JSON)) or any(
       name.endswith('/Adam') for prefix in checkpoints.all_complete(output_dir)
       for name in tf.train.load_checkpoint(

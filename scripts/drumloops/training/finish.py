@@ -103,7 +103,7 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     print(f'{new_prefix}, without styles: the names of the files in '
           f'{examples_path} do not say them as those of GMD do.')
     return
-  kept = styles.fit(model, by_style)
+  kept = styles.fit(model.encode, by_style)
   with disk.replacing(styles_path) as path:
     np.savez_compressed(path, checkpoint=os.path.basename(new_prefix), **kept)
   print(f'{new_prefix}, and the styles ' + ', '.join(
