@@ -33,7 +33,7 @@ def main(input_midi, output_midi):
   request = TakeRequest(FLAGS.take, FLAGS.amount, FLAGS.velocity, FLAGS.timing,
                         FLAGS.drummer, FLAGS.like)
   for sentence in Humanizer(
-      cli.read_weights(), FLAGS.config, FLAGS.hparams).humanize_file(
+      cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True).humanize_file(
           input_midi, output_midi, request, FLAGS.drum_channel):
     print(sentence)
 

@@ -100,7 +100,7 @@ def read_inputs(request, model):
 def main():
   """Makes the loops, and writes them."""
   FLAGS = flags.FLAGS
-  model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams)
+  model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True)
   if FLAGS.style == 'list':
     for style, count in sorted(model.styles.items(), key=lambda pair: -pair[1]):
       print(f'{style}: {count} training loops')
@@ -113,7 +113,7 @@ def main():
   given = read_inputs(request, model)
   loops = model.make(request, *given)
   if take and model.abilities.can(abilities.BE_HUMANIZED):
-    loops = Humanizer().play_take(loops, take)
+    loops = Humanizer(progress=True).play_take(loops, take)
   remarks = [remark for loop in (*given, loops[0]) for remark in (
       *loop.left_out, *loop.remarks)]
   if take and not model.abilities.can(abilities.BE_HUMANIZED):

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_loops(model):
 
 def test_what_is_kept_is_kept(model, mine):
   made = model.complete(mine, keep=['kick', 'snare'], count=2, seed=1)
-  assert made == model.complete(mine, 'kick,snare', count=2, seed=1)
+  assert made == model.complete(mine, keep='kick,snare', count=2, seed=1)
   own = {(hit.time + begin, hit.velocity) for hit in mine.hits for begin in (0, 8)
          if hit.drum in ('kick', 'snare')}
   for loop in made:

@@ -11,6 +11,7 @@ from drumloops.grid import Hit
 from drumloops.midi import drum_maps, input_loop, loop_file, midi_file, sound
 from drumloops.midi.swing import Swing, find_swing
 from drumloops.output import html, plots
+from drumloops.system import magenta_setup
 import numpy as np
 
 NOTE_BEATS = 1 / grid.STEPS_PER_QUARTER  # How long a hit's note is in MIDI.
@@ -187,6 +188,7 @@ class DrumLoop:
 
     A hit before its beginning is played at it. What begins after its end is not in it.
     """
+    magenta_setup.music_vae()  # Else note_seq would import TensorFlow aloud.
     import note_seq
     sequence = note_seq.NoteSequence()
     sequence.tempos.add(qpm=grid.DEFAULT_QPM)

@@ -35,7 +35,8 @@ class DrumModel:
   """
 
   def __init__(self, weights: str | None = None,
-               config: str = magenta_setup.DEFAULT_CONFIG, hparams: str = ''):
+               config: str = magenta_setup.DEFAULT_CONFIG, hparams: str = '',
+               progress: bool = False):
     """Finds the weights.
 
     Args:
@@ -43,11 +44,12 @@ class DrumModel:
         hf://user/name; by default the project's own.
       config: The config that they were trained with.
       hparams: Changes to it, such as 'z_size=64'.
+      progress: Whether long work shows a progress bar.
 
     Raises:
       UserError: if there is no such config or checkpoint.
     """
-    self.config_name, self.hparams = config, hparams
+    self.config_name, self.progress = config, progress
     self.config = magenta_setup.get_config(config, hparams)
     self.abilities = abilities.of(config, self.config)
     self.is_own = not weights
@@ -180,7 +182,7 @@ class DrumModel:
 
   @functools.cached_property
   def _reconstructor(self) -> 'DrumModel':
-    return DrumModel(config=RECONSTRUCTION_CONFIG)
+    return DrumModel(config=RECONSTRUCTION_CONFIG, progress=self.progress)
 
   def make(self, request: LoopRequest, *given: DrumLoop) -> list[DrumLoop]:
     """Returns the loops of a request.
@@ -282,7 +284,7 @@ class DrumModel:
       pattern = given[0].pattern()
       loops = self._completer_with(seed).complete(np.repeat(
           [request.constraints.allowed(pattern)], count, axis=0), temperature,
-          request.style)
+          request.style, self.progress)
       kept = np.repeat([request.constraints.kept(pattern)], count, axis=0)
     elif given and self.abilities.can(abilities.COMPLETE):
       own = [loop.pattern() for loop in given]
@@ -304,7 +306,7 @@ class DrumModel:
     if request.bars * grid.STEPS_PER_BAR > loops.shape[1]:
       more = self._completer_with(seed).go_on(
           loops, request.bars, temperature or requests.DEFAULT_TEMPERATURE,
-          request.style)
+          request.style, self.progress)
       if kept is not None:
         kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
       loops = more

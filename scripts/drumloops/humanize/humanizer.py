@@ -30,17 +30,19 @@ class Humanizer:
   """
 
   def __init__(self, weights: str | None = None, config: str = CONFIG,
-               hparams: str = ''):
+               hparams: str = '', progress: bool = False):
     """Finds the weights.
 
     Args:
       weights: As of `DrumModel`; by default the project's own.
       config: Their config.
       hparams: Changes to it, such as 'z_size=8'.
+      progress: Whether long work shows a progress bar.
 
     Raises:
       UserError: if there is no such config or checkpoint, or it does not humanize.
     """
+    self.progress = progress
     self.config = magenta_setup.get_config(config, hparams)
     self.abilities = abilities.of(config, self.config)
     self.abilities.require(abilities.HUMANIZE)
@@ -71,14 +73,14 @@ class Humanizer:
     if not self.abilities.can(abilities.TAKES):
       if request.like or request.drummer is not None:
         self.abilities.require(abilities.TAKES)
-      return Take(self.model, take=takes.MEAN_TAKE)
+      return Take(self.model, take=takes.MEAN_TAKE, progress=self.progress)
     feel = None
     if request.drummer is not None:
       feel = feel_model.gaussian(self.feels, f'drummer{request.drummer}')
     if request.like:
       feel = feel_model.feel_of(self.model, self.feels, read_performance(
           os.path.expanduser(request.like), self.model, drum_channel)), 0.
-    return Take(self.model, self.feels, request.take, feel)
+    return Take(self.model, self.feels, request.take, feel, self.progress)
 
   def play(self, loops: DrumLoop | Iterable[DrumLoop], take: int = takes.DEFAULT_TAKE,
            amount: float = 1., velocity: float | None = None,

@@ -102,7 +102,8 @@ class Take:
 
   def __init__(self, performer: groove_model.GrooveModel,
                kept: dict[str, np.ndarray] | None = None, take: int = DEFAULT_TAKE,
-               feel: tuple[np.ndarray, np.ndarray | float] | None = None):
+               feel: tuple[np.ndarray, np.ndarray | float] | None = None,
+               progress: bool = False):
     """Sets up a take.
 
     Args:
@@ -112,10 +113,12 @@ class Take:
       take: A seed, or MEAN_TAKE for what drummers do on average.
       feel: The mean and the deviation of the feels of which one is taken: two of
         [z_size]; any drummer's by default.
+      progress: Whether long work shows a progress bar.
     """
     self.pitch_classes = performer.pitch_classes
     self.shape = (performer.steps, grid.DRUMS)
     self._performer, self._kept, self._take = performer, kept, take
+    self._progress = 'Humanizing' if progress else None
     self._feel = (np.zeros(performer.z_size), 1.) if feel is None else feel
     self._spread = feel_model.Spread(kept) if kept and take != MEAN_TAKE else None
 
@@ -150,7 +153,7 @@ class Take:
         chance[rows] = self._spread.chance(
             rows.sum(), feel, draw(feel_model.CHANNELS), of_take)
       z[rows] += sigma[rows] * (kept['mean'] + kept['root'] @ feel)
-    played = performer.play(hits, z, self._spread, chance, 'Humanizing')
+    played = performer.play(hits, z, self._spread, chance, self._progress)
     _, velocities, offsets = np.split(played, 3, axis=-1)
     return velocities, grid.microtiming_of(offsets)
 

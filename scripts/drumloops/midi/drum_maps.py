@@ -2,12 +2,21 @@
 import functools
 from collections.abc import Callable, Sequence
 
+from drumloops.system import magenta_setup
+
 # General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
 # drums gives it its note only where nothing else does.
 OF_A_KIT = {*range(35, 54), 55, 57, 59}
 # Pads of GMD's TD-11 that General MIDI lacks, or that mean a vibraslap in it.
 GENERAL_MIDI = {22: 42, 26: 46, 58: 43}
 HI_HATS = (22, 26, 42, 44, 46)  # Of both.
+
+
+def _magenta_data() -> object:
+  """Returns Magenta's module of maps, imported quietly."""
+  magenta_setup.music_vae()
+  from magenta.models.music_vae import data
+  return data
 
 
 def drum_map(pitch_classes: Sequence[Sequence[int]] | None = None
@@ -19,7 +28,7 @@ def drum_map(pitch_classes: Sequence[Sequence[int]] | None = None
       first; by default the TD-11's. If it is of Magenta's nine drums, its other maps
       say of what drum a pitch is that is not in it.
   """
-  from magenta.models.music_vae import data
+  data = _magenta_data()
   maps = [pitch_classes or data.ROLAND_DRUM_PITCH_CLASSES]
   if len(maps[0]) == len(data.ROLAND_DRUM_PITCH_CLASSES):
     maps += [data.ROLAND_DRUM_PITCH_CLASSES, data.REDUCED_DRUM_PITCH_CLASSES]
@@ -33,7 +42,7 @@ def drum_map(pitch_classes: Sequence[Sequence[int]] | None = None
 
 def pitch_of(drum: int) -> int:
   """Returns General MIDI's note of one of the nine drums."""
-  from magenta.models.music_vae import data
+  data = _magenta_data()
   return data.REDUCED_DRUM_PITCH_CLASSES[drum][0]
 
 
@@ -45,7 +54,7 @@ def drum_of_decoded(pitch: int) -> int | None:
   General MIDI's. They differ in the toms, but none of these pitches is another
   drum in the other. In users' files there are more pitches: see `drum_map`.
   """
-  from magenta.models.music_vae import data
+  data = _magenta_data()
   for classes in (data.ROLAND_DRUM_PITCH_CLASSES,
                   data.REDUCED_DRUM_PITCH_CLASSES):
     for drum, pitches in enumerate(classes):

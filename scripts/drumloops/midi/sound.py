@@ -1,4 +1,5 @@
 """Loops as sound, which FluidSynth makes."""
+import atexit
 import ctypes
 import functools
 import os
@@ -190,6 +191,10 @@ def load_player(soundfont: str | None = None) -> Player:
     return Player(soundfont)
   except ImportError as e:
     raise UserError(NO_SOUND) from e
+
+
+# Else the interpreter's end would take FluidSynth from them first.
+atexit.register(load_player.cache_clear)
 
 
 def render(loop, synth, font):

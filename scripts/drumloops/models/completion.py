@@ -59,8 +59,8 @@ class Completer(graph.ModelGraph):
     return {self._mean: mean, self._deviation: deviation, self._encoder_share: 0.}
 
   def complete(self, allowed: np.ndarray, temperature: float,
-               style: str | None = None) -> np.ndarray:
-    """Returns loops of allowed classes, int [loops, steps], with a progress bar.
+               style: str | None = None, progress: bool = False) -> np.ndarray:
+    """Returns loops of allowed classes, int [loops, steps].
 
     Loops that are longer than the model's are completed from the beginning on. Each
     next part is completed by its mask and by the bars before it.
@@ -69,6 +69,7 @@ class Completer(graph.ModelGraph):
       allowed: bool, [loops, steps, CLASSES].
       temperature: Of the softmax each step is sampled from.
       style: A style of GMD's that the weights know, if any.
+      progress: Whether a progress bar is shown.
 
     Raises:
       UserError: if there is no such style.
@@ -78,7 +79,7 @@ class Completer(graph.ModelGraph):
     windows = list(self._windows(allowed.shape[1]))
     for i, (begin, known) in tqdm(
         [(i, window) for i in range(0, len(loops), LOOPS) for window in windows],
-        desc='Completing', unit='part', leave=False):
+        desc='Completing', unit='part', leave=False, disable=not progress):
       rows, steps = slice(i, i + LOOPS), slice(begin, begin + self.steps)
       part = allowed[rows, steps].copy()
       part[:, :known] = _alone(loops[rows, begin:begin + known])
@@ -101,7 +102,7 @@ class Completer(graph.ModelGraph):
       begin, known = begin + new, self.steps - new
 
   def go_on(self, loops: np.ndarray, bars: int, temperature: float,
-            style: str | None = None) -> np.ndarray:
+            style: str | None = None, progress: bool = False) -> np.ndarray:
     """Returns loops, int [loops, steps], with more bars after their own.
 
     Args:
@@ -109,11 +110,12 @@ class Completer(graph.ModelGraph):
       bars: The length of what is returned.
       temperature: As for `complete`.
       style: As for `complete`.
+      progress: As for `complete`.
     """
     steps = bars * grid.STEPS_PER_BAR
     allowed = np.ones((len(loops), steps, constraints.CLASSES), bool)
     allowed[:, :loops.shape[1]] = _alone(loops)
-    return self.complete(allowed, temperature, style)
+    return self.complete(allowed, temperature, style, progress)
 
 
 def _alone(loops: np.ndarray) -> np.ndarray:

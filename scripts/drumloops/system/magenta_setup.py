@@ -1,6 +1,7 @@
 """Magenta, imported quietly and patched, and its configs by name."""
 import contextlib
 import copy
+import functools
 import gc
 import os
 import subprocess
@@ -39,6 +40,7 @@ def without_chatter():
     keeper.wait()
 
 
+@functools.cache
 def music_vae():
   """Imports Magenta's MusicVAE, patched, and returns its `configs` module.
 
