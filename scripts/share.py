@@ -1,4 +1,4 @@
-"""Gives finished weights away, with card and examples, on the Hugging Face Hub.
+"""Shares finished weights on the Hugging Face Hub, with a card and examples.
 
     python3 scripts/share.py --config=hierdec-drums_4bar \
         --checkpoint_file=runs/mine/weights --repo=your-name/my-drummer \

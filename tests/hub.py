@@ -1,7 +1,7 @@
-"""A local server that speaks what scripts/share.py and hf:// need of the Hub.
+"""A local stand-in for the Hub, for scripts/share.py and hf://.
 
-Its endpoints are those that huggingface_hub calls: of the real Hub's answers they
-give only what that reads.
+It has the endpoints that huggingface_hub calls, and of the real Hub's answers the parts
+that huggingface_hub reads.
 """
 import base64
 import contextlib
@@ -75,6 +75,7 @@ class Hub(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+  """Answers one request."""
   protocol_version = 'HTTP/1.1'
 
   def log_message(self, *_):
@@ -94,100 +95,124 @@ class Handler(http.server.BaseHTTPRequestHandler):
     self.reply({'error': code}, status, X_Error_Code=code)
 
   def handle_any(self):
-    hub, path = self.server, self.path.partition('?')[0]
-    body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
-    hub.requests.append((self.command, path))
+    """Answers a request by the first of ROUTES that its path is of."""
+    path = self.path.partition('?')[0]
+    self.body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+    self.server.requests.append((self.command, path))
     if self.command not in ('GET', 'HEAD') and not path.startswith(
         ('/objects/', '/api/validate-yaml')) and self.headers.get(
-            'Authorization') != f'Bearer {hub.token}':
+            'Authorization') != f'Bearer {self.server.token}':
       return self.fail(401, 'Unauthorized')
-    if path == '/api/repos/create':
-      asked = json.loads(body)
-      repo = '/'.join(filter(None, (asked.get('organization'), asked['name'])))
-      if repo not in hub.repos:
-        hub.repos[repo] = []
-        if asked.get('private') or asked.get('visibility') == 'private':
-          hub.private.add(repo)
-        hub.commit(repo, {'.gitattributes': b''})
-      return self.reply({'url': f'{hub.url}/{repo}', 'name': repo, 'id': repo})
-    if path == '/api/validate-yaml':
-      named = re.search('^license: (.*)$', json.loads(body)['content'], re.M)
-      if named and named[1] not in LICENSES:
-        return self.reply({'errors': [
-            {'message': f'"license" must be one of {LICENSES}'}], 'warnings': []}, 400)
-      return self.reply({'errors': [], 'warnings': []})
-    if re.fullmatch(r'/api/models/[^/]+/[^/]+/xet-(read|write)-token/\w+', path):
-      url = f'local://{hub.storage.name}'
-      return self.reply(
-          {'accessToken': 'xet', 'exp': 1 << 33, 'casUrl': url}, X_Xet_Cas_Url=url,
-          X_Xet_Access_Token='xet', X_Xet_Token_Expiration=1 << 33)
-    if match := re.fullmatch(r'/objects/(\w+)', path):  # An upload's target.
-      hub.objects[match[1]] = body
-      return self.reply()
-    if match := re.fullmatch(r'/(.+)\.git/info/lfs/objects/batch', path):
-      return self.reply({'transfer': 'basic', 'objects': [
-          {'oid': o['oid'], 'size': o['size'], 'actions': {'upload': {
-              'href': f'{hub.url}/objects/{o["oid"]}'}}}
-          for o in json.loads(body)['objects']]},
-                        Content_Type='application/vnd.git-lfs+json')
-    if match := re.fullmatch(r'/api/models/([^/]+/[^/]+)/preupload/\w+', path):
-      return self.reply({'files': [
-          {'path': f['path'], 'shouldIgnore': False, 'uploadMode':
-           'lfs' if f['size'] > 10**6 else 'regular'}
-          for f in json.loads(body)['files']]})
-    if match := re.fullmatch(r'/api/models/([^/]+/[^/]+)/commit/main', path):
-      files = dict(hub.find(match[1], 'main')[1])
-      for line in map(json.loads, body.splitlines()):
-        value = line['value']
-        if line['key'] == 'file':
-          files[value['path']] = base64.b64decode(value['content'])
-        elif line['key'] == 'lfsFile':
-          if value['oid'] in hub.objects:
-            data = hub.objects[value['oid']]
-            assert hashlib.sha256(data).hexdigest() == value['oid']
-          else:
-            data = Xet(value['oid'], xet_hashes(hub.storage.name)[value['oid']],
-                       value['size'])
-          files[value['path']] = data
-        elif line['key'] == 'deletedFile':
-          files.pop(value['path'])
-      sha = hub.commit(match[1], files)
-      return self.reply({'success': True, 'commitOid': sha, 'commitUrl':
-                         f'{hub.url}/{match[1]}/commit/{sha}', 'hookOutput': ''})
-    if match := re.fullmatch(
-        r'/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?', path):
-      repo, kind, revision = match.groups()
-      if repo not in hub.repos:
-        return self.fail(404, 'RepoNotFound')
-      found = hub.find(repo, revision or 'main')
-      if not found:
-        return self.fail(404, 'RevisionNotFound')
-      sha, files = found
-      if kind == 'tree':
-        return self.reply([
-            {'type': 'file', 'path': name, 'size': data.size, 'oid': data.sha256[:40],
-             'lfs': {'oid': data.sha256, 'size': data.size, 'pointerSize': 1},
-             'xetHash': data.hash} if isinstance(data, Xet) else
-            {'type': 'file', 'path': name, 'size': len(data),
-             'oid': hashlib.sha1(data).hexdigest()} for name, data in files.items()])
-      return self.reply({'id': repo, 'sha': sha, 'private': repo in hub.private,
-                         'siblings': [
-          {'rfilename': name} for name in files]})
-    if match := re.fullmatch(r'/([^/]+/[^/]+)/resolve/([^/]+)/(.+)', path):
-      sha, files = hub.find(match[1], match[2])
-      if match[3] not in files:
-        return self.fail(404, 'EntryNotFound')
-      data = files[match[3]]
-      if isinstance(data, Xet):
-        return self.reply(
-            X_Repo_Commit=sha, ETag=f'"{data.sha256}"', X_Linked_Size=data.size,
-            X_Xet_Hash=data.hash, X_Xet_Refresh_Route=
-            f'{hub.url}/api/models/{match[1]}/xet-read-token/{sha}')
-      return self.reply(data, X_Repo_Commit=sha, ETag='"%s"' % hashlib.sha1(
-          data).hexdigest())
+    for route, answer in ROUTES.items():
+      if match := re.fullmatch(route, path):
+        return answer(self, *match.groups())
     return self.fail(404, 'NotFound')
 
+  def create(self):
+    hub, asked = self.server, json.loads(self.body)
+    repo = '/'.join(filter(None, (asked.get('organization'), asked['name'])))
+    if repo not in hub.repos:
+      hub.repos[repo] = []
+      if asked.get('private') or asked.get('visibility') == 'private':
+        hub.private.add(repo)
+      hub.commit(repo, {'.gitattributes': b''})
+    self.reply({'url': f'{hub.url}/{repo}', 'name': repo, 'id': repo})
+
+  def validate(self):
+    named = re.search('^license: (.*)$', json.loads(self.body)['content'], re.M)
+    if named and named[1] not in LICENSES:
+      return self.reply({'errors': [
+          {'message': f'"license" must be one of {LICENSES}'}], 'warnings': []}, 400)
+    self.reply({'errors': [], 'warnings': []})
+
+  def xet_token(self):
+    url = f'local://{self.server.storage.name}'
+    self.reply(
+        {'accessToken': 'xet', 'exp': 1 << 33, 'casUrl': url}, X_Xet_Cas_Url=url,
+        X_Xet_Access_Token='xet', X_Xet_Token_Expiration=1 << 33)
+
+  def upload(self, oid):
+    self.server.objects[oid] = self.body
+    self.reply()
+
+  def batch(self):
+    self.reply({'transfer': 'basic', 'objects': [
+        {'oid': o['oid'], 'size': o['size'], 'actions': {'upload': {
+            'href': f'{self.server.url}/objects/{o["oid"]}'}}}
+        for o in json.loads(self.body)['objects']]},
+               Content_Type='application/vnd.git-lfs+json')
+
+  def preupload(self):
+    self.reply({'files': [
+        {'path': f['path'], 'shouldIgnore': False, 'uploadMode':
+         'lfs' if f['size'] > 10**6 else 'regular'}
+        for f in json.loads(self.body)['files']]})
+
+  def commit(self, repo):
+    hub = self.server
+    files = dict(hub.find(repo, 'main')[1])
+    for line in map(json.loads, self.body.splitlines()):
+      value = line['value']
+      if line['key'] == 'file':
+        files[value['path']] = base64.b64decode(value['content'])
+      elif line['key'] == 'lfsFile':
+        if value['oid'] in hub.objects:
+          data = hub.objects[value['oid']]
+          assert hashlib.sha256(data).hexdigest() == value['oid']
+        else:
+          data = Xet(value['oid'], xet_hashes(hub.storage.name)[value['oid']],
+                     value['size'])
+        files[value['path']] = data
+      elif line['key'] == 'deletedFile':
+        files.pop(value['path'])
+    sha = hub.commit(repo, files)
+    self.reply({'success': True, 'commitOid': sha, 'commitUrl':
+                f'{hub.url}/{repo}/commit/{sha}', 'hookOutput': ''})
+
+  def model(self, repo, kind, revision):
+    hub = self.server
+    if repo not in hub.repos:
+      return self.fail(404, 'RepoNotFound')
+    found = hub.find(repo, revision or 'main')
+    if not found:
+      return self.fail(404, 'RevisionNotFound')
+    sha, files = found
+    if kind == 'tree':
+      return self.reply([
+          {'type': 'file', 'path': name, 'size': data.size, 'oid': data.sha256[:40],
+           'lfs': {'oid': data.sha256, 'size': data.size, 'pointerSize': 1},
+           'xetHash': data.hash} if isinstance(data, Xet) else
+          {'type': 'file', 'path': name, 'size': len(data),
+           'oid': hashlib.sha1(data).hexdigest()} for name, data in files.items()])
+    self.reply({'id': repo, 'sha': sha, 'private': repo in hub.private,
+                'siblings': [{'rfilename': name} for name in files]})
+
+  def resolve(self, repo, revision, name):
+    sha, files = self.server.find(repo, revision)
+    if name not in files:
+      return self.fail(404, 'EntryNotFound')
+    data = files[name]
+    if isinstance(data, Xet):
+      return self.reply(
+          X_Repo_Commit=sha, ETag=f'"{data.sha256}"', X_Linked_Size=data.size,
+          X_Xet_Hash=data.hash, X_Xet_Refresh_Route=
+          f'{self.server.url}/api/models/{repo}/xet-read-token/{sha}')
+    self.reply(data, X_Repo_Commit=sha, ETag='"%s"' % hashlib.sha1(data).hexdigest())
+
   do_GET = do_POST = do_PUT = do_HEAD = handle_any
+
+
+REPO = '([^/]+/[^/]+)'
+ROUTES = {  # {path: what answers it}, the first that fits.
+    '/api/repos/create': Handler.create,
+    '/api/validate-yaml': Handler.validate,
+    r'/api/models/[^/]+/[^/]+/xet-(?:read|write)-token/\w+': Handler.xet_token,
+    r'/objects/(\w+)': Handler.upload,
+    r'/.+\.git/info/lfs/objects/batch': Handler.batch,
+    r'/api/models/[^/]+/[^/]+/preupload/\w+': Handler.preupload,
+    f'/api/models/{REPO}/commit/main': Handler.commit,
+    f'/api/models/{REPO}(?:/(revision|tree)/([^/]+))?': Handler.model,
+    f'/{REPO}/resolve/([^/]+)/(.+)': Handler.resolve}
 
 
 @contextlib.contextmanager

@@ -186,7 +186,7 @@ function peakOf(...signals) {
 }
 
 /** Returns a drum's sound, `bright` from 0 to 1. */
-export function synthesize(drum, bright, variant = 0) {
+function synthesize(drum, bright, variant = 0) {
   const [make, level] = SOUNDS[DRUM_NAMES[drum]];
   const sound = make(new Random(drum, variant), bright);
   if (bright < 1) filter(sound, 'low', 5500 + 12500 * bright);

@@ -14,7 +14,7 @@ let queue = Promise.resolve();
  * @param {string} doing The message during a job that takes long.
  * @param {function} job Returns the message after it, or nothing.
  */
-export function work(doing, job) {
+function work(doing, job) {
   queue = queue.then(async () => {
     const began = performance.now();
     let before = null;

@@ -34,7 +34,7 @@ export function play(loop) {
   else page.playing = null;
 }
 
-export function stop() {
+function stop() {
   const before = page.playing;
   page.playing = null;
   page.player.stop();

@@ -16,7 +16,7 @@ function pause() {
 }
 
 /** Gumbel noise for a whole pattern. */
-export function drawNoise(random, steps) {
+function drawNoise(random, steps) {
   return Float32Array.from({length: steps * CLASSES}, () => random.gumbel());
 }
 
@@ -25,7 +25,7 @@ export function drawNoise(random, steps) {
  * 2014, arXiv 1411.0030).
  * @param {Float32Array} logits Divided by the temperature, [steps, CLASSES].
  */
-export function noiseOf(logits, classes, random) {
+function noiseOf(logits, classes, random) {
   const noise = new Float32Array(logits.length);
   for (let t = 0; t < classes.length; t++) {
     const here = logits.subarray(t * CLASSES, (t + 1) * CLASSES);
@@ -45,7 +45,7 @@ export function noiseOf(logits, classes, random) {
  * Returns Gumbel noise between two, `a` at 0 and `b` at 1. The maximum of two Gumbel
  * numbers, each plus the logarithm of its share, is a Gumbel number again.
  */
-export function mixNoise(a, b, share) {
+function mixNoise(a, b, share) {
   if (share <= 0) return a;
   if (share >= 1) return b;
   const [lessA, lessB] = [log(1 - share), log(share)];
@@ -53,7 +53,7 @@ export function mixNoise(a, b, share) {
 }
 
 /** Returns the spherical interpolation of two latents. */
-export function slerp(a, b, share) {
+function slerp(a, b, share) {
   let dot = 0, squareA = 0, squareB = 0;
   a.forEach((x, i) => {
     dot += x * b[i];
@@ -71,7 +71,7 @@ export function slerp(a, b, share) {
  * have: 1 where all have the drum, 0 where none has, else a half. The last column says
  * that no drum is hit.
  */
-export function roll(allowed) {
+function roll(allowed) {
   const input = new Float32Array(allowed.length * (DRUMS + 1));
   allowed.forEach((classes, t) => {
     for (let d = 0; d <= DRUMS; d++) {

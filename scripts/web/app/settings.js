@@ -37,7 +37,7 @@ export function takeSettings({settings, muted, solo}) {
 }
 
 /** Changes a setting and does what follows from it. */
-export function applySetting(name, value) {
+function applySetting(name, value) {
   page.settings[name] = value;
   if (name === 'temperature') resample();
   if (name === 'tempo') replaySoon();
