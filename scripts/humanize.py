@@ -17,7 +17,7 @@ from drumloops.system import cli
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines the flags of a take and of its input."""
   cli.define_weights(humanizer.CONFIG)
   flags.DEFINE_float('amount', 1., 'How much of the take, from 0, which leaves the file '
@@ -27,7 +27,7 @@ def define_flags():
   take.define_flags()
 
 
-def main(input_midi, output_midi):
+def main(input_midi: str, output_midi: str) -> None:
   """Humanizes a file."""
   FLAGS = flags.FLAGS
   request = TakeRequest(FLAGS.take, FLAGS.amount, FLAGS.velocity, FLAGS.timing,

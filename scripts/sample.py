@@ -11,7 +11,8 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from drumloops import DrumModel, Humanizer, abilities, errors, requests
+from drumloops import (
+    DrumLoop, DrumModel, Humanizer, abilities, errors, requests)
 from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
@@ -23,7 +24,7 @@ from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines the flags of a request, of its input and of its output."""
   cli.define_weights(magenta_setup.DEFAULT_CONFIG)
   flags.DEFINE_enum('mode', requests.SAMPLE, list(requests.INPUTS), 'What to make.')
@@ -60,7 +61,7 @@ def define_flags():
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
-def read_requests():
+def read_requests() -> tuple[LoopRequest, TakeRequest | None]:
   """Returns the LoopRequest, and the TakeRequest or None, of the flags."""
   FLAGS = flags.FLAGS
   varies = FLAGS.mode == requests.VARY
@@ -80,7 +81,7 @@ def read_requests():
       constraints.Constraints.of_flags(FLAGS)), take if FLAGS.humanize else None
 
 
-def read_inputs(request, model):
+def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:
   """Returns the DrumLoops that a request is about."""
   FLAGS = flags.FLAGS
   count = requests.INPUTS[request.mode]
@@ -97,7 +98,7 @@ def read_inputs(request, model):
   return [model.read(path, **options) for path in paths]
 
 
-def main():
+def main() -> None:
   """Makes the loops, and writes them."""
   FLAGS = flags.FLAGS
   model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True)

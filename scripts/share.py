@@ -13,7 +13,8 @@ from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
+  """Defines the flags of this command."""
   flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('checkpoint_file', None, 'Finished weights.', required=True)
@@ -25,7 +26,8 @@ def define_flags():
   flags.DEFINE_bool('private', True, 'Whether only you see a new repository.')
 
 
-def main():
+def main() -> None:
+  """Runs this command."""
   FLAGS = flags.FLAGS
   hub.share(
       FLAGS.repo, FLAGS.config, FLAGS.checkpoint_file, FLAGS.evaluation_dir,

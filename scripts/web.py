@@ -15,7 +15,8 @@ from drumloops.system import cli, magenta_setup
 from absl import flags
 
 
-def define_flags():
+def define_flags() -> None:
+  """Defines the flags of this command."""
   flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
   flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
   flags.DEFINE_string('run_dir', None, 'Training run to use.')
@@ -30,7 +31,8 @@ def define_flags():
                       "magenta.js's MusicVAE loads them.")
 
 
-def main():
+def main() -> None:
+  """Runs this command."""
   FLAGS = flags.FLAGS
   if FLAGS.magentajs:
     magentajs.write(

@@ -82,7 +82,7 @@ def show_beside(loops: dict[str, DrumLoop], folder: str = '', soundfont: str = '
   show_html(side_by_side({name: loop.html(soundfont) for name, loop in loops.items()}))
 
 
-def show_patches():
+def show_patches() -> None:
   """Shows how much of Magenta the patches change, and, folded, the diff."""
   from magenta_patches import __main__ as patcher
   files, diff = patcher.find_files(), patcher.diff()
@@ -96,14 +96,14 @@ def show_patches():
             f'{html.escape(diff)}</pre></details>')
 
 
-def show_image(path):
+def show_image(path: str) -> None:
   """Shows a picture, if there is one."""
   from IPython import display
   if os.path.exists(path):
     display.display(display.Image(filename=path))
 
 
-def pass_token_on(address):
+def pass_token_on(address: str) -> None:
   """Lets scripts use Colab's secret HF_TOKEN, which only the kernel can read."""
   if address.startswith(checkpoint_files.HUB):
     import huggingface_hub
@@ -111,8 +111,8 @@ def pass_token_on(address):
       os.environ['HF_TOKEN'] = token
 
 
-def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_size,
-          init_from):
+def train(config: str, run_dir: str, backup_dir: str, examples: str, tfds_name: str,
+          num_steps: int, batch_size: int, init_from: str) -> None:
   """Trains a run, or goes on with it, and shows its curves, if stopped too.
 
   Raises:
@@ -132,7 +132,7 @@ def train(config, run_dir, backup_dir, examples, tfds_name, num_steps, batch_siz
   show_training(run_dir)
 
 
-def show_training(run_dir):
+def show_training(run_dir: str) -> None:
   """Shows a run's curves, if it has any yet."""
   magenta_setup.music_vae()  # Which reads them without a word.
   figure = plots.plot_training(run_dir)
@@ -140,7 +140,7 @@ def show_training(run_dir):
     plots.show(figure)
 
 
-def show_tensorboard(logdir):
+def show_tensorboard(logdir: str) -> None:
   """Shows TensorBoard, which reads training's summaries as they come."""
   try:
     from tensorboard import notebook
@@ -371,13 +371,13 @@ def share(repo: str, model: DrumModel, evaluation_dir: str, private: bool, licen
             license or None)
 
 
-def download(folder, archive):
+def download(folder: str, archive: str) -> None:
   """Zips a folder, and in Colab sends it to the user's computer."""
   send(shutil.make_archive(archive, 'zip', folder),
        'All loops, with the page to listen on, are in ')
 
 
-def send(path, where='It is '):
+def send(path: str, where: str = 'It is ') -> None:
   """In Colab sends a file to the user's computer; elsewhere says where it is."""
   try:
     from google.colab import files
@@ -390,7 +390,7 @@ MOST_STYLES = 12
 EXAMPLE = 'drummer1/eval_session/1_funk-groove1_138_beat_4-4.mid'
 
 
-def read_performances(groove_dir):
+def read_performances(groove_dir: str) -> list[dict]:
   """Returns the rows of the data set's info.csv as dicts, numbers as floats.
 
   Raises:
@@ -412,7 +412,7 @@ def read_performances(groove_dir):
   return rows
 
 
-def plot_info(rows):
+def plot_info(rows: list[dict]) -> object:
   """Returns a figure: performances by split, by style, and by tempo."""
   from matplotlib.figure import Figure
   figure = Figure(figsize=(11, 3.2), layout='constrained')
@@ -436,7 +436,7 @@ def plot_info(rows):
   return figure
 
 
-def look(groove_dir, example=EXAMPLE):
+def look(groove_dir: str, example: str = EXAMPLE) -> None:
   """Shows the data set, and the first bars of a performance, in a notebook."""
   magenta_setup.music_vae()
   rows = read_performances(groove_dir)

@@ -4,6 +4,7 @@ import copy
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 
 from drumloops import grid
 from drumloops.grid import Hit
@@ -14,7 +15,8 @@ TRACK_NAME = 0x03  # Of a MIDI file's events.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
 
 
-def as_loop(sequence, qpm=grid.DEFAULT_QPM, bars=grid.BARS):
+def as_loop(sequence: object, qpm: float = grid.DEFAULT_QPM, bars: int = grid.BARS
+            ) -> object:
   """Returns a NoteSequence as a loop: exactly so many bars of 4/4.
 
   What comes before its beginning is played at it, with the beat: it could as well
@@ -46,12 +48,12 @@ def as_loop(sequence, qpm=grid.DEFAULT_QPM, bars=grid.BARS):
   return loop
 
 
-def bars_of(loop):
+def bars_of(loop: object) -> int:
   """Returns how many bars `as_loop` gave a loop."""
   return round(loop.total_time * loop.tempos[0].qpm / 60 / 4)
 
 
-def midi_bytes(loop):
+def midi_bytes(loop: object) -> bytes:
   """Returns the notes of a loop as a MIDI file that ends after its bars.
 
   Its bytes are those that note_seq writes, in a fifteenth of the time, but for a
@@ -90,7 +92,7 @@ def midi_bytes(loop):
                      TICKS_PER_QUARTER) + b''.join(tracks)
 
 
-def instrument_name(number, program, is_drum):
+def instrument_name(number: int, program: int, is_drum: bool) -> str:
   """Returns what note_seq calls the track of an instrument; '' for the first."""
   if number == 0:
     return ''
@@ -100,7 +102,7 @@ def instrument_name(number, program, is_drum):
   return pretty_midi.program_to_instrument_name(program)
 
 
-def track_bytes(events, length):
+def track_bytes(events: list[tuple[int, bytes]], length: int) -> bytes:
   """Returns a MIDI track that ends at a tick, with running status.
 
   Args:
@@ -116,7 +118,7 @@ def track_bytes(events, length):
   return struct.pack('>4sI', b'MTrk', len(data)) + data
 
 
-def deliver(loops):
+def deliver(loops: Sequence[object]) -> list[list[tuple[int, float, int]]]:
   """Writes loops as MIDI files and reads them, with a progress bar.
 
   What is measured of loops is measured of these, which are what a user gets.
@@ -139,7 +141,7 @@ def deliver(loops):
   return found
 
 
-def hits(sequence):
+def hits(sequence: object) -> list[Hit]:
   """Returns the Hits of a decoded NoteSequence that are of the nine drums.
 
   Args:

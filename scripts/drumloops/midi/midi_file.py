@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import os
 import struct
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from drumloops import grid
@@ -33,7 +34,7 @@ LONGEST_BAR, SHORTEST_NOTE = 64, 7
 LOWEST, OF_A_KIT = range(35, 39), (*range(35, 60), 22, 26)
 
 
-def define_flags():
+def define_flags() -> None:
   """Defines the flag of all commands that read MIDI."""
   from absl import flags
   flags.DEFINE_integer('drum_channel', DRUM_CHANNEL + 1, 'MIDI channel of the drums. '
@@ -47,27 +48,28 @@ class Event:
   tick: int
   data: bytes
 
-  def is_drum(self, *kinds):
+  def is_drum(self, *kinds: int) -> bool:
     """Whether it is of one of these kinds, on the channel of drums."""
     return self.data[0] & 0x0f == DRUM_CHANNEL and self.data[0] & 0xf0 in kinds
 
   @property
-  def is_note(self):
+  def is_note(self) -> bool:
     """Whether a note begins, on any channel."""
     return self.data[0] & 0xf0 == NOTE_ON and self.data[2] > 0
 
   @property
-  def is_note_off(self):
+  def is_note_off(self) -> bool:
     """Whether a note ends, on any channel."""
     return self.data[0] & 0xf0 == NOTE_OFF or (
         self.data[0] & 0xf0 == NOTE_ON and not self.data[2])
 
   @property
-  def is_hit(self):
+  def is_hit(self) -> bool:
+    """Whether a drum is hit."""
     return self.is_drum(NOTE_ON) and self.data[2] > 0
 
   @property
-  def meta(self):
+  def meta(self) -> tuple[int, bytes] | None:
     """The content of a meta event (type, bytes), or None."""
     if self.data[0] != META:
       return None
@@ -84,23 +86,25 @@ class Midi:
   """
   kind: int
   ticks_per_quarter: int
-  tracks: list
+  tracks: list[list[Event]]
   drum_channel: int = DRUM_CHANNEL + 1
 
   @property
-  def patterns(self):
+  def patterns(self) -> list[list[list[Event]]]:
     """The tracks that are played together; those of type 2 are one by one."""
     return [[t] for t in self.tracks] if self.kind == 2 else [self.tracks]
 
   @property
-  def ticks_per_step(self):
+  def ticks_per_step(self) -> float:
+    """Ticks of a sixteenth."""
     return self.ticks_per_quarter / grid.STEPS_PER_QUARTER
 
   @property
-  def last_tick(self):
+  def last_tick(self) -> int:
+    """The tick at which the last track ends."""
     return max((track[-1].tick for track in self.tracks), default=0)
 
-  def refine(self, ticks_per_quarter):
+  def refine(self, ticks_per_quarter: int) -> None:
     """Counts in finer ticks, at least so many to a quarter, where it need be."""
     finer = -(-ticks_per_quarter // self.ticks_per_quarter)
     self.ticks_per_quarter *= finer
@@ -117,10 +121,12 @@ class Note(NamedTuple):
 
   @property
   def pitch(self) -> int:
+    """The MIDI note."""
     return self.on.data[1]
 
   @property
   def velocity(self) -> int:
+    """How hard, from 1 to 127."""
     return min(127, self.on.data[2])
 
 
@@ -129,7 +135,7 @@ class DamagedError(ValueError):
   """Says what is wrong with the bytes of a MIDI file."""
 
 
-def read_number(data, i):
+def read_number(data: bytes, i: int) -> tuple[int, int]:
   """Returns the variable-length number at data[i:], and where it ends."""
   number = 0
   while True:
@@ -139,7 +145,8 @@ def read_number(data, i):
       return number, i
 
 
-def write_number(number):
+def write_number(number: int) -> bytes:
+  """Returns a number as a variable-length one."""
   if number < 0:
     raise ValueError('an event is earlier than the one before it')
   data = [number & 0x7f]
@@ -148,7 +155,7 @@ def write_number(number):
   return bytes(reversed(data))
 
 
-def read_track(data):
+def read_track(data: bytes) -> list[Event]:
   """Returns a track chunk's Events, the end of the track last.
 
   Raises:
@@ -184,7 +191,7 @@ def read_track(data):
   return events
 
 
-def parse(data):
+def parse(data: bytes) -> Midi:
   """Returns the Midi of a file's bytes.
 
   Chunks that are no tracks are passed over, a RIFF around the file is too.
@@ -228,7 +235,7 @@ def parse(data):
   return Midi(kind, division, tracks)
 
 
-def exchange(midi, channel):
+def exchange(midi: Midi, channel: int) -> Midi:
   """Returns a Midi whose drums have changed places with a channel, from 1."""
   if channel == DRUM_CHANNEL + 1:
     return midi
@@ -243,7 +250,7 @@ def exchange(midi, channel):
               for track in midi.tracks])
 
 
-def with_drums_of(midi, channel):
+def with_drums_of(midi: Midi, channel: int) -> Midi:
   """Returns a Midi whose drums are those of a channel, from 1.
 
   Where that has no notes and channel 10 has, they stay those of channel 10.
@@ -253,13 +260,13 @@ def with_drums_of(midi, channel):
       exchange(midi, channel))
 
 
-def note_channels(midi):
+def note_channels(midi: Midi) -> list[int]:
   """Returns the channels, from 1, on which there are notes: a sorted list."""
   return sorted({event.data[0] % 16 + 1 for track in midi.tracks for event in track
                  if event.is_note})
 
 
-def read(path, drum_channel=DRUM_CHANNEL + 1):
+def read(path: str, drum_channel: int = DRUM_CHANNEL + 1) -> Midi:
   """Returns the Midi of a file.
 
   Args:
@@ -288,7 +295,7 @@ def remarks_on_channel(path: str, midi: Midi, drum_channel: int) -> tuple[str, .
       f'{drum_channel}, so its drums are read from channel 10.',)
 
 
-def to_bytes(midi):
+def to_bytes(midi: Midi) -> bytes:
   """Returns the bytes of a file, without running status."""
   chunks = [struct.pack('>4sIHHH', b'MThd', 6, midi.kind, len(midi.tracks),
                         midi.ticks_per_quarter)]
@@ -300,7 +307,7 @@ def to_bytes(midi):
   return b''.join(chunks)
 
 
-def write(data, path):
+def write(data: bytes, path: str) -> None:
   """Writes a file's bytes in one step, so that a full disk leaves the old one.
 
   Raises:
@@ -313,7 +320,7 @@ def write(data, path):
     f.write(data)
 
 
-def find_hits(tracks):
+def find_hits(tracks: list[list[Event]]) -> list[Note]:
   """Returns the Notes of the drums in tracks played together, in the order of time.
 
   Drums are on channel 10. A note_off ends the first hit of its pitch, in its
@@ -331,27 +338,27 @@ def find_hits(tracks):
   return [Note(*hit) for hit in sorted(found, key=lambda hit: hit[0].tick)]
 
 
-def metas(tracks, kind):
+def metas(tracks: list[list[Event]], kind: int) -> list[tuple[int, bytes]]:
   """Returns [(tick, content)] of the meta events of a kind, by tick."""
   found = [(event.tick, event.meta[1]) for track in tracks for event in track
            if event.data[0] == META and event.meta[0] == kind]
   return sorted(found, key=lambda pair: pair[0])
 
 
-def tempos(tracks):
+def tempos(tracks: list[list[Event]]) -> list[tuple[int, float]]:
   """Returns [(tick, quarters a minute)], on whatever track they are."""
   return [(tick, 60e6 / int.from_bytes(content[:3], 'big'))
           for tick, content in metas(tracks, TEMPO)
           if int.from_bytes(content[:3], 'big')]
 
 
-def tempo_at(tracks, tick):
+def tempo_at(tracks: list[list[Event]], tick: float) -> float:
   """Returns the tempo at a tick; before the first one, that."""
   found = tempos(tracks) or [(0, grid.DEFAULT_QPM)]
   return ([qpm for at, qpm in found if at <= tick] or [found[0][1]])[-1]
 
 
-def bar_length(content):
+def bar_length(content: bytes) -> float:
   """Returns the quarters of a time signature's bar, 0 if it is damaged."""
   if len(content) < 2 or content[1] > SHORTEST_NOTE:
     return 0
@@ -359,7 +366,7 @@ def bar_length(content):
   return quarters if quarters <= LONGEST_BAR else 0
 
 
-def meters(tracks):
+def meters(tracks: list[list[Event]]) -> list[tuple[int, float]]:
   """Returns [(tick, quarters of a bar)]; without a time signature, 4/4."""
   found = [(0, 4.)]
   for tick, content in metas(tracks, TIME_SIGNATURE):
@@ -368,7 +375,7 @@ def meters(tracks):
   return found
 
 
-def bar_of(midi, tracks, tick):
+def bar_of(midi: Midi, tracks: list[list[Event]], tick: int) -> tuple[float, int]:
   """Returns the tick at which the bar of a tick begins, and the bar's number.
 
   Bars are counted from 1, by the file's time signatures, whatever they are.
@@ -384,7 +391,7 @@ def bar_of(midi, tracks, tick):
   raise AssertionError('the last time signature ends after the tick')
 
 
-def tick_of_bar(midi, tracks, number):
+def tick_of_bar(midi: Midi, tracks: list[list[Event]], number: int) -> float:
   """Returns the tick at which a bar begins, counted as `bar_of` does."""
   found, left = meters(tracks), number - 1
   for (begin, quarters), (end, _) in zip(found, found[1:] + [(float('inf'), 0)]):
@@ -394,7 +401,7 @@ def tick_of_bar(midi, tracks, number):
     left -= -int((begin - end) // length)
 
 
-def last_counted(midi, tracks):
+def last_counted(midi: Midi, tracks: list[list[Event]]) -> int:
   """Returns the last tick whose bar counts for the tracks' length.
 
   That of the last note, or a quarter before the tracks end: after a bar's end the
@@ -408,7 +415,7 @@ def last_counted(midi, tracks):
              [event.tick for track in tracks for event in track if event.is_note])
 
 
-def pickup(tracks, step):
+def pickup(tracks: list[list[Event]], step: float) -> int:
   """Returns the ticks of what is before the first bar, if the meters say so, or 0.
 
   It is shorter than a bar, and a time signature of 4/4 ends it.
@@ -418,7 +425,7 @@ def pickup(tracks, step):
   return first if first < grid.STEPS_PER_BAR * step else 0
 
 
-def bar_shifts(tracks, step):
+def bar_shifts(tracks: list[list[Event]], step: float) -> Callable[[int], float]:
   """Returns a function from a tick to steps: by so much its bar is late.
 
   With that many steps more, each time signature of 4/4 begins at a multiple of a
@@ -439,7 +446,8 @@ def bar_shifts(tracks, step):
       shifts, tick + step / 2, key=lambda pair: pair[0]) - 1)][1] / step
 
 
-def is_four_four(midi, tracks, begin, end):
+def is_four_four(midi: Midi, tracks: list[list[Event]], begin: float, end: float
+                 ) -> bool:
   """Whether all bars between two ticks have four quarters.
 
   A bar that the next time signature cuts off, be it of 4/4 too, has fewer.
@@ -451,15 +459,17 @@ def is_four_four(midi, tracks, begin, end):
              if tick < end and until > begin and until > tick)
 
 
-def numbers(found):
+def numbers(found: Iterable[int]) -> str:
+  """Returns numbers in a sentence, from the lowest."""
   return ', '.join(map(str, sorted(found)))
 
 
-def pitches(hits):
-  return numbers({hit.on.data[1] for hit in hits})
+def pitches(notes: Iterable[Note]) -> str:
+  """Returns the pitches of hits in a sentence."""
+  return numbers({note.pitch for note in notes})
 
 
-def looks_like_drums(midi):
+def looks_like_drums(midi: Midi) -> bool:
   """Whether the notes of channel 10 could be a drummer's.
 
   Nine in ten have pitches of a kit, at least one a kick's or a snare's; half last an
@@ -475,26 +485,26 @@ def looks_like_drums(midi):
           short >= len(hits) / 2 and len(cells) >= 1.1 * len({s for s, _ in cells}))
 
 
-def likely_channels(midi):
+def likely_channels(midi: Midi) -> list[int]:
   """Returns on which other channels, from 1, there may be drums."""
   own, midi = midi.drum_channel, exchange(midi, midi.drum_channel)
   return [channel for channel in note_channels(midi)
           if channel != own and looks_like_drums(exchange(midi, channel))]
 
 
-def hint(likely):
+def hint(likely: Collection[int]) -> str:
   """Returns the end of a sentence about `likely_channels`."""
   return (f'; the notes of channel {numbers(likely)} look like drums, which '
           f'{field("drum_channel", min(likely))} reads' if likely else '')
 
 
-def none_of_the_nine(path, midi, hits):
+def none_of_the_nine(path: str, midi: Midi, hits: Iterable[Note]) -> str:
   """Returns the sentence that says of which pitches the hits are instead."""
   return (f'{path} has no hit of the nine drums, only of the pitches {pitches(hits)} '
           f'on MIDI channel {midi.drum_channel}{hint(likely_channels(midi))}.')
 
 
-def no_drums(path, midi):
+def no_drums(path: str, midi: Midi) -> str:
   """Returns the sentence that says why no drums were found, and where they may be."""
   channels = note_channels(midi)
   if not channels:
@@ -504,7 +514,7 @@ def no_drums(path, midi):
               hint(likely_channels(midi)) or f'; {field("drum_channel")} names another') + '.')
 
 
-def flatten(midi):
+def flatten(midi: Midi) -> Midi:
   """Returns what note_seq and so Magenta reads all hits of, in beats as they are.
 
   One tempo instead of a tempo map, an end for each hit that has none or lasts no

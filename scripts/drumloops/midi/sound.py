@@ -30,7 +30,7 @@ NO_SOUND = (
     '(macOS) and run this again.')
 
 
-def events(loop, synth, font):
+def events(loop: object, synth: object, font: int) -> list[tuple]:
   """Returns what to do with a synthesizer when: [(seconds, order, what, with)].
 
   Drums are never switched off: they sound as long as they do. Of Magenta's other
@@ -51,7 +51,7 @@ def events(loop, synth, font):
   return sorted(found, key=lambda event: event[:2])
 
 
-def find_soundfont(path=None):
+def find_soundfont(path: str | None = None) -> str:
   """Returns the SoundFont to play with: `path`, else $SOUNDFONT, else the small
   one that pretty_midi ships.
 
@@ -80,7 +80,7 @@ class Player:
   a Player of its own, since FluidSynth counts who uses a SoundFont without a lock.
   """
 
-  def __init__(self, soundfont=None):
+  def __init__(self, soundfont: str | None = None):
     """Loads what `find_soundfont` takes.
 
     Raises:
@@ -157,7 +157,7 @@ class Player:
                   f'{"; ".join(silent)}.')
     return said
 
-  def __call__(self, loop):
+  def __call__(self, loop: object) -> np.ndarray:
     """Returns a loop as `synthesize` does."""
     import fluidsynth
     synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS)
@@ -169,7 +169,7 @@ class Player:
       self._remove(synth.synth, self._font)  # Else it would be deleted with it.
       synth.delete()
 
-  def write_wav(self, loop, path):
+  def write_wav(self, loop: object, path: str) -> None:
     """Writes a loop as a stereo 16-bit WAV file, exactly its length."""
     audio = self(loop)
     with open(path, 'wb') as file, wave.open(file, 'wb') as f:
@@ -197,7 +197,7 @@ def load_player(soundfont: str | None = None) -> Player:
 atexit.register(load_player.cache_clear)
 
 
-def render(loop, synth, font):
+def render(loop: object, synth: object, font: int) -> np.ndarray:
   """Returns a loop as `synthesize` does, played by a synthesizer with a SoundFont."""
   import fluidsynth
   samples = round(loop.total_time * SAMPLE_RATE)
@@ -231,7 +231,7 @@ def render(loop, synth, font):
   return wrapped
 
 
-def synthesize(loop, soundfont=None):
+def synthesize(loop: object, soundfont: str | None = None) -> np.ndarray:
   """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
 
   What still sounds after the loop's end (its `total_time`) is added to its

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import sys
+from collections.abc import Callable, Sequence
 
 from drumloops import errors
 from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, in_words
@@ -27,7 +28,7 @@ def in_flags(kind: str, name: str) -> str:
   return f'--hparams={typed}' if kind == 'hparam' else f'--{typed}'
 
 
-def full_disk(error):
+def full_disk(error: Exception) -> str | None:
   """Returns what was written when a disk was full, None if none was."""
   # One line of TensorFlow's has path; reason.
   if match := re.search(r'(\S[^;\n]*); No space left', str(error)):
@@ -91,7 +92,8 @@ def read_weights() -> str | None:
   return run_dir if checkpoint is None else checkpoint
 
 
-def run(main, define_flags, arguments=()):
+def run(main: Callable[..., None], define_flags: Callable[[], None],
+        arguments: Sequence[str] = ()) -> None:
   """Runs `define_flags()`, then `main()` under absl.
 
   A user's mistake ends in one sentence and exit status 1.

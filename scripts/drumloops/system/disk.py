@@ -3,11 +3,12 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 
 from drumloops.errors import UserError
 
 
-def printable(path):
+def printable(path: str | bytes) -> str:
   """Returns a path as text that can be printed and kept, part by part.
 
   A name whose bytes are not UTF-8 was most likely made by a Korean Windows, whose
@@ -24,7 +25,7 @@ def printable(path):
 
 
 @contextlib.contextmanager
-def locked(folder, seconds, text):
+def locked(folder: str, seconds: float, text: str) -> Iterator[None]:
   """Lets one process at a time do what it does with a folder.
 
   The lock is a file among this computer's temporary ones, since Drive knows no
@@ -60,7 +61,7 @@ def locked(folder, seconds, text):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str) -> Iterator[str]:
   """Gives another path to write to; what is there then takes the place of `path`.
 
   So nobody finds a file half written, and two who write it at once spoil nothing.

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from drumloops import ROOT
 from drumloops.errors import UserError
@@ -26,7 +28,7 @@ class Stopped(UserError):
   """A stage was stopped by hand; what it had finished is kept."""
 
 
-def run(*command, **flags):
+def run(*command: str, **flags: object) -> None:
   """Runs one of the scripts, and shows what it prints as it comes.
 
   It runs in a session of its own, so that it gets no signal that is meant for the
@@ -80,16 +82,18 @@ def run(*command, **flags):
 class Watched:
   """A stream of text that tells when nobody reads it any more."""
 
-  def __init__(self, stream, on_gone):
+  def __init__(self, stream: TextIO, on_gone: Callable[[], object]):
     self._stream, self._on_gone = stream, on_gone
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> object:
     return getattr(self._stream, name)
 
-  def write(self, text):
+  def write(self, text: str) -> int | None:
+    """Writes as the stream does."""
     return self._try(self._stream.write, text)
 
-  def flush(self):
+  def flush(self) -> None:
+    """Flushes as the stream does."""
     return self._try(self._stream.flush)
 
   def _try(self, method, *args):
@@ -123,7 +127,7 @@ class Stop:
     self.asked = None  # When, by time.monotonic.
     self._waits = False
 
-  def __enter__(self):
+  def __enter__(self) -> 'Stop':
     for number in self.SIGNALS:
       if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has SIGHUP.
         signal.signal(number, self._note)
@@ -131,14 +135,14 @@ class Stop:
                               for stream in (sys.stdout, sys.stderr))
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     # The program ends; it need not end by a signal that comes late.
     for number in self.SIGNALS:
       if signal.getsignal(number) == self._note:
         signal.signal(number, signal.SIG_IGN)
 
   @contextlib.contextmanager
-  def between_steps(self):
+  def between_steps(self) -> Iterator[None]:
     """Where a signal waits for the step, or the save, to end."""
     self._waits = True
     try:

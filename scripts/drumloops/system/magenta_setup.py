@@ -6,6 +6,8 @@ import gc
 import os
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 
 from drumloops.errors import UserError, field, hparam, stage
 
@@ -15,7 +17,7 @@ CHATTER = r'^WARNING: All log messages before absl|^[IW][0-9]{4} [0-9:.]+ '
 
 
 @contextlib.contextmanager
-def without_chatter():
+def without_chatter() -> Iterator[None]:
   """Keeps CHATTER from stderr, and nothing else.
 
   By a program of its own, which still says what TensorFlow had to say when that
@@ -41,7 +43,7 @@ def without_chatter():
 
 
 @functools.cache
-def music_vae():
+def music_vae() -> types.ModuleType:
   """Imports Magenta's MusicVAE, patched, and returns its `configs` module.
 
   Raises:
@@ -100,7 +102,7 @@ def _import_music_vae():
   return configs
 
 
-def warn_of_new_gpu():
+def warn_of_new_gpu() -> None:
   """Says so if TensorFlow was built without code for this GPU.
 
   Colab's G4, a Blackwell GPU, is of compute capability 12.0, and TensorFlow 2.20
@@ -119,7 +121,7 @@ def warn_of_new_gpu():
             'A100 or H100 under Runtime > Change runtime type.', flush=True)
 
 
-def get_config(name, hparams=''):
+def get_config(name: str, hparams: str = '') -> tuple:
   """Returns a copy of the config `name`, with `hparams` ('a=1,b=2') merged in.
 
   Raises:
