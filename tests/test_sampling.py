@@ -328,5 +328,5 @@ def test_early_hits_are_played_with_the_loop():
 def test_loops_are_as_long_as_the_configs(name, bars):
   import note_seq
   loop = DrumLoop.of_note_sequence(note_seq.NoteSequence(), 100, abilities.of(
-      name, magenta_setup.get_config(name)).bars)
+      magenta_setup.get_config(name)).bars)
   assert loop_file.bars_of(loop.to_note_sequence()) == loop.bars == bars

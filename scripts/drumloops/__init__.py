@@ -14,13 +14,13 @@ Each room imports from those above it only:
     errors          what to tell a user, in one sentence
     grid            bars, steps, drums, hits
     system/         how anything here starts, stops, writes files and finds Magenta
+    abilities       what a config can do, and why not
     midi/           MIDI files in; loops out, as MIDI and as sound
     data/           splits, TFRecords, patterns, styles
     runs/           what a training run keeps, and where
     models/         graphs of a checkpoint: encode, decode, complete, vary
-    output/         pictures, HTML, and the gallery of written loops
+    output/         pictures, HTML, web pages' files, the gallery of written loops
     loop            DrumLoop
-    abilities       what a config can do, and why not
     humanize/       velocity and microtiming for hits: feels, takes, Humanizer
     requests, model    what is asked of a model, and DrumModel
     training/       training, on one machine or several

@@ -51,7 +51,7 @@ class DrumModel:
     """
     self.config_name, self.progress = config, progress
     self.config = magenta_setup.get_config(config, hparams)
-    self.abilities = abilities.of(config, self.config)
+    self.abilities = abilities.of(self.config, config)
     self.is_own = not weights
     self.checkpoint = checkpoint_files.find_checkpoint(
         checkpoint_file=weights or None, config_name=config)

@@ -20,7 +20,7 @@ import re
 import typing
 from collections.abc import Mapping
 
-from drumloops.errors import UserError
+from drumloops import abilities
 from drumloops.midi import drum_maps
 from drumloops.models import autoencoder
 from drumloops.system import disk
@@ -42,17 +42,11 @@ def count_segments(config: Config, config_name: str) -> int | None:
     UserError: if magenta.js has no such decoder.
   """
   from magenta.models.music_vae import masked_sampling
-  from magenta.models.music_vae import packed_slices
   from magenta.models.music_vae import upstream
+  abilities.of(config, config_name).require(abilities.MAGENTAJS)
   decoder = config.model.decoder
-  levels = (upstream.level_lengths(decoder)
-            if masked_sampling.is_hierarchical(decoder) else None)
-  if (not packed_slices.can_pack(config) or
-      packed_slices.is_groove(config.data_converter) or
-      not masked_sampling.can_decode(config) or (levels and len(levels) != 2)):
-    raise UserError('magenta.js plays drum patterns of hierdec-, hier- and flat- '
-                        f'configs; {config_name} is none of them.')
-  return levels and levels[0]
+  return (upstream.level_lengths(decoder)[0]
+          if masked_sampling.is_hierarchical(decoder) else None)
 
 
 def pitch_classes(converter: BaseNoteSequenceConverter) -> list[list[int]]:

@@ -36,25 +36,6 @@ SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
 
 
-def why_not(config_name: str, config: Config) -> str | None:
-  """Returns why a config's models have no page, in a sentence; None if they have."""
-  from magenta.models.music_vae import lstm_models, masked_sampling
-  from magenta.models.music_vae import packed_slices, upstream
-  encoder, decoder = config.model.encoder, config.model.decoder
-  if (packed_slices.can_pack(config) and
-      not packed_slices.is_groove(config.data_converter) and
-      config.data_converter.output_depth == 2 ** grid.DRUMS and
-      masked_sampling.can_decode(config) and
-      not config.hparams.residual_encoder and
-      type(encoder) in (lstm_models.BidirectionalLstmEncoder,
-                        lstm_models.HierarchicalLstmEncoder) and
-      (not masked_sampling.is_hierarchical(decoder) or
-       len(upstream.level_lengths(decoder)) == 2)):
-    return None
-  return (f'The page plays drum patterns of hierdec-, hier- and flat- configs; '
-          f'{config_name} is none of them.')
-
-
 def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:
   """Returns {variable: array} of all that a page needs of a checkpoint."""
   import tensorflow.compat.v1 as tf
@@ -283,9 +264,7 @@ def write(output: str, config_name: str, run_dir: str | None = None,
   """
   output = os.path.expanduser(output)
   config = magenta_setup.get_config(config_name, hparams)
-  if why := why_not(config_name, config):
-    raise UserError(why)
-  abilities.of(config_name, config).require(abilities.SAMPLE)
+  abilities.of(config, config_name).require(abilities.PAGE)
   checkpoint = checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name)
   spec, weights = spec_and_weights(config_name, config, checkpoint, humanize)
   if soundfont:

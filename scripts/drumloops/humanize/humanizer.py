@@ -44,7 +44,7 @@ class Humanizer:
     """
     self.progress = progress
     self.config = magenta_setup.get_config(config, hparams)
-    self.abilities = abilities.of(config, self.config)
+    self.abilities = abilities.of(self.config, config)
     self.abilities.require(abilities.HUMANIZE)
     self.checkpoint = checkpoint_files.find_checkpoint(
         checkpoint_file=weights, config_name=config)

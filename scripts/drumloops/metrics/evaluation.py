@@ -222,14 +222,14 @@ def evaluate(config: Any, checkpoint: str, examples_path: str | None = None,
   Raises:
     UserError: if the config can't be evaluated, or there are too few data.
   """
-  able = abilities.of('This config', config)
+  able = abilities.of(config)
   if able.can(abilities.HUMANIZE):
     if not examples_path:
       raise UserError('A config that humanizes is evaluated with '
                       f'{field("examples_path")}, not with {field("tfds_name")}.')
     return feel.evaluate(config, checkpoint, examples_path, split, output_dir)
   model = autoencoder.Autoencoder(config)
-  if config.data_converter.control_depth:
+  if not able.can(abilities.SAMPLE):
     raise UserError(
         'Models of this config need to be told the hits, so nothing can be sampled; '
         f'train.py {field("mode", "eval")} says how well a checkpoint fits its data.')
@@ -306,7 +306,7 @@ def evaluate_completion(config: Any, checkpoint: str, examples_path: str | None,
   Returns:
     What `metrics.completion.report` takes.
   """
-  able = abilities.of('This config', config)
+  able = abilities.of(config)
   if not able.can(abilities.COMPLETE):
     print(able.why_not[abilities.COMPLETE])
     return {}

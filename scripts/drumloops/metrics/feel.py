@@ -595,7 +595,7 @@ def evaluate(config: Any, checkpoint: str, examples_path: str, split: str,
   model = groove_model.GrooveModel(config, checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,
             'slices': len(reference.hits), 'hits': int(reference.hits.sum())}
-  if abilities.of('', config).can(abilities.TAKES):
+  if abilities.of(config).can(abilities.TAKES):
     kept = feel_model.load(checkpoint)
     mean, *several = (takes.Take(model, kept, take)
                       for take in (takes.MEAN_TAKE, *TAKES))

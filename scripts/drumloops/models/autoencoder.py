@@ -1,8 +1,7 @@
 """The graph that scores, encodes and decodes slices of drums."""
 from typing import Any
 
-from drumloops import grid
-from drumloops.errors import UserError, field
+from drumloops import abilities, grid
 from drumloops.data import patterns
 from drumloops.models import graph
 import numpy as np
@@ -43,12 +42,7 @@ class Autoencoder(graph.ModelGraph):
     Raises:
       UserError: if the config is not of drum slices.
     """
-    from magenta.models.music_vae import packed_slices
-    if not packed_slices.can_pack(config):
-      raise UserError(
-          'This knows only drum configs whose data are slices of one length, '
-          'such as hierdec-drums_4bar and groovae_4bar; for others, train.py '
-          f'{field("mode", "eval")} says how well a checkpoint fits their data.')
+    abilities.of(config).require(abilities.SCORE)
     self._can_sample = sample and not config.data_converter.control_depth
     super().__init__(config, BATCH_SIZE, seed=seed)
 

@@ -3,7 +3,6 @@ import os
 import tempfile
 from typing import Any
 
-from drumloops.errors import UserError, field
 from drumloops.data import patterns, splits, styles
 from drumloops import abilities
 from drumloops.humanize import fit_feel
@@ -30,19 +29,14 @@ def finish(config: Any, run_dir: str, examples_path: str, output_dir: str,
   Raises:
     UserError: if the run has no checkpoint, or the output_dir is a run's.
   """
-  from magenta.models.music_vae import packed_slices
-  can_humanize = abilities.of('', config).can(abilities.HUMANIZE)
-  if not (packed_slices.can_pack(config) and (
-      can_humanize or not config.data_converter.control_depth)):
-    raise UserError(
-        'Only drum configs whose data are slices of one length, such as '
-        "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
-        f'checkpoints are sampled as they are, with {field("run_dir")}.')
+  able = abilities.of(config)
+  able.require(abilities.FINISH)
   run_folder.refuse_run(output_dir)
   prefix = checkpoint_files.find_finished(
       run_dir, run_folder.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
-  finish_checkpoint = finish_humanizer if can_humanize else finish_autoencoder
+  finish_checkpoint = (
+      finish_humanizer if able.can(abilities.HUMANIZE) else finish_autoencoder)
   finish_checkpoint(config, prefix, new_prefix, examples_path, encoder_steps)
   return new_prefix
 
@@ -61,7 +55,7 @@ def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: s
   from magenta.models.music_vae import checkpoints
   checkpoints.save_slim(prefix, new_prefix)
   checkpoints.remove_others(new_prefix)
-  if abilities.of('', config).can(abilities.TAKES):
+  if abilities.of(config).can(abilities.TAKES):
     names = fit_feel.finish(config, new_prefix, examples_path, encoder_steps)
     print(f'{new_prefix}, and the feel of {", ".join(names) or "all"}.')
   else:  # Its latents are never sampled.
