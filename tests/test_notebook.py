@@ -123,9 +123,10 @@ def test_patches_are_summed_up_and_their_diff_is_folded(shown, capsys):
 
 
 def copy_project(folder):
-  shutil.copytree(conftest.ROOT, folder, dirs_exist_ok=True,
-                  ignore=shutil.ignore_patterns('.*', 'dataset', 'outputs',
-                                                'runs', '__pycache__'))
+  def ignore(path, names):
+    made = {'dataset', 'outputs', 'runs'} if path == str(conftest.ROOT) else set()
+    return {n for n in names if n[0] == '.' or n in made or n == '__pycache__'}
+  shutil.copytree(conftest.ROOT, folder, dirs_exist_ok=True, ignore=ignore)
 
 
 def keep_cells(path, last):
