@@ -79,6 +79,14 @@ def make_loops(model, output_dir, *paths, mode='sample', take=None, read=None, n
   return gallery.write(loops, str(output_dir), name or mode, None, sounds, pictures)
 
 
+def copy_project(folder):
+  """Copies the project, without what it has made, into a folder."""
+  def ignore(path, names):
+    made = {'dataset', 'outputs', 'runs'} if str(path) == str(ROOT) else set()
+    return {n for n in names if n[0] == '.' or n in made or n == '__pycache__'}
+  shutil.copytree(ROOT, folder, dirs_exist_ok=True, ignore=ignore)
+
+
 def check_sentence(result, *words):
   """Asserts that a script ended in one sentence that has these words in it."""
   assert result.returncode == 1, result.stderr

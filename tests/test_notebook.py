@@ -122,13 +122,6 @@ def test_patches_are_summed_up_and_their_diff_is_folded(shown, capsys):
   assert f'changed: {more} lines added' in said and len(said.splitlines()) == 1
 
 
-def copy_project(folder):
-  def ignore(path, names):
-    made = {'dataset', 'outputs', 'runs'} if path == str(conftest.ROOT) else set()
-    return {n for n in names if n[0] == '.' or n in made or n == '__pycache__'}
-  shutil.copytree(conftest.ROOT, folder, dirs_exist_ok=True, ignore=ignore)
-
-
 def keep_cells(path, last):
   """Removes the cells after the one of title `last` from a notebook."""
   nb, _ = read(path)
@@ -187,7 +180,7 @@ def executed(request, groove_zip, tmp_path_factory):
             request.getfixturevalue(f'{where}_python'))
   project = content if where == 'desktop' else content / (
       'drive/MyDrive/Colab Notebooks/drums' if where == 'colab' else 'drums')
-  copy_project(project)
+  conftest.copy_project(project)
   if where == 'fallback' and not IS_FALLBACK_WHOLE:
     keep_cells(project / NAME, LAST_OF_FALLBACK)
   values = [*FORM, f'folder={FOLDER!r}', f'run_name={RUN!r}']

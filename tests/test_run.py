@@ -13,8 +13,7 @@ OFFLINE = {'https_proxy': 'http://127.0.0.1:9', 'GROOVE_ZIP': ''}
 def project(tmp_path):
   """A fresh copy that borrows this environment instead of making its own."""
   project = tmp_path / 'project'
-  shutil.copytree(conftest.ROOT, project, ignore=shutil.ignore_patterns(
-      '.*', 'dataset', 'outputs', 'runs', '__pycache__'))
+  conftest.copy_project(project)
   (project / '.venv').symlink_to(conftest.sys.prefix)
   return project
 
