@@ -1,6 +1,5 @@
 """`bash scripts/run.sh` on a copy of the project, as a newcomer runs it."""
 import os
-import shutil
 
 import conftest
 import numpy as np
