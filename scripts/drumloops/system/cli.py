@@ -53,7 +53,7 @@ def sentence(error: Exception) -> str | None:
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
             f'({hparam("batch_size", 64)}) or a smaller {field("config")} ({first_line}).')
-  if isinstance(error, tf.errors.DeadlineExceededError):  # See cluster.py.
+  if isinstance(error, tf.errors.DeadlineExceededError):  # See distributed.py.
     return ('The other machines that TF_CONFIG names have not answered for minutes; '
             'see what they say, then start this one again.')
   if isinstance(error, tf.errors.DataLossError):
@@ -134,4 +134,8 @@ def run(main: Callable[..., None], define_flags: Callable[[], None],
   sys.stdout.reconfigure(errors='backslashreplace')
   errors.speak_as(cells.in_cells if cells.IN_NOTEBOOK in os.environ else in_flags)
   guarded(define_flags)
+  # --help shows the flags that a command's own file defines, and those of our modules.
+  for module, found in list(flags.FLAGS.flags_by_module_dict().items()):
+    for flag in found if module.startswith('drumloops.') else ():
+      flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
   app.run(lambda argv: guarded(lambda: checked_main(argv)))
