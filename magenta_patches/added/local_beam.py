@@ -1,8 +1,8 @@
 """The few parts of Apache Beam that `preprocess_tfrecord` uses, in memory.
 
-The same pipeline, on one machine and without Beam: a collection is a Python
-iterator, a transform a function from iterator to iterator. Keys are grouped in
-the order in which they first appear, so the output is the same on every run.
+The same pipeline runs on one machine, without Beam. A collection is a Python iterator,
+a transform is a function from iterator to iterator. Keys are grouped in the order in
+which they first appear, so the output is the same on every run.
 """
 import collections
 import types
@@ -22,6 +22,7 @@ class Transform:
 
 
 class Collection:
+  """The items between two steps of a pipeline."""
 
   def __init__(self, items):
     self.items = items
@@ -35,7 +36,7 @@ class Pipeline(Collection):
 
   def __init__(self, options=None):
     super().__init__(None)
-    del options  # They choose among Beam's runners.
+    del options  # They are for Beam's runners.
 
   def __enter__(self):
     return self
@@ -52,19 +53,23 @@ class DoFn:
 
 
 def Create(items):
+  """Makes a collection of these items."""
   return Transform(lambda _: items)
 
 
 def ParDo(do_fn):
+  """Replaces each item by what a DoFn yields for it."""
   return Transform(
       lambda items: (out for item in items for out in do_fn.process(item)))
 
 
 def Map(fn):
+  """Replaces each item by what a function returns for it."""
   return Transform(lambda items: map(fn, items))
 
 
 def Reshuffle():
+  """Changes nothing; Beam spreads items over its workers here."""
   return Transform(lambda items: items)
 
 
@@ -79,6 +84,7 @@ def GroupByKey():
 
 
 class ProtoCoder:
+  """From bytes to protos of a type, and back."""
 
   def __init__(self, proto_type):
     self.decode = proto_type.FromString
@@ -96,9 +102,9 @@ def ReadAllFromTFRecord(coder):
 
 
 def WriteToTFRecord(prefix, num_shards, coder):
-  """Deals the items out to files `prefix-00000-of-00032`, as Beam names them.
+  """Writes items in turn to files `prefix-00000-of-00032`, as Beam names them.
 
-  The files appear under their names once all are complete.
+  The files get their names when all are complete.
   """
   def write(items):
     names = [f'{prefix}-{i:05d}-of-{num_shards:05d}' for i in range(num_shards)]
