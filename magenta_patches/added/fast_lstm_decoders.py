@@ -92,7 +92,7 @@ class CategoricalDecoder:
       z: What each sequence is conditioned on, [batch, z_size]; z_size may be 0.
       steps: Number of steps to draw dropout masks for.
     """
-    self._units = units = list(decoder.hparams.dec_rnn_size)
+    units = list(decoder.hparams.dec_rnn_size)
     depth, z_size = upstream.output_depth(decoder), int(z.shape[1])
     self.batch = int(z.shape[0])
     self.state = _initial_state(

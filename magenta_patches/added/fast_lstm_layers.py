@@ -17,12 +17,15 @@ is elementwise; cs' and h' are of the step before.
   co          = tanh(cs)
   h           = o * co
 
-The gradients of the gates, dgates [steps, batch, 4 * units], go through the steps one
-after another, from the last. All other gradients follow, each in one product:
+The gradients of the gates, dgates [steps, batch, 4 * units], need one step after
+another, from the last to the first. At each step LSTMBlockCellGrad makes dgates, and
 
   dh'         = dgates @ kernel[depth:].T
+
+goes to the step before. The other gradients then are one op each for all steps:
+
   dx          = dgates @ kernel[:depth].T
-  dkernel     = concat(x, h').T @ dgates      over all steps and the batch
+  dkernel     = concat(x, h').T @ dgates
   dbias       = sum(dgates)
 
 On a CPU a layer is one BlockLSTM op with these gradients. On a GPU, where starting an
