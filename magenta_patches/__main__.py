@@ -21,6 +21,7 @@ class PatchError(Exception):
 
 
 def sha256(data: bytes) -> str:
+  """Returns the digest in hexadecimal digits."""
   return hashlib.sha256(data).hexdigest()
 
 

@@ -90,7 +90,7 @@ PATTERNS = {
 }
 
 
-def make_config(config_cls: type, row: PatternConfig):
+def make_config(config_cls: type, row: PatternConfig) -> object:
   """Returns Magenta's `Config` (`config_cls`) for a row of `PATTERNS`."""
   encoder = lstm_models.BidirectionalLstmEncoder
   decoder = lstm_models.CategoricalLstmDecoder()
@@ -134,7 +134,8 @@ def make_config(config_cls: type, row: PatternConfig):
   return config
 
 
-def make_groove_config(two_bars, humanize: bool, **hparams):
+def make_groove_config(
+    two_bars: object, humanize: bool, **hparams: object) -> object:
   """Returns a groove config of upstream's for 4 bars.
 
   The decoder is told all hits, as in upstream's groovae_2bar_hits_control: a latent has

@@ -50,7 +50,7 @@ def _or_empty(z, batch):
 # CATEGORICAL: one class a step
 
 
-def can_decode(decoder, c_input: tf.Tensor | None) -> bool:
+def can_decode(decoder: object, c_input: tf.Tensor | None) -> bool:
   """Whether `decoder` is a CategoricalLstmDecoder that is computed here.
 
   It has no controls (`c_input`) and no residual connections.
@@ -59,7 +59,7 @@ def can_decode(decoder, c_input: tf.Tensor | None) -> bool:
           c_input is None and not decoder.hparams.residual_decoder)
 
 
-def can_sample(decoder, end_fn) -> bool:
+def can_sample(decoder: object, end_fn: object) -> bool:
   """Whether a decoder that `can_decode` samples here: to the end, without dropout."""
   return end_fn is None and layers.keep_prob(decoder) == 1
 
@@ -84,7 +84,7 @@ class CategoricalDecoder:
     [batch, 4 * units], with dropout [steps, batch, 4 * units].
   """
 
-  def __init__(self, decoder, z: tf.Tensor, steps: tf.Tensor | None = None):
+  def __init__(self, decoder: object, z: tf.Tensor, steps: tf.Tensor | None = None):
     """Sets up decoding of `z`.
 
     Args:
@@ -213,7 +213,7 @@ class CategoricalDecoder:
 
 
 def categorical_loss(
-    decoder, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
+    decoder: object, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
     z: tf.Tensor | None) -> Reconstruction:
   """Does what CategoricalLstmDecoder.reconstruction_loss does.
 
@@ -281,7 +281,7 @@ def _metrics(decoder, x_target, x_length, logits):
 
 
 def categorical_sample(
-    decoder, n: int, max_length: tf.Tensor, z: tf.Tensor | None,
+    decoder: object, n: int, max_length: tf.Tensor, z: tf.Tensor | None,
     temperature: tf.Tensor, start_inputs: tf.Tensor | None) -> Samples:
   """Does what CategoricalLstmDecoder.sample does.
 
@@ -350,7 +350,7 @@ def _generate(decoder, z, segments, steps, temperature, first, lengths):
 # GROOVE: hits, velocities and offsets of each step
 
 
-def can_force_groove(decoder) -> bool:
+def can_force_groove(decoder: object) -> bool:
   """Whether `decoder` is a GrooveLstmDecoder whose loss is computed here.
 
   It is trained with teacher forcing, and has no residual connections.
@@ -361,7 +361,7 @@ def can_force_groove(decoder) -> bool:
 
 
 def groove_loss(
-    decoder, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
+    decoder: object, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
     z: tf.Tensor | None, c_input: tf.Tensor | None) -> Reconstruction:
   """Does what GrooveLstmDecoder.reconstruction_loss does.
 
@@ -410,7 +410,7 @@ def groove_loss(
 # HIERARCHICAL: a conductor, and a categorical decoder of its segments
 
 
-def can_decode_hierarchy(decoder, c_input: tf.Tensor | None) -> bool:
+def can_decode_hierarchy(decoder: object, c_input: tf.Tensor | None) -> bool:
   """Whether a HierarchicalLstmDecoder is computed here.
 
   No level looks at what was decoded before, and its core decoder `can_decode`.
@@ -421,7 +421,7 @@ def can_decode_hierarchy(decoder, c_input: tf.Tensor | None) -> bool:
           can_decode(upstream.core_decoder(decoder), c_input))
 
 
-def conduct(decoder, z: tf.Tensor) -> tf.Tensor:
+def conduct(decoder: object, z: tf.Tensor) -> tf.Tensor:
   """Returns the embeddings of all segments, [batch * segments, units].
 
   Args:
@@ -446,7 +446,7 @@ def conduct(decoder, z: tf.Tensor) -> tf.Tensor:
 
 
 def hierarchical_loss(
-    decoder, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
+    decoder: object, x_input: tf.Tensor, x_target: tf.Tensor, x_length: tf.Tensor,
     z: tf.Tensor | None) -> Reconstruction:
   """Does what HierarchicalLstmDecoder.reconstruction_loss does.
 
@@ -502,7 +502,7 @@ def _merge(results, batch, segments):
 
 
 def hierarchical_sample(
-    decoder, n: int, max_length: tf.Tensor | None, z: tf.Tensor | None,
+    decoder: object, n: int, max_length: tf.Tensor | None, z: tf.Tensor | None,
     temperature: tf.Tensor) -> Samples:
   """Does what HierarchicalLstmDecoder.sample does.
 

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 
-def encode(encoder, sequence: tf.Tensor, sequence_length: tf.Tensor) -> tf.Tensor:
+def encode(
+    encoder: object, sequence: tf.Tensor, sequence_length: tf.Tensor) -> tf.Tensor:
   """Does what BidirectionalLstmEncoder.encode does, without residual connections.
 
   Args:
@@ -44,7 +45,7 @@ def encode(encoder, sequence: tf.Tensor, sequence_length: tf.Tensor) -> tf.Tenso
 
 
 def encode_hierarchy(
-    encoder, sequence: tf.Tensor, sequence_length: tf.Tensor) -> tf.Tensor:
+    encoder: object, sequence: tf.Tensor, sequence_length: tf.Tensor) -> tf.Tensor:
   """Does what HierarchicalLstmEncoder.encode does, a level at once.
 
   Args:

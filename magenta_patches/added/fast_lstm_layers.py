@@ -53,12 +53,12 @@ def kernel_and_bias(
                             initializer=tf.zeros_initializer()))
 
 
-def keep_prob(coder) -> float:
+def keep_prob(coder: object) -> float:
   """Returns the share of its inputs that an encoder or decoder keeps: dropout's."""
   return coder.hparams.dropout_keep_prob if upstream.is_training(coder) else 1
 
 
-def dropout_mask(shape, keep_prob: float) -> tf.Tensor | None:
+def dropout_mask(shape: object, keep_prob: float) -> tf.Tensor | None:
   """Returns what DropoutWrapper multiplies inputs with; None without dropout."""
   return None if keep_prob == 1 else tf.nn.dropout(
       tf.ones(shape), rate=1 - keep_prob)

@@ -36,7 +36,7 @@ class _LazyTfds:
 tfds = _LazyTfds()
 
 
-def prepared(name: str):
+def prepared(name: str) -> object:
   """Returns the TFDS builder `name`, downloaded and prepared.
 
   Its data come from the published zip, not from TFDS's own bucket. The environment

@@ -6,6 +6,7 @@ which they first appear, so the output is the same on every run.
 """
 import collections
 import types
+from collections.abc import Callable, Iterable
 
 import tensorflow.compat.v1 as tf
 from tqdm.auto import tqdm
@@ -14,25 +15,25 @@ from tqdm.auto import tqdm
 class Transform:
   """A named step of a pipeline: `collection | 'name' >> transform`."""
 
-  def __init__(self, fn):
+  def __init__(self, fn: Callable[[Iterable], Iterable]):
     self.fn = fn
 
-  def __rrshift__(self, name):
+  def __rrshift__(self, name: str) -> 'Transform':
     return self
 
 
 class Collection:
   """The items between two steps of a pipeline."""
 
-  def __init__(self, items):
+  def __init__(self, items: Iterable | None):
     self.items = items
 
-  def __or__(self, transform):
+  def __or__(self, transform: Transform) -> 'Collection':
     return Collection(transform.fn(self.items))
 
 
 class Pipeline(Collection):
-  """The start of a pipeline; its transforms run as they are put together."""
+  """The start of a pipeline; its transforms run when they are put together."""
 
   def __init__(self, options=None):
     super().__init__(None)
@@ -52,28 +53,28 @@ class DoFn:
     pass
 
 
-def Create(items):
+def Create(items: Iterable) -> Transform:
   """Makes a collection of these items."""
   return Transform(lambda _: items)
 
 
-def ParDo(do_fn):
+def ParDo(do_fn: DoFn) -> Transform:
   """Replaces each item by what a DoFn yields for it."""
   return Transform(
       lambda items: (out for item in items for out in do_fn.process(item)))
 
 
-def Map(fn):
+def Map(fn: Callable) -> Transform:
   """Replaces each item by what a function returns for it."""
   return Transform(lambda items: map(fn, items))
 
 
-def Reshuffle():
+def Reshuffle() -> Transform:
   """Changes nothing; Beam spreads items over its workers here."""
   return Transform(lambda items: items)
 
 
-def GroupByKey():
+def GroupByKey() -> Transform:
   """Groups the values of (key, value) pairs whose keys are equal."""
   def group(items):
     groups = collections.defaultdict(list)
@@ -86,12 +87,12 @@ def GroupByKey():
 class ProtoCoder:
   """From bytes to protos of a type, and back."""
 
-  def __init__(self, proto_type):
+  def __init__(self, proto_type: type):
     self.decode = proto_type.FromString
     self.encode = lambda proto: proto.SerializeToString(deterministic=True)
 
 
-def ReadAllFromTFRecord(coder):
+def ReadAllFromTFRecord(coder: ProtoCoder) -> Transform:
   """Reads protos from files, with a progress bar."""
   def read(paths):
     def records():
@@ -101,7 +102,7 @@ def ReadAllFromTFRecord(coder):
   return Transform(read)
 
 
-def WriteToTFRecord(prefix, num_shards, coder):
+def WriteToTFRecord(prefix: str, num_shards: int, coder: ProtoCoder) -> Transform:
   """Writes items in turn to files `prefix-00000-of-00032`, as Beam names them.
 
   The files get their names when all are complete.

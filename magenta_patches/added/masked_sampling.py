@@ -23,12 +23,12 @@ FORBIDDEN = tf.float32.min / 2  # Instead of logits.
 FEW = 0.5
 
 
-def is_hierarchical(decoder) -> bool:
+def is_hierarchical(decoder: object) -> bool:
   """Whether a conductor makes an embedding for each of the decoder's segments."""
   return type(decoder).__name__ == 'HierarchicalLstmDecoder'
 
 
-def can_decode(config) -> bool:
+def can_decode(config: object) -> bool:
   """Whether this module samples from a config's model: fast_lstm_decoders can."""
   decoder = copy.deepcopy(config.model.decoder)
   core = upstream.core_decoder(decoder) if is_hierarchical(decoder) else decoder
@@ -98,7 +98,7 @@ def _survivors(log_weights):
           tf.where_v2(is_few, tf.zeros_like(log_weights), log_weights))
 
 
-def sample(decoder, z: tf.Tensor, allowed: tf.Tensor,
+def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
            temperature: tf.Tensor | float) -> tf.Tensor:
   """Returns loops of allowed classes, int32, [loops, steps].
 
@@ -140,7 +140,7 @@ def sample(decoder, z: tf.Tensor, allowed: tf.Tensor,
   return tf.gather(history, tf.reshape(first_particles + drawn, [-1]))
 
 
-def sample_with_noise(decoder, z: tf.Tensor, noise: tf.Tensor,
+def sample_with_noise(decoder: object, z: tf.Tensor, noise: tf.Tensor,
                       temperature: tf.Tensor | float) -> tf.Tensor:
   """Returns the loops that latents and noise decide, int32, [batch, steps].
 

@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 from magenta.models.music_vae import upstream
+import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm.auto import tqdm
@@ -30,7 +31,7 @@ from tqdm.auto import tqdm
 AHEAD = 4  # Records that wait for each core.
 
 
-def can_pack(config) -> bool:
+def can_pack(config: object) -> bool:
   """Whether this module converts a config's data: drums in fixed-length slices."""
   converter = config.data_converter
   return config.note_sequence_augmenter is None and (
@@ -53,12 +54,12 @@ def _can_pack_classes(converter):
           not upstream.has_roll_output(converter))
 
 
-def is_groove(converter) -> bool:
+def is_groove(converter: object) -> bool:
   """Whether slices have hits, velocities and offsets, not classes."""
   return type(converter).__name__ == 'GrooveConverter'
 
 
-def no_slices(converter) -> np.ndarray:
+def no_slices(converter: object) -> np.ndarray:
   """Returns an array of no slices, of `pack`'s dtype and shape."""
   if is_groove(converter):
     steps = upstream.slice_bars(converter) * upstream.steps_per_bar(converter)
@@ -66,7 +67,7 @@ def no_slices(converter) -> np.ndarray:
   return np.zeros([0, upstream.slice_steps(converter)], np.uint16)
 
 
-def pack(note_sequence, converter) -> np.ndarray:
+def pack(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns the slices of a NoteSequence.
 
   Args:
@@ -88,7 +89,7 @@ def pack(note_sequence, converter) -> np.ndarray:
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
 
 
-def all_windows(note_sequence, converter) -> np.ndarray:
+def all_windows(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns a GrooveConverter's slices, float32 [slices, steps, 3 * drums]."""
   if not any(note.is_drum for note in note_sequence.notes):
     return no_slices(converter)
@@ -96,7 +97,7 @@ def all_windows(note_sequence, converter) -> np.ndarray:
   return np.array(outputs, np.float32) if outputs else no_slices(converter)
 
 
-def clips(note_sequence, converter) -> np.ndarray:
+def clips(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns the slices of the clips that TFDS's groove data sets would have.
 
   tensorflow_datasets' groove_dataset_builder begins a clip at every bar line. A note
@@ -199,7 +200,7 @@ def _on_cores(cores, function, items):
 
 
 def pack_each(
-    records: Iterable, parse: Callable, converter,
+    records: Iterable, parse: Callable, converter: object,
     total: int) -> Iterator[np.ndarray]:
   """Yields what `pack` returns for each NoteSequence, with a progress bar.
 
@@ -223,7 +224,7 @@ def pack_each(
 
 def unpack(
     slices: tf.Tensor,
-    converter) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    converter: object) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
   """Returns data.get_dataset's four tensors for a batch of slices.
 
   Args:

@@ -167,7 +167,7 @@ def _reader(slices: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def batches(
-    slices: np.ndarray, converter, batch_size: int, is_training: bool,
+    slices: np.ndarray, converter: object, batch_size: int, is_training: bool,
     seed: int | None = None, augment_probability: float = 0.,
     mix_probability: float = 0., hide_probability: float = 0.) -> tf.data.Dataset:
   """Returns batches of slices, unpacked; in training in a random order, for ever.
@@ -211,7 +211,7 @@ def batches(
 
 
 def get_dataset(
-    config, is_training: bool, seed: int | None = None) -> tf.data.Dataset:
+    config: object, is_training: bool, seed: int | None = None) -> tf.data.Dataset:
   """Does what `data.get_dataset` does, for configs that packed_slices.can_pack.
 
   Training shuffles all data anew each epoch and repeats for ever. With a `seed`, or a

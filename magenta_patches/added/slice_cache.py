@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 
-def converter_settings(converter) -> str:
+def converter_settings(converter: object) -> str:
   """Returns all settings on which a converter's slices depend, as JSON."""
   if packed_slices.is_groove(converter):
     return json.dumps({
@@ -55,8 +55,8 @@ def _scratch():
 
 
 def cached_slices(
-    source_hash, cache_prefix: str, read: Callable[[], tuple],
-    converter) -> tuple[np.ndarray, np.ndarray]:
+    source_hash: object, cache_prefix: str, read: Callable[[], tuple],
+    converter: object) -> tuple[np.ndarray, np.ndarray]:
   """Returns slices, from the cache or else converted and then cached.
 
   Args:
@@ -166,7 +166,7 @@ def find_files(examples_path: str) -> list[str]:
   return sorted(set(found) - set(others))
 
 
-def fingerprint(paths: list[str]):
+def fingerprint(paths: list[str]) -> object:
   """Returns a hashlib hash of the content of files."""
   source_hash = hashlib.sha256()
   for path in paths:
@@ -176,7 +176,7 @@ def fingerprint(paths: list[str]):
   return source_hash
 
 
-def load_slices(converter, examples_path: str | None = None,
+def load_slices(converter: object, examples_path: str | None = None,
                 tfds_name: str | None = None, split: str = 'train') -> np.ndarray:
   """Returns the slices of a TFRecord, or else of a TFDS split, memory-mapped.
 
@@ -195,7 +195,7 @@ def load_slices(converter, examples_path: str | None = None,
 
 
 def load_each(
-    converter, examples_path: str | None = None, tfds_name: str | None = None,
+    converter: object, examples_path: str | None = None, tfds_name: str | None = None,
     split: str = 'train') -> list[np.ndarray]:
   """Returns what `load_slices` does, as a list: the slices of each NoteSequence."""
   slices, counts = _load(converter, examples_path, tfds_name, split)
