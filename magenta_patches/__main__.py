@@ -97,6 +97,7 @@ class File:
 
   @property
   def state(self) -> str:
+    """One of the states above."""
     if self.current is None:
       return 'missing'
     if self.current == self.wanted:

@@ -39,7 +39,6 @@ import numpy as np
 from tqdm.auto import tqdm
 
 
-
 class Setting(NamedTuple):
   """A training that is timed, and how many steps of it."""
   hparams: str  # Of hierdec-drums_4bar_small.
@@ -116,7 +115,7 @@ def lstm_models_of(side: str) -> types.ModuleType:
   return stock_lstm_models() if side == 'stock' else lstm_models
 
 
-def make_config(module: types.ModuleType, name: str, hparams: str):
+def make_config(module: types.ModuleType, name: str, hparams: str) -> object:
   """Returns a config of patterns, without its recipe.
 
   Args:
@@ -136,7 +135,7 @@ def make_config(module: types.ModuleType, name: str, hparams: str):
   return config
 
 
-def recipe(**changes) -> str:
+def recipe(**changes: object) -> str:
   """Returns the hyperparameters that hierdec-drums_4bar trains with, changed."""
   magenta_setup.music_vae()
   from magenta.models.music_vae import drums_4bar
@@ -144,7 +143,7 @@ def recipe(**changes) -> str:
       **drums_4bar.RECIPE, **changes}.items())
 
 
-def flops(hparams, shapes: dict[str, list[int]], classes: int = 512,
+def flops(hparams: object, shapes: dict[str, list[int]], classes: int = 512,
           segments: int = 16, steps: int = 64) -> int:
   """Returns the floating-point operations that a training step can't avoid.
 
@@ -234,7 +233,7 @@ def random_slices(count: int) -> np.ndarray:
   return np.random.RandomState(0).randint(0, 512, [count, 64])
 
 
-def one_batch(converter, batch_size):
+def one_batch(converter: object, batch_size: int) -> object:
   """Returns a dataset that repeats one batch, made before the first step."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import packed_slices
@@ -432,7 +431,7 @@ def measure_peak() -> float:
   return 2 * PEAK_SIZE ** 3 / min(times)
 
 
-def in_process(function: Callable, *args):
+def in_process(function: Callable, *args: object) -> object:
   """Returns function(*args), called in a fresh process where nothing is warm."""
   with concurrent.futures.ProcessPoolExecutor(
       1, multiprocessing.get_context('spawn')) as executor:

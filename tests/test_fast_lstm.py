@@ -66,8 +66,9 @@ def slices(config):
   rng = np.random.RandomState(0)
   if packed_slices.is_groove(config.data_converter):
     hits = (rng.random_sample([BATCH, 64, 9]) < 0.3).astype(np.float32)
-    return np.concatenate([hits, hits * rng.random_sample(hits.shape), hits * rng.uniform(
-        -1, 1, hits.shape)], axis=-1).astype(np.float32)
+    return np.concatenate(
+        [hits, hits * rng.random_sample(hits.shape),
+         hits * rng.uniform(-1, 1, hits.shape)], axis=-1).astype(np.float32)
   return rng.choice([0, 0, 0, 1, 2, 4, 5, 260, 511], [BATCH, 64])
 
 

@@ -135,7 +135,7 @@ def test_installed_packages_are_patched():
 def test_nothing_of_magenta_is_copied():
   """No 6 lines in a row of ours stand in a file of Magenta."""
   def runs(path):
-    lines = [l.strip() for l in path.read_text().splitlines() if l.strip()]
+    lines = list(filter(None, map(str.strip, path.read_text().splitlines())))
     return {tuple(lines[i:i + 6]) for i in range(len(lines) - 5)}
   magenta = patcher.find_package('magenta', None) / 'models' / 'music_vae'
   upstream = set().union(*(

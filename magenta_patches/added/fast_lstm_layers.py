@@ -200,7 +200,8 @@ def _block_lstm(x, kernel, bias, c0, h0):
 
 
 @tf.custom_gradient
-def cpu_layer(x, kernel, bias, c0, h0):
+def cpu_layer(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, c0: tf.Tensor,
+              h0: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """A `Layer` by BlockLSTM, with gradients by the equations above."""
   depth = int(x.shape[2])
   run = _block_lstm(x, kernel, bias, c0, h0)
@@ -220,7 +221,9 @@ def cpu_layer(x, kernel, bias, c0, h0):
 
 
 @tf.custom_gradient
-def layer_from_gates(gate_inputs, kernel_h, c0, h0):
+def layer_from_gates(
+    gate_inputs: tf.Tensor, kernel_h: tf.Tensor, c0: tf.Tensor,
+    h0: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Runs a layer whose inputs are multiplied with the kernel already.
 
   Args:
@@ -256,13 +259,15 @@ def layer_from_gates(gate_inputs, kernel_h, c0, h0):
   return (h_all, c), grad
 
 
-def block_lstm_layer(x, kernel, bias, c0, h0):
+def block_lstm_layer(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, c0: tf.Tensor,
+                     h0: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """A `Layer` by BlockLSTM, with TensorFlow's gradients, BlockLSTMGrad."""
   run = _block_lstm(x, kernel, bias, c0, h0)
   return run.h, run.cs[-1]
 
 
-def cudnn_layer(x, kernel, bias, c0, h0):
+def cudnn_layer(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, c0: tf.Tensor,
+                h0: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """A `Layer` by cuDNN, by the op that tf_keras.layers.LSTM has on a GPU."""
   steps, batch = tf.unstack(tf.shape(x)[:2])
   run = tf.raw_ops.CudnnRNNV3(

@@ -19,7 +19,7 @@ class _LazyTfds:
     del try_gcs
     return prepared(name).as_dataset(split=split, shuffle_files=shuffle_files)
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> object:
     switch = 'TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK'
     before = os.environ.get(switch)
     os.environ[switch] = 'true'

@@ -35,21 +35,21 @@ class Collection:
 class Pipeline(Collection):
   """The start of a pipeline; its transforms run when they are put together."""
 
-  def __init__(self, options=None):
+  def __init__(self, options: object = None):
     super().__init__(None)
     del options  # They are for Beam's runners.
 
-  def __enter__(self):
+  def __enter__(self) -> 'Pipeline':
     return self
 
-  def __exit__(self, *unused_error):
+  def __exit__(self, *unused_error: object) -> None:
     pass
 
 
 class DoFn:
   """What ParDo applies to every item: `process` yields any number of items."""
 
-  def __init__(self, *unused_args, **unused_kwargs):
+  def __init__(self, *unused_args: object, **unused_kwargs: object):
     pass
 
 
@@ -123,7 +123,8 @@ class Metrics:
   """Beam's counters, which only Beam's runners show."""
 
   @staticmethod
-  def counter(unused_namespace, unused_name):
+  def counter(unused_namespace: str, unused_name: str) -> types.SimpleNamespace:
+    """Returns a counter that counts nothing."""
     return types.SimpleNamespace(inc=lambda n=1: None)
 
 

@@ -47,7 +47,7 @@ class _Segments:
   gates_z: What the latents add to the gates, [count, batch, 4 * units].
   """
 
-  def __init__(self, decoder, z):
+  def __init__(self, decoder: object, z: tf.Tensor):
     self.count, self.batch, scope = 1, int(z.shape[0]), tf.get_variable_scope()
     if is_hierarchical(decoder):
       self.count = int(np.prod(upstream.level_lengths(decoder)[:-1]))

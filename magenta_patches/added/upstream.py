@@ -14,9 +14,6 @@ def _private(name: str) -> operator.attrgetter:
 # Of DrumsConverter and GrooveConverter.
 pitch_classes = _private('pitch_classes')  # For each drum, the list of its pitches.
 steps_per_quarter = _private('steps_per_quarter')
-def steps_per_bar(converter: object) -> int | None:
-  """Returns the steps of a bar; some of upstream's converters do not know them."""
-  return getattr(converter, '_steps_per_bar', None)
 
 # Of DrumsConverter.
 slice_steps = _private('slice_steps')  # Length of a slice; None: whole sequences.
@@ -24,20 +21,13 @@ has_roll_input = _private('roll_input')  # Whether the encoder reads a piano rol
 has_roll_output = _private('roll_output')  # Whether the decoder writes a piano roll.
 pads_to_total_time = _private('pad_to_total_time')
 presplits_on_time_changes = _private('presplit_on_time_changes')
-def extractor_settings(converter: object) -> dict:
-  """Returns the arguments of the function that reads drums from NoteSequences."""
-  return converter._drums_extractor_fn.keywords
+
 # Of GrooveConverter.
 slice_bars = _private('split_bars')  # Length of a slice; None: whole sequences.
 hop_size = _private('hop_size')  # Steps between slices; None: a sequence is one slice.
 drum_count = _private('num_drums')
 is_humanizing = _private('humanize')  # Whether the encoder reads the hits alone.
 tells_hits = _private('hits_as_controls')  # Whether the decoder is told all hits.
-def changes_hits(converter: object) -> bool:
-  """Whether slices are not just the hits, velocities and offsets that were played."""
-  return any(getattr(converter, '_' + name) for name in (
-      'split_instruments', 'categorical_outputs', 'tapify', 'add_instruments',
-      'note_dropout', 'fixed_velocities'))
 
 # Of encoders and decoders.
 is_training = _private('is_training')
@@ -54,6 +44,25 @@ levels_without_feedback = _private('disable_autoregression')
 cell = _private('dec_cell')
 output_depth = _private('output_depth')
 sampling_probability = _private('sampling_probability')  # Of scheduled sampling.
+
+
+def steps_per_bar(converter: object) -> int | None:
+  """Returns the steps of a bar; some of upstream's converters do not know them."""
+  return getattr(converter, '_steps_per_bar', None)
+
+
+def extractor_settings(converter: object) -> dict:
+  """Returns the arguments of the function that reads drums from NoteSequences."""
+  return converter._drums_extractor_fn.keywords
+
+
+def changes_hits(converter: object) -> bool:
+  """Whether slices are not just the hits, velocities and offsets that were played."""
+  return any(getattr(converter, '_' + name) for name in (
+      'split_instruments', 'categorical_outputs', 'tapify', 'add_instruments',
+      'note_dropout', 'fixed_velocities'))
+
+
 def flat_loss(decoder: object, targets: object, outputs: object) -> tuple:
   """Returns the loss of each step, [steps], and streaming metrics by name.
 
@@ -63,6 +72,8 @@ def flat_loss(decoder: object, targets: object, outputs: object) -> tuple:
     outputs: As the decoder projects them, [steps, depth].
   """
   return decoder._flat_reconstruction_loss(targets, outputs)
+
+
 def decode(decoder: object, *args: object, **kwargs: object) -> tuple:
   """Returns what BaseLstmDecoder._decode does with these arguments."""
   return decoder._decode(*args, **kwargs)
