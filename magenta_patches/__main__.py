@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Iterable
 
 from magenta_patches import patches
 
@@ -16,26 +17,27 @@ SEAL = '# Written by magenta_patches; sha256 of what is above: '
 
 
 class PatchError(Exception):
-  """Says in one sentence why nothing was changed."""
+  """One sentence that says why nothing was changed."""
 
 
-def sha256(data):
+def sha256(data: bytes) -> str:
+  """Returns the digest in hexadecimal digits."""
   return hashlib.sha256(data).hexdigest()
 
 
-def seal(text):
-  """Returns the bytes of `text` with a last line that says who wrote them."""
+def seal(text: str) -> bytes:
+  """Returns the bytes of `text` and a last line with their sha256."""
   body = text.encode()
   return body + f'{SEAL}{sha256(body)}\n'.encode()
 
 
-def is_sealed(data):
+def is_sealed(data: bytes) -> bool:
   """Whether `data` is a file that `seal` made and nobody has edited since."""
   body, mark, digest = data.rpartition(SEAL.encode())
   return bool(mark) and sha256(body).encode() == digest.strip()
 
 
-def patched_text(stock, patch):
+def patched_text(stock: str, patch: patches.Patch) -> str:
   """Returns the text `stock` with all edits of `patch` made."""
   for edit in patch.edits:
     if not edit.old:
@@ -47,10 +49,13 @@ def patched_text(stock, patch):
   return stock
 
 
-def find_package(name, target):
-  """Returns the folder of package `name` under `target`, or the installed one.
+def find_package(
+    name: str, target: str | os.PathLike | None) -> pathlib.Path | None:
+  """Returns the folder of a package; None if there is none.
 
-  `target` may be the package itself, the folder that holds it, or None.
+  Args:
+    name: Of the package.
+    target: The package's folder or the folder that holds it; None: the installed one.
   """
   if target is None:
     spec = importlib.util.find_spec(name)
@@ -63,14 +68,24 @@ def find_package(name, target):
 
 
 class File:
-  """A file that is to be patched or added, and what state it is in.
+  """A file that is to be patched or added, and its state.
 
-  `stock` is its unpatched content (None for an added file), `wanted` what
-  `apply` writes, and `state` is one of 'stock', 'applied', 'outdated' (written
-  by another version of this table), 'missing' and 'unknown'.
+  stock: Its unpatched content; None for an added file.
+  wanted: What `apply` writes.
+  state: 'stock', 'applied', 'outdated' (written by another version of the table),
+    'missing' or 'unknown'.
   """
 
-  def __init__(self, name, path, stock_sha256=None, make_text=None):
+  def __init__(self, name: str, path: pathlib.Path, make_text: Callable,
+               stock_sha256: str | None = None):
+    """Reads the file.
+
+    Args:
+      name: Its path, beginning with its package.
+      path: Where it is.
+      make_text: Returns the patched text, given `stock`.
+      stock_sha256: Of the unpatched content; None for an added file.
+    """
     self.name, self.path = name, path
     self.backup = path.with_name(path.name + BACKUP)
     self.current, saved = map(read, (path, self.backup))
@@ -81,7 +96,8 @@ class File:
                    if self.is_added or self.stock is not None else None)
 
   @property
-  def state(self):
+  def state(self) -> str:
+    """One of the states above."""
     if self.current is None:
       return 'missing'
     if self.current == self.wanted:
@@ -91,12 +107,14 @@ class File:
     return ('outdated' if self.wanted is not None and is_sealed(self.current)
             else 'unknown')
 
-  def apply(self):
+  def apply(self) -> None:
+    """Writes the patched file, and the unpatched one as a backup beside it."""
     if self.stock is not None and not self.backup.exists():
       write(self.backup, self.stock)
     write(self.path, self.wanted)
 
-  def revert(self):
+  def revert(self) -> None:
+    """Restores the unpatched file, or removes an added one."""
     if self.stock is None:
       self.path.unlink(missing_ok=True)
     else:
@@ -104,18 +122,19 @@ class File:
         write(self.path, self.stock)
       self.backup.unlink(missing_ok=True)
 
-  def leftovers(self):
-    """Returns what an `apply` or `revert` that was killed has left beside it."""
+  def leftovers(self) -> list[pathlib.Path]:
+    """Returns the files that a killed `apply` or `revert` has left beside it."""
     return [*self.path.parent.glob(f'{self.path.name}.*.tmp'),
             *[self.backup] * (self.state == 'stock' and self.backup.exists())]
 
 
-def read(path):
+def read(path: pathlib.Path) -> bytes | None:
+  """Returns a file's content; None if there is no such file."""
   return path.read_bytes() if path.is_file() else None
 
 
-def write(path, data):
-  """Replaces `path` in one step, so that a full disk leaves it as it was."""
+def write(path: pathlib.Path, data: bytes) -> None:
+  """Replaces a file in one step, so that a full disk leaves it as it was."""
   temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
     temporary.write_bytes(data)
@@ -124,10 +143,10 @@ def write(path, data):
     temporary.unlink(missing_ok=True)
 
 
-def find_files(target=None):
-  """Returns a `File` for every row of the table that applies to `target`.
+def find_files(target: str | os.PathLike | None = None) -> list[File]:
+  """Returns a `File` for every row of the table.
 
-  A `target` without note_seq leaves note_seq's row out.
+  A `target` may lack note_seq; then note_seq's row is left out.
 
   Raises:
     PatchError: if there is no Magenta to patch.
@@ -144,20 +163,22 @@ def find_files(target=None):
   for name in patches.ADDED:
     path = folders['magenta'].parent / name
     text = (ADDED_DIR / path.name).read_text()
-    files.append(File(name, path, make_text=lambda _, text=text: text))
+    files.append(File(name, path, lambda _, text=text: text))
   for patch in patches.PATCHES:
     folder = folders[patch.path.split('/')[0]]
     if folder is not None:
       files.append(File(
-          patch.path, folder.parent / patch.path, patch.sha256,
-          lambda stock, patch=patch: patched_text(stock.decode(), patch)))
+          patch.path, folder.parent / patch.path,
+          lambda stock, patch=patch: patched_text(stock.decode(), patch),
+          patch.sha256))
   return files
 
 
-def restore_others(target, files):
-  """Restores what an older table patched and this one does not; returns how many.
+def restore_others(
+    target: str | os.PathLike | None, files: Iterable[File]) -> int:
+  """Undoes what an older table changed and this one does not; returns how many files.
 
-  Nothing else is touched: other programs leave files called .orig, too.
+  Files that `seal` has not written stay. Other programs leave files called .orig, too.
   """
   known, count = {f.path for f in files}, 0
   for package in filter(None, (find_package(name, target) for name in PACKAGES)):
@@ -169,10 +190,15 @@ def restore_others(target, files):
         write(path, backup.read_bytes())
         backup.unlink()
         count += 1
+    for name in patches.ADDED_BEFORE:
+      path = package.parent / name
+      if is_sealed(read(path) or b''):
+        path.unlink()
+        count += 1
   return count
 
 
-def refuse_unknown(files):
+def refuse_unknown(files: Iterable[File]) -> None:
   """Raises PatchError if a file is neither upstream's nor ours."""
   for f in files:
     if f.state == 'unknown' or (
@@ -185,7 +211,7 @@ def refuse_unknown(files):
           'v2.1.4) and try again.')
 
 
-def apply(target=None):
+def apply(target: str | os.PathLike | None = None) -> int:
   """Patches Magenta; returns how many files were written (0 when all were)."""
   files = find_files(target)
   refuse_unknown(files)
@@ -195,7 +221,7 @@ def apply(target=None):
   return len(todo) + restore_others(target, files)
 
 
-def revert(target=None):
+def revert(target: str | os.PathLike | None = None) -> int:
   """Restores every byte; returns how many files were restored or removed."""
   files = find_files(target)
   refuse_unknown(files)
@@ -209,7 +235,7 @@ def revert(target=None):
   return len(todo) + restore_others(target, files)
 
 
-def diff(target=None):
+def diff(target: str | os.PathLike | None = None) -> str:
   """Returns the edits as one unified diff, whether applied or not."""
   files = find_files(target)
   refuse_unknown(files)
@@ -218,12 +244,13 @@ def diff(target=None):
       f'a/{f.name}', f'b/{f.name}')) for f in files if f.stock is not None)
 
 
-def status(target=None):
+def status(target: str | os.PathLike | None = None) -> str:
   """Returns a line for every file: its state and its name."""
   return '\n'.join(f'{f.state:9s} {f.name}' for f in find_files(target))
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
+  """Runs a command; returns its exit status."""
   parser = argparse.ArgumentParser(
       prog='python -m magenta_patches', description=__doc__)
   parser.add_argument('command', choices=('apply', 'status', 'diff', 'revert'))

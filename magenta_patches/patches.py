@@ -9,9 +9,9 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-  """One replacement of `old` by `new` in a file, and the reason for it."""
+  """A replacement of `old` by `new` in a file, and the reason for it."""
   why: str
-  old: str
+  old: str  # Occurs once in the file; empty: `new` is appended.
   new: str
 
 
@@ -20,7 +20,7 @@ class Patch:
   """The edits to one upstream file, whose unpatched text has `sha256`."""
   path: str
   sha256: str
-  edits: tuple
+  edits: tuple[Edit, ...]
 
 
 MUSIC_VAE = 'magenta/models/music_vae'
@@ -28,9 +28,12 @@ MUSIC_VAE = 'magenta/models/music_vae'
 # Modules of ours that `apply` copies from `magenta_patches/added/`, because the
 # edits below, or each other, import them.
 ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name in (
-    'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm', 'groove_tfds',
-    'masked_sampling',
-    'local_beam', 'packed_slices', 'slice_batches', 'slice_cache', 'upstream'))
+    'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm_decoders',
+    'fast_lstm_encoders', 'fast_lstm_hooks', 'fast_lstm_layers', 'groove_tfds', 'hooks',
+    'local_beam', 'masked_sampling', 'packed_slices', 'slice_batches', 'slice_cache',
+    'upstream'))
+# Modules that older versions of this table added, which `apply` and `revert` remove.
+ADDED_BEFORE = (f'{MUSIC_VAE}/fast_lstm.py',)
 
 PATCHES = (
     Patch(
@@ -98,8 +101,9 @@ PATCHES = (
              'leaves out what is none of its drums.',
              '',
              '\n'
+             'import sys\n'
              'from magenta.models.music_vae import slice_batches\n'
-             'slice_batches.install(globals())\n'),)),
+             'slice_batches.install(sys.modules[__name__])\n'),)),
     Patch(
         f'{MUSIC_VAE}/data_hierarchical.py',
         '9843e9eadbc8ecc8ce4f03b2171c7aa177ed7f09a877fd578e7bada78a530f85',
@@ -129,8 +133,9 @@ PATCHES = (
              'The same numbers, computed in about half of the time.',
              '',
              '\n'
-             'from magenta.models.music_vae import fast_lstm\n'
-             'fast_lstm.install(globals())\n'),)),
+             'import sys\n'
+             'from magenta.models.music_vae import fast_lstm_hooks\n'
+             'fast_lstm_hooks.install(sys.modules[__name__])\n'),)),
     Patch(
         f'{MUSIC_VAE}/preprocess_tfrecord.py',
         '08ee872f7caf526e64f577f50008a5d18194b52c0e6d160511deebd043abc37d',

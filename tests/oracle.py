@@ -1,4 +1,4 @@
-"""What Magenta makes of a checkpoint; runs on stock Python 3.7 and on ours.
+"""Runs Magenta on checkpoints, in stock Python 3.7 and in ours.
 
     python oracle.py score SLICES.npy OUT CONFIG CHECKPOINT ...
     python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
@@ -7,7 +7,7 @@
     python oracle.py train CONFIG -- flags of music_vae_train
     python oracle.py generate CONFIG -- flags of music_vae_generate
 
-Stock Magenta stays untouched: it is only told of our configs.
+Stock Magenta stays untouched, but for our configs in its CONFIG_MAP.
 """
 import copy
 import importlib.util
@@ -90,7 +90,7 @@ def score_one(name, checkpoint, slices):
 
 
 def humanize(name, checkpoint, examples_path, out):
-  """Converts performances; what the model makes of the first of their slices."""
+  """Writes performances' slices, and encodings, losses and outputs of the first 16."""
   import note_seq
   import tensorflow.compat.v1 as tf
   config = get_config(name)
@@ -104,9 +104,9 @@ def humanize(name, checkpoint, examples_path, out):
     config.hparams.batch_size = len(first)
     config.model.build(config.hparams, 27, is_training=False)
     lengths = tf.fill([len(first)], 64)
-    heard = first if not config.data_converter._humanize else np.concatenate(
+    inputs = first if not config.data_converter._humanize else np.concatenate(
         [hits, np.zeros_like(first[..., 9:])], axis=-1)
-    mu = config.model.encode(tf.constant(heard), lengths, tf.constant(hits)).loc
+    mu = config.model.encode(tf.constant(inputs), lengths, tf.constant(hits)).loc
     loss, _, results = config.model.decoder.reconstruction_loss(
         tf.pad(first[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(first),
         lengths, mu, tf.constant(hits))
@@ -139,11 +139,13 @@ def load_random_weights(sess, of_kernels, of_biases):
 def every(checkpoints, out):
   """Loads, encodes with, decodes with and samples every config, made small.
 
-  Makes the checkpoints that the folder `checkpoints` has not got, of random
-  weights. OUT then has, of each config, 'CONFIG mu' (encodings of two random
-  sequences), 'CONFIG decoded' (their likeliest outputs, [2, steps, depth]),
-  'CONFIG notes' (of the NoteSequences that these are, a row a note) and
-  'CONFIG sampled' (how many notes two samples have), or else 'CONFIG error'.
+  Checkpoints that the folder `checkpoints` lacks are made, of random weights. OUT then
+  has of each config, or else 'CONFIG error':
+
+    'CONFIG mu': encodings of two random sequences.
+    'CONFIG decoded': their likeliest outputs, [2, steps, depth].
+    'CONFIG notes': the notes of these as NoteSequences, a row a note.
+    'CONFIG sampled': how many notes two samples have.
   """
   import tensorflow.compat.v1 as tf
   tf.disable_v2_behavior()  # As Magenta's commands do.

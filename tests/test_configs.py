@@ -23,7 +23,7 @@ PARAMETERS = {
 def test_all_are_tested_and_in_the_readme():
   magenta_setup.music_vae()
   from magenta.models.music_vae import drums_4bar
-  assert set(PARAMETERS) == set(drums_4bar.SIZES)
+  assert set(PARAMETERS) == set(drums_4bar.PATTERNS)
   readme = (conftest.SCRIPTS / 'README.md').read_text()
   for name, count in PARAMETERS.items():
     assert f'`{name}`' in readme
@@ -55,7 +55,8 @@ def test_hyperparameters_and_data(name):
             hparams.warmup_steps, hparams.adam_beta2)
   assert recipe == (
       (64, 'constant', 0, 1 if name.endswith('_echo') else 0.8, 300, 0.99)
-      if name in drums_4bar.RECIPES else (512, 'inverse_sigmoid', 1000, 1, 0, 0.999))  # As upstream trains.
+      if drums_4bar.PATTERNS[name].recipe else
+      (512, 'inverse_sigmoid', 1000, 1, 0, 0.999))  # As upstream trains.
   assert hparams.free_bits == {'hierdec-drums_4bar_paper': 256,
                                'hier-drums_4bar_echo': 500}.get(name, 48)
   assert config.data_converter.max_tensors_per_notesequence is None
@@ -68,7 +69,7 @@ def test_hyperparameters_and_data(name):
     ('hierdec-drums_4bar_small', (0.999, 1e-8), {0: 1, 299: 1}),
     ('cat-drums_2bar_small', (0.999, 1e-8), {0: 1, 299: 1})])
 def test_adam(name, settings, rates):
-  """Ours as the recipe has it, upstream's as TensorFlow's defaults are."""
+  """Ours has the recipe's settings, upstream's TensorFlow's defaults."""
   import tensorflow.compat.v1 as tf
   config = magenta_setup.get_config(
       name, 'batch_size=2,enc_rnn_size=[4],dec_rnn_size=[4],z_size=2')

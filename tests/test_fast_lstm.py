@@ -1,4 +1,4 @@
-"""The fast path against upstream's own code, in one process.
+"""The fast LSTMs against upstream's own code, in one process.
 
 Upstream's is the lstm_models that magenta_patches keeps as a backup.
 """
@@ -11,7 +11,10 @@ import pytest
 
 magenta_setup.music_vae()
 import tensorflow.compat.v1 as tf
-from magenta.models.music_vae import fast_lstm
+from magenta.models.music_vae import fast_lstm_encoders
+from magenta.models.music_vae import fast_lstm_hooks
+from magenta.models.music_vae import fast_lstm_layers as layers
+from magenta.models.music_vae import hooks
 from magenta.models.music_vae import lstm_models
 from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae.base_model import MusicVAE
@@ -29,18 +32,18 @@ SIZES = {
     'hier-drums_4bar_echo': 'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8',
     'groovae_4bar': 'enc_rnn_size=[24,16],dec_rnn_size=[20,12],z_size=8,'
                     'dropout_keep_prob=1',
-    'groovae_4bar_hits_control':  # Which is told which drums play.
+    'groovae_4bar_hits_control':  # Its decoder is told the hits.
         'enc_rnn_size=[24],dec_rnn_size=[20,12],z_size=8,dropout_keep_prob=1,'
         'input_dropout=0'}
 QUICK = [name for name in SIZES if name != 'hierdec-drums_4bar']
 RUNS = 150  # Of a graph with random numbers in it.
-STANDARD_ERRORS = 4  # That two means over RUNS may lie apart.
+STANDARD_ERRORS = 4  # The most that two means over RUNS may differ by.
 
 
 @pytest.fixture(scope='session')
 def stock():
   module = benchmark.stock_lstm_models()
-  assert not hasattr(module, 'fast_lstm')
+  assert not hasattr(module, 'fast_lstm_hooks')
   return module
 
 
@@ -63,14 +66,15 @@ def slices(config):
   rng = np.random.RandomState(0)
   if packed_slices.is_groove(config.data_converter):
     hits = (rng.random_sample([BATCH, 64, 9]) < 0.3).astype(np.float32)
-    return np.concatenate([hits, hits * rng.random_sample(hits.shape), hits * rng.uniform(
-        -1, 1, hits.shape)], axis=-1).astype(np.float32)
+    return np.concatenate(
+        [hits, hits * rng.random_sample(hits.shape),
+         hits * rng.uniform(-1, 1, hits.shape)], axis=-1).astype(np.float32)
   return rng.choice([0, 0, 0, 1, 2, 4, 5, 260, 511], [BATCH, 64])
 
 
 def run(module, name, hparams=TEACHER, is_training=True, lengths=None, runs=1,
         device=None):
-  """Returns all that a decoder's loss gives, and the gradients, `runs` times.
+  """Returns a decoder's losses, results and gradients; of several runs the losses.
 
   The latent is the posterior's mean, plus its deviation times a fixed noise.
   """
@@ -186,9 +190,8 @@ def cudnn_stand_in(input, input_h, input_c, params, sequence_lengths, rnn_mode):
 @pytest.fixture(params=['BlockLSTM', 'cuDNN'])
 def gpu_layer(request, monkeypatch):
   """Graphs for a GPU, which run on a CPU, with one of the two kinds of layers."""
-  monkeypatch.setattr(fast_lstm, '_gpu_layer', lambda: {
-      'BlockLSTM': fast_lstm._block_gpu_lstm,
-      'cuDNN': fast_lstm._cudnn_lstm}[request.param])
+  monkeypatch.setattr(
+      layers, 'gpu_layer', lambda: layers.GPU_LAYERS[request.param])
   monkeypatch.setattr(tf.raw_ops, 'CudnnRNNV3', cudnn_stand_in)
   return request.param
 
@@ -200,7 +203,7 @@ def test_graph_for_a_gpu(gpu_layer, name):
 
 @pytest.mark.parametrize('sampling_rate,most', [(0, 1100), (0.5, 1600)])
 def test_graph_for_a_gpu_has_few_nodes(gpu_layer, sampling_rate, most):
-  """A GPU takes longer to start most of a step's ops than to do them."""
+  """A GPU takes longer to start most of a step's ops than to compute them."""
   training = benchmark.Training(
       lstm_models, benchmark.recipe(sampling_rate=sampling_rate, batch_size=8),
       benchmark.one_batch, 'hierdec-drums_4bar', '/GPU:0')
@@ -210,7 +213,7 @@ def test_graph_for_a_gpu_has_few_nodes(gpu_layer, sampling_rate, most):
 
 
 def test_weights_as_cudnn_has_them():
-  """The vector is, number for number, what tf_keras makes of the same weights."""
+  """The vector has the very numbers that tf_keras makes of the same weights."""
   depth, units = 3, 2
   rng = np.random.RandomState(0)
   kernel = rng.normal(size=[depth + units, 4 * units]).astype(np.float32)
@@ -219,43 +222,42 @@ def test_weights_as_cudnn_has_them():
   gates = [np.split(part, 4, axis=-1)[gate] for part in (
       kernel[:depth], kernel[depth:]) for gate in order]
   bias_gates = [np.split(bias, 4)[gate] for gate in order]
-  bias_gates[1] = bias_gates[1] + np.float32(fast_lstm.FORGET_BIAS)
+  bias_gates[1] = bias_gates[1] + np.float32(layers.FORGET_BIAS)
   expected = gru_lstm_utils.canonical_to_params(
       gates, [np.zeros(units, np.float32)] * 4 + bias_gates, tf.constant([-1]), True)
   with tf.Graph().as_default(), tf.Session() as sess:
-    found = sess.run(fast_lstm.cudnn_parameters(
+    found = sess.run(layers.cudnn_parameters(
         tf.constant(kernel), tf.constant(bias)))
   np.testing.assert_array_equal(found, expected.numpy())
 
 
-def test_a_layer_that_a_gpu_computes_wrong_is_not_used(monkeypatch, capsys):
-  """And it is said; here the CPU stands in for the GPU."""
-  monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: ['one'])
-  with tf.device('/CPU:0'):
-    def wrong(*args):
-      h, c = fast_lstm._cpu_lstm(*args)
-      return 1.1 * h, c
-    def without_gradient(x, kernel, *args):  # Right values, and NaN for it.
-      nan = tf.stop_gradient(kernel) - kernel
-      h, c = fast_lstm._cpu_lstm(x, kernel, *args)
-      return h + tf.reduce_sum(tf.sqrt(nan)), c
-    for broken in (wrong, without_gradient):
-      monkeypatch.setattr(fast_lstm, '_cudnn_lstm', broken)
-      assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._block_gpu_lstm
-      assert 'cuDNN' in capsys.readouterr().out
-    def failing(*args):
-      raise tf.errors.UnknownError(None, None, 'Fail to find the dnn implementation')
-    monkeypatch.setattr(fast_lstm, '_block_gpu_lstm', failing)
-    assert fast_lstm._gpu_layer.__wrapped__() == fast_lstm._cpu_lstm
+def test_a_layer_that_a_gpu_computes_wrong_is_not_used(capsys):
+  """A line names it. Here the CPU stands in for the GPU."""
+  def wrong(*args):
+    h, c = layers.cpu_layer(*args)
+    return 1.1 * h, c
+  def without_gradient(x, kernel, *args):  # Right values, but NaN as gradient.
+    nan = tf.stop_gradient(kernel) - kernel
+    h, c = layers.cpu_layer(x, kernel, *args)
+    return h + tf.reduce_sum(tf.sqrt(nan)), c
+  def failing(*args):
+    raise tf.errors.UnknownError(None, None, 'Fail to find the dnn implementation')
+  for broken in (wrong, without_gradient):
+    assert layers.first_correct(
+        {'cuDNN': broken, 'BlockLSTM': layers.block_lstm_layer}) == (
+            layers.block_lstm_layer)
+    assert 'cuDNN' in capsys.readouterr().out
+  assert layers.first_correct(
+      {'cuDNN': wrong, 'BlockLSTM': failing}) == layers.cpu_layer
   assert 'Fail to find the dnn implementation.' in capsys.readouterr().out
 
 
 def test_device_decides(monkeypatch):
-  """That of the tensors, else what the machine has."""
+  """The tensors' device, or else whether the machine has a GPU."""
   with tf.Graph().as_default():
     def is_on_gpu(device):
       with tf.device(device):
-        return fast_lstm._is_on_gpu(tf.zeros([1]))
+        return layers.is_on_gpu(tf.zeros([1]))
     on_worker = '/job:worker/task:1'
     assert [is_on_gpu(d) for d in (
         None, on_worker, '/CPU:0', '/GPU:0', on_worker + '/GPU:0')] == [
@@ -272,10 +274,28 @@ def test_residual_configs_are_left_to_upstream(stock):
   check_same(ours, upstream)
 
 
+def test_hooks_can_be_taken_off(stock):
+  """The classes then have upstream's own functions, or inherit them."""
+  def own_functions(module):
+    found = {}
+    for hook in fast_lstm_hooks.HOOKS:
+      cls, name = hook.name.split('.')
+      function = vars(getattr(module, cls)).get(name)
+      found[hook.name] = function and function.__code__.co_varnames
+    return found
+  hooked = own_functions(lstm_models)
+  hooks.detach(lstm_models, fast_lstm_hooks.HOOKS)
+  try:
+    assert own_functions(lstm_models) == own_functions(stock)
+  finally:
+    hooks.attach(lstm_models, fast_lstm_hooks.HOOKS)
+  assert own_functions(lstm_models) == hooked != own_functions(stock)
+
+
 def test_groovae_has_the_fast_encoder(stock, monkeypatch):
   calls = []
-  encode = fast_lstm.encode
-  monkeypatch.setattr(fast_lstm, 'encode',
+  encode = fast_lstm_encoders.encode
+  monkeypatch.setattr(fast_lstm_encoders, 'encode',
                       lambda *a: calls.append(a) or encode(*a))
   hparams = magenta_setup.get_config(
       'groovae_4bar', 'enc_rnn_size=[24,16]').hparams

@@ -67,6 +67,19 @@ def test_file_that_only_an_older_table_patched_is_restored(checkout, monkeypatch
   assert contents(checkout) == stock
 
 
+def test_module_that_only_an_older_table_added_is_removed(checkout):
+  stock = contents(checkout)
+  added = checkout / patches.ADDED_BEFORE[0]
+  added.write_bytes(patcher.seal('# what an older version wrote\n'))
+  patcher.apply(checkout)
+  assert not added.exists()
+  added.write_text('# mine\n')
+  patcher.revert(checkout)
+  assert added.read_text() == '# mine\n'
+  added.unlink()
+  assert contents(checkout) == stock
+
+
 @pytest.mark.parametrize('name', [patches.PATCHES[2].path,
                                   patches.ADDED[-1]])
 def test_unknown_file_is_refused_untouched(checkout, name):
@@ -122,7 +135,7 @@ def test_installed_packages_are_patched():
 def test_nothing_of_magenta_is_copied():
   """No 6 lines in a row of ours stand in a file of Magenta."""
   def runs(path):
-    lines = [l.strip() for l in path.read_text().splitlines() if l.strip()]
+    lines = list(filter(None, map(str.strip, path.read_text().splitlines())))
     return {tuple(lines[i:i + 6]) for i in range(len(lines) - 5)}
   magenta = patcher.find_package('magenta', None) / 'models' / 'music_vae'
   upstream = set().union(*(
@@ -133,7 +146,7 @@ def test_nothing_of_magenta_is_copied():
 
 
 class Killed(BaseException):
-  """Nothing catches it, so what it leaves is what kill -9 does."""
+  """Nothing catches it, so it leaves what kill -9 leaves."""
 
 
 @pytest.mark.parametrize('name', ['apply', 'revert'])

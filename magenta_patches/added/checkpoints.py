@@ -1,26 +1,31 @@
-"""Finds, repairs and slims the checkpoints of a MusicVAE training run."""
+"""Finds, repairs and slims the checkpoints of a MusicVAE training run.
+
+A checkpoint is named by its prefix, the path of its files without their endings.
+"""
 import functools
 import glob
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
 @functools.cache
 def _links():
-  """A folder for symbolic links, which goes when the program ends."""
+  """A folder for symbolic links; it is removed when the program ends."""
   return tempfile.TemporaryDirectory()
 
 
 @functools.cache
-def plain(path):
-  """Returns another path of a file in a folder that TensorFlow can name.
+def plain(path: str) -> str:
+  """Returns a path of the same file that TensorFlow does not take for a pattern.
 
-  TensorFlow takes a name with brackets in it for a pattern, and finds nothing.
-  The folder of `path` is then reached by a link; the file need not be there yet.
+  TensorFlow finds nothing in a folder whose name has brackets. Such a folder is reached
+  through a link. The file need not exist yet.
   """
   folder, name = os.path.split(os.path.abspath(path))
   if not re.search(r'[\[\]*?\\]', folder):
@@ -30,11 +35,11 @@ def plain(path):
   return os.path.join(link, name)
 
 
-def is_complete(prefix):
-  """Whether every tensor of the checkpoint `prefix` can be read.
+def is_complete(prefix: str) -> bool:
+  """Whether every tensor of a checkpoint can be read.
 
-  TensorFlow keeps a checksum of each tensor, so this finds truncated and
-  damaged files, and shards that are missing.
+  TensorFlow keeps a checksum of each tensor, so this finds truncated and damaged files,
+  and missing shards.
   """
   try:
     reader = tf.train.load_checkpoint(plain(prefix))
@@ -45,29 +50,29 @@ def is_complete(prefix):
   return True
 
 
-def step_of(prefix):
-  """The training step in a checkpoint's name, -1 if there is none."""
+def step_of(prefix: str) -> int:
+  """Returns the training step in a checkpoint's name, -1 if there is none."""
   match = re.search(r'-(\d+)$', prefix)
   return int(match[1]) if match else -1
 
 
-def is_there(prefix):
-  """Whether the files of a checkpoint are there, whatever is in them."""
+def is_there(prefix: str) -> bool:
+  """Whether the files of a checkpoint exist, whatever is in them."""
   data = glob.glob(glob.escape(prefix) + '.data-?????-of-?????')
   return len(data) == int(data[0][-5:]) if data else False
 
 
 def _prefixes(directory):
-  """Returns those of all checkpoints, newest (highest step) first."""
+  """Returns the prefixes of all checkpoints, newest (highest step) first."""
   pattern = os.path.join(glob.escape(directory), '*.index')
   return sorted((path[:-len('.index')] for path in glob.glob(pattern)),
                 key=step_of, reverse=True)
 
 
-def all_complete(directory):
+def all_complete(directory: str) -> Iterator[str]:
   """Yields the prefixes of complete checkpoints, newest (highest step) first.
 
-  Says a word about every broken one that it passes over.
+  A line on stderr names each broken one.
   """
   for prefix in _prefixes(directory):
     if is_complete(prefix):
@@ -76,7 +81,7 @@ def all_complete(directory):
       print(f'Skipping the broken checkpoint {prefix}.', file=sys.stderr)
 
 
-def newest_complete(directory):
+def newest_complete(directory: str) -> str:
   """Returns the prefix of the newest complete checkpoint in `directory`.
 
   Raises:
@@ -89,13 +94,13 @@ def newest_complete(directory):
       'another folder.')
 
 
-def repair(directory):
-  """Makes the `checkpoint` file name the newest complete checkpoint, and those before.
+def repair(directory: str) -> str | None:
+  """Makes the `checkpoint` file name the newest complete checkpoint, and older ones.
 
-  Of these, which may be gigabytes, only the files' presence is checked; if one is
-  needed it is read whole.
+  The older ones may be gigabytes, so only the presence of their files is checked.
 
-  Returns the prefix of the newest complete checkpoint, or None.
+  Returns:
+    The prefix of the newest complete checkpoint; None without one.
   """
   newest = next(all_complete(directory), None)
   state = os.path.join(directory, 'checkpoint')
@@ -113,19 +118,18 @@ def repair(directory):
   return None
 
 
-def save_slim(prefix, new_prefix):
-  """Copies a checkpoint without what only training needs (Adam's slots).
+def save_slim(prefix: str, new_prefix: str) -> None:
+  """Copies a checkpoint without what only training needs, Adam's slots.
 
-  The copy is a third of the size, and everything but training can use it, in
-  stock Magenta too.
+  The copy has a third of the size. All but training can use it, in stock Magenta too.
   """
   reader = tf.train.load_checkpoint(plain(prefix))
   save({n: reader.get_tensor(n) for n in reader.get_variable_to_shape_map()
         if not re.search(r'/Adam(_1)?$|^beta[12]_power$', n)}, new_prefix)
 
 
-def save(tensors, prefix):
-  """Writes a checkpoint of {variable's name: array}."""
+def save(tensors: Mapping[str, np.ndarray], prefix: str) -> None:
+  """Writes a checkpoint of arrays by their variables' names."""
   os.makedirs(os.path.dirname(prefix), exist_ok=True)
   with tf.Graph().as_default(), tf.Session() as sess:
     variables = [tf.Variable(value, name=name, dtype=value.dtype)
@@ -136,8 +140,8 @@ def save(tensors, prefix):
         sess, plain(prefix), write_meta_graph=False)
 
 
-def remove_others(prefix):
-  """Removes all checkpoints beside this one."""
+def remove_others(prefix: str) -> None:
+  """Removes all checkpoints of the same folder but this one."""
   pattern = os.path.join(glob.escape(os.path.dirname(prefix)), 'model.ckpt-*')
   for path in glob.glob(pattern):
     if not path.startswith(prefix + '.'):

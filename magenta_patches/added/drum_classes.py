@@ -1,8 +1,8 @@
-"""The grid that loops lie on: sixteenths, bars, and Magenta's nine drum classes."""
+"""The grid that loops lie on: sixteenths, bars, and Magenta's nine drums."""
 
 STEPS_PER_QUARTER = 4
 STEPS_PER_BAR = 16
-BARS = 4  # Of a loop.
+BARS = 4  # Length of a loop.
 
 # In the order of Magenta's maps of pitches, data.ROLAND_DRUM_PITCH_CLASSES and
 # data.REDUCED_DRUM_PITCH_CLASSES (General MIDI's).

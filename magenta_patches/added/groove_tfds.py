@@ -4,21 +4,22 @@ import sys
 
 
 class _LazyTfds:
-  """`import tensorflow_datasets`, when it is first used.
+  """The module tensorflow_datasets, imported when it is first used.
 
-  It is slow to import, and not always needed.
+  The import is slow, and not always needed.
 
-  The tensorflow_metadata on Colab was generated for a newer protobuf than
-  Colab's, whose version check then refuses it although it works; protobuf's
-  own switch turns the check off during the import.
+  Colab's tensorflow_metadata was generated for a newer protobuf than Colab has. It
+  works, but protobuf's version check refuses it. Protobuf's own switch turns the check
+  off during the import.
   """
 
-  def load(self, name, split, shuffle_files=False, try_gcs=False):
-    """What upstream calls; see `prepared`."""
+  def load(self, name: str, split: str, shuffle_files: bool = False,
+           try_gcs: bool = False):
+    """Returns a split's tf.data.Dataset; upstream calls this. See `prepared`."""
     del try_gcs
     return prepared(name).as_dataset(split=split, shuffle_files=shuffle_files)
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> object:
     switch = 'TEMPORARILY_DISABLE_PROTOBUF_VERSION_CHECK'
     before = os.environ.get(switch)
     os.environ[switch] = 'true'
@@ -35,11 +36,11 @@ class _LazyTfds:
 tfds = _LazyTfds()
 
 
-def prepared(name):
+def prepared(name: str) -> object:
   """Returns the TFDS builder `name`, downloaded and prepared.
 
-  From the published zip, without TFDS's own bucket. A local copy of the zip, named
-  by the environment variable GROOVE_ZIP, is used instead of the network.
+  Its data come from the published zip, not from TFDS's own bucket. The environment
+  variable GROOVE_ZIP may name a local copy of the zip.
 
   Raises:
     FileNotFoundError: if TFDS has no data set of MIDI of this name.

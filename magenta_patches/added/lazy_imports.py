@@ -5,11 +5,10 @@ import sys
 import types
 
 
-def install(name):
-  """Makes `import name` do nothing until something of the module is asked for.
+def install(name: str) -> None:
+  """Makes `import name` load the module only when an attribute of it is read.
 
-  importlib's LazyLoader does not: its modules load at the next import statement,
-  which asks for their __spec__.
+  importlib's LazyLoader loads at the next import statement, which reads __spec__.
   """
   if name in sys.modules:
     return
@@ -20,7 +19,7 @@ def install(name):
   stub.__spec__ = spec
   def load(attribute):
     if attribute.startswith('__') and attribute != '__path__':
-      raise AttributeError(attribute)  # So that looking at all modules loads none.
+      raise AttributeError(attribute)  # A search through sys.modules loads nothing.
     if sys.modules.get(name) is stub:
       del sys.modules[name]
     return getattr(importlib.import_module(name), attribute)

@@ -1,11 +1,12 @@
 """The few parts of Apache Beam that `preprocess_tfrecord` uses, in memory.
 
-The same pipeline, on one machine and without Beam: a collection is a Python
-iterator, a transform a function from iterator to iterator. Keys are grouped in
-the order in which they first appear, so the output is the same on every run.
+The same pipeline runs on one machine, without Beam. A collection is a Python iterator,
+a transform is a function from iterator to iterator. Keys are grouped in the order in
+which they first appear, so the output is the same on every run.
 """
 import collections
 import types
+from collections.abc import Callable, Iterable
 
 import tensorflow.compat.v1 as tf
 from tqdm.auto import tqdm
@@ -14,61 +15,66 @@ from tqdm.auto import tqdm
 class Transform:
   """A named step of a pipeline: `collection | 'name' >> transform`."""
 
-  def __init__(self, fn):
+  def __init__(self, fn: Callable[[Iterable], Iterable]):
     self.fn = fn
 
-  def __rrshift__(self, name):
+  def __rrshift__(self, name: str) -> 'Transform':
     return self
 
 
 class Collection:
+  """The items between two steps of a pipeline."""
 
-  def __init__(self, items):
+  def __init__(self, items: Iterable | None):
     self.items = items
 
-  def __or__(self, transform):
+  def __or__(self, transform: Transform) -> 'Collection':
     return Collection(transform.fn(self.items))
 
 
 class Pipeline(Collection):
-  """The start of a pipeline; its transforms run as they are put together."""
+  """The start of a pipeline; its transforms run when they are put together."""
 
-  def __init__(self, options=None):
+  def __init__(self, options: object = None):
     super().__init__(None)
-    del options  # They choose among Beam's runners.
+    del options  # They are for Beam's runners.
 
-  def __enter__(self):
+  def __enter__(self) -> 'Pipeline':
     return self
 
-  def __exit__(self, *unused_error):
+  def __exit__(self, *unused_error: object) -> None:
     pass
 
 
 class DoFn:
   """What ParDo applies to every item: `process` yields any number of items."""
 
-  def __init__(self, *unused_args, **unused_kwargs):
+  def __init__(self, *unused_args: object, **unused_kwargs: object):
     pass
 
 
-def Create(items):
+def Create(items: Iterable) -> Transform:
+  """Makes a collection of these items."""
   return Transform(lambda _: items)
 
 
-def ParDo(do_fn):
+def ParDo(do_fn: DoFn) -> Transform:
+  """Replaces each item by what a DoFn yields for it."""
   return Transform(
       lambda items: (out for item in items for out in do_fn.process(item)))
 
 
-def Map(fn):
+def Map(fn: Callable) -> Transform:
+  """Replaces each item by what a function returns for it."""
   return Transform(lambda items: map(fn, items))
 
 
-def Reshuffle():
+def Reshuffle() -> Transform:
+  """Changes nothing; Beam spreads items over its workers here."""
   return Transform(lambda items: items)
 
 
-def GroupByKey():
+def GroupByKey() -> Transform:
   """Groups the values of (key, value) pairs whose keys are equal."""
   def group(items):
     groups = collections.defaultdict(list)
@@ -79,13 +85,14 @@ def GroupByKey():
 
 
 class ProtoCoder:
+  """From bytes to protos of a type, and back."""
 
-  def __init__(self, proto_type):
+  def __init__(self, proto_type: type):
     self.decode = proto_type.FromString
     self.encode = lambda proto: proto.SerializeToString(deterministic=True)
 
 
-def ReadAllFromTFRecord(coder):
+def ReadAllFromTFRecord(coder: ProtoCoder) -> Transform:
   """Reads protos from files, with a progress bar."""
   def read(paths):
     def records():
@@ -95,10 +102,10 @@ def ReadAllFromTFRecord(coder):
   return Transform(read)
 
 
-def WriteToTFRecord(prefix, num_shards, coder):
-  """Deals the items out to files `prefix-00000-of-00032`, as Beam names them.
+def WriteToTFRecord(prefix: str, num_shards: int, coder: ProtoCoder) -> Transform:
+  """Writes items in turn to files `prefix-00000-of-00032`, as Beam names them.
 
-  The files appear under their names once all are complete.
+  The files get their names when all are complete.
   """
   def write(items):
     names = [f'{prefix}-{i:05d}-of-{num_shards:05d}' for i in range(num_shards)]
@@ -116,7 +123,8 @@ class Metrics:
   """Beam's counters, which only Beam's runners show."""
 
   @staticmethod
-  def counter(unused_namespace, unused_name):
+  def counter(unused_namespace: str, unused_name: str) -> types.SimpleNamespace:
+    """Returns a counter that counts nothing."""
     return types.SimpleNamespace(inc=lambda n=1: None)
 
 

@@ -1,69 +1,73 @@
-"""Samples loops parts of which are given: a mask of the classes each step may have.
+"""Samples loops under constraints: a mask of the classes that each step may have.
 
-Sequential Monte Carlo (Gordon et al. 1993; for language models Lew et al. 2023,
-arXiv 2306.03081): many latents, the particles, decode a loop side by side, each step
-among the allowed classes only. A particle's weight is the probability that it gave
-to what is allowed; where few particles have all the weight, the others make way for
-copies of them after each beat. In the end one is drawn by its weight.
+`sample` is sequential Monte Carlo (Gordon et al. 1993; for language models Lew et al.
+2023, arXiv 2306.03081). Many latents, the particles, decode a loop side by side. Each
+step is drawn among the allowed classes only. A particle's weight is the probability
+that it gave to the allowed classes. Where few particles have all the weight, copies of
+them replace the others after each beat. In the end one particle is drawn by its weight.
 
-Sampling is argmax(logits / temperature + Gumbel noise). With the same noise, a
-loop changes only as much as its latent does.
+`sample_with_noise` is argmax(logits / temperature + Gumbel noise). With the same noise,
+a loop changes only as much as its latent does.
 """
 import copy
 
-from magenta.models.music_vae import fast_lstm
+from magenta.models.music_vae import fast_lstm_decoders as decoders
+from magenta.models.music_vae import fast_lstm_layers as layers
 from magenta.models.music_vae import upstream
 from magenta.models.music_vae.drum_classes import STEPS_PER_QUARTER
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 FORBIDDEN = tf.float32.min / 2  # Instead of logits.
-FEW = 0.5  # Particles make way if they count for less than this share of them.
+# Particles are drawn anew if their effective number is less than this share of them.
+FEW = 0.5
 
 
-def is_hierarchical(decoder):
+def is_hierarchical(decoder: object) -> bool:
+  """Whether a conductor makes an embedding for each of the decoder's segments."""
   return type(decoder).__name__ == 'HierarchicalLstmDecoder'
 
 
-def can_decode(config):
-  """Whether the functions below can decode for a config's model, as fast_lstm."""
+def can_decode(config: object) -> bool:
+  """Whether this module samples from a config's model: fast_lstm_decoders can."""
   decoder = copy.deepcopy(config.model.decoder)
   core = upstream.core_decoder(decoder) if is_hierarchical(decoder) else decoder
   core.hparams = config.hparams  # It has them when it is built.
-  can = (fast_lstm.can_decode_hierarchy if is_hierarchical(decoder) else
-         fast_lstm.can_decode)
+  can = (decoders.can_decode_hierarchy if is_hierarchical(decoder) else
+         decoders.can_decode)
   return can(decoder, None)
 
 
 class _Segments:
   """A decoder's segments, each ready to start, for a batch of latents.
 
-  count: Number of segments.
+  batch: Number of latents.
+  count: Number of segments; a decoder without hierarchy has one.
   states: The first states, [count, batch, units] each.
   gates_z: What the latents add to the gates, [count, batch, 4 * units].
   """
 
-  def __init__(self, decoder, z):
+  def __init__(self, decoder: object, z: tf.Tensor):
     self.count, self.batch, scope = 1, int(z.shape[0]), tf.get_variable_scope()
     if is_hierarchical(decoder):
       self.count = int(np.prod(upstream.level_lengths(decoder)[:-1]))
-      z = fast_lstm.conduct(decoder, z)
+      z = decoders.conduct(decoder, z)
       z = tf.reshape(tf.transpose(tf.reshape(
           z, [self.batch, self.count, -1]), [1, 0, 2]), z.shape)
       decoder, scope = upstream.core_decoder(decoder), 'core_decoder'
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
-      self.core = fast_lstm.Core(decoder, z)
+      self.decoder = decoders.CategoricalDecoder(decoder, z)
     self.states, self.gates_z = tf.nest.map_structure(
         lambda x: tf.reshape(x, [self.count, self.batch, x.shape[-1]]),
-        (self.core.state, self.core.gates_z))
+        (self.decoder.state, self.decoder.gates_z))
 
   def step(self, t, total, classes, state, origin):
-    """Returns logits and the state after step t of `total`.
+    """Returns the logits of a step, [batch, classes], and the state after it.
 
     Args:
-      t: A tensor.
-      total: Steps of all segments.
-      classes: Of the step before, as fast_lstm counts them, [batch].
+      t: The step, a scalar tensor.
+      total: Number of steps of all segments.
+      classes: Of the step before, as fast_lstm_decoders counts them, [batch].
       state: After the step before.
       origin: Which latent each row decodes, [batch].
     """
@@ -73,12 +77,15 @@ class _Segments:
         tf.equal(t % steps, 0),
         lambda: [tf.gather(x[segment], origin) for x in self.states],
         lambda: list(state))
-    return self.core.step(
+    return self.decoder.step(
         classes, state, tf.gather(self.gates_z[segment], origin))
 
 
 def _survivors(log_weights):
-  """Returns which particles go on, [loops, particles], and their log weights."""
+  """Returns which particles go on, [loops, particles], and their log weights.
+
+  Particles are drawn anew for loops of which few have all the weight.
+  """
   loops, particles = log_weights.shape
   weights = tf.nn.softmax(log_weights)
   places = (tf.range(particles, dtype=tf.float32) +  # Systematic resampling.
@@ -91,13 +98,14 @@ def _survivors(log_weights):
           tf.where_v2(is_few, tf.zeros_like(log_weights), log_weights))
 
 
-def sample(decoder, z, allowed, temperature):
+def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
+           temperature: tf.Tensor | float) -> tf.Tensor:
   """Returns loops of allowed classes, int32, [loops, steps].
 
   Args:
     decoder: Of a config that `can_decode`; the model is not training.
-    z: Latents, [loops * particles, z_size], those of a loop in a row.
-    allowed: bool, [loops, steps, classes]; one class a step or more.
+    z: Latents, [loops * particles, z_size]; a loop's particles are in a row.
+    allowed: bool, [loops, steps, classes]; at least one class a step.
     temperature: Scalar that divides the logits.
   """
   segments = _Segments(decoder, z)
@@ -124,7 +132,7 @@ def sample(decoder, z, allowed, temperature):
         tf.equal(t % STEPS_PER_QUARTER, STEPS_PER_QUARTER - 1), select,
         lambda: [log_weights, drawn[:, 0] + 1, origin, history, *state]))
 
-  _, log_weights, _, _, history, *_ = fast_lstm.loop(
+  _, log_weights, _, _, history, *_ = layers.loop(
       lambda t, *_: t < total, step,
       (0, tf.zeros([loops, particles]), tf.zeros([batch], tf.int32), tf.range(batch),
        tf.zeros([batch, total], tf.int32), *[x[0] for x in segments.states]))
@@ -132,11 +140,12 @@ def sample(decoder, z, allowed, temperature):
   return tf.gather(history, tf.reshape(first_particles + drawn, [-1]))
 
 
-def sample_with_noise(decoder, z, noise, temperature):
+def sample_with_noise(decoder: object, z: tf.Tensor, noise: tf.Tensor,
+                      temperature: tf.Tensor | float) -> tf.Tensor:
   """Returns the loops that latents and noise decide, int32, [batch, steps].
 
   Args:
-    decoder: As with `sample`.
+    decoder: As for `sample`.
     z: [batch, z_size].
     noise: Gumbel noise, [batch, steps, classes].
     temperature: Scalar that divides the logits.
@@ -152,7 +161,7 @@ def sample_with_noise(decoder, z, noise, temperature):
     return (t + 1, now + 1, tf.concat(
         [history[:, 1:], now[:, tf.newaxis]], axis=1), *state)
 
-  return fast_lstm.loop(
+  return layers.loop(
       lambda t, *_: t < total, step,
       (0, tf.zeros([batch], tf.int32), tf.zeros([batch, total], tf.int32),
        *[x[0] for x in segments.states]))[2]

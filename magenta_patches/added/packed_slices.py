@@ -1,15 +1,14 @@
-"""Drum slices, packed: what a converter makes of NoteSequences, and back again.
+"""Drum slices, packed: from NoteSequences to few numbers, and from these to tensors.
 
-DrumsConverter turns a performance into overlapping slices of 64 one-hot steps
-of 512 classes. The class is a number with one bit a drum, so a slice is 64
-integers, from which both the decoder's one-hot targets and the encoder's
-piano roll follow.
+A DrumsConverter cuts a performance into overlapping slices of 64 steps of 512 classes.
+A class is a number with one bit a drum, so a slice is 64 integers. The decoder's
+one-hot targets and the encoder's piano roll follow from them.
 
-GrooveConverter's slices are 64 steps of 27 numbers (hits, velocities, offsets
-of nine drums). They are the decoder's targets, and as they are or without
-velocities and offsets the encoder's inputs. A converter without a hop, as
-upstream's groovae_ configs have it, is meant for the clips of TFDS's
-groove/4bar-midionly; whole performances are cut as those clips are cut.
+A GrooveConverter's slices are 64 steps of 27 numbers: hits, velocities (0 to 1) and
+offsets (-1 to 1, in half steps) of nine drums. They are the decoder's targets. The
+encoder's inputs are the same, or have zeros for velocities and offsets. Upstream's
+groovae_ configs have no hop, since they are for the clips of TFDS's
+groove/4bar-midionly. With them, whole performances are cut as those clips are.
 """
 import collections
 from concurrent import futures
@@ -20,8 +19,10 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 
 from magenta.models.music_vae import upstream
+import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm.auto import tqdm
@@ -30,8 +31,8 @@ from tqdm.auto import tqdm
 AHEAD = 4  # Records that wait for each core.
 
 
-def can_pack(config):
-  """Whether the config's data are fixed-length slices, all of them."""
+def can_pack(config: object) -> bool:
+  """Whether this module converts a config's data: drums in fixed-length slices."""
   converter = config.data_converter
   return config.note_sequence_augmenter is None and (
       _can_pack_groove(converter) if is_groove(converter) else
@@ -39,7 +40,7 @@ def can_pack(config):
 
 
 def _can_pack_groove(converter):
-  # It never looks at max_tensors_per_notesequence.
+  # GrooveConverter never reads max_tensors_per_notesequence.
   return (bool(upstream.slice_bars(converter)) and
           not upstream.changes_hits(converter))
 
@@ -53,24 +54,29 @@ def _can_pack_classes(converter):
           not upstream.has_roll_output(converter))
 
 
-def is_groove(converter):
-  """Whether slices are of hits, velocities and offsets, not of classes."""
+def is_groove(converter: object) -> bool:
+  """Whether slices have hits, velocities and offsets, not classes."""
   return type(converter).__name__ == 'GrooveConverter'
 
 
-def no_slices(converter):
+def no_slices(converter: object) -> np.ndarray:
+  """Returns an array of no slices, of `pack`'s dtype and shape."""
   if is_groove(converter):
     steps = upstream.slice_bars(converter) * upstream.steps_per_bar(converter)
     return np.zeros([0, steps, converter.output_depth], np.float32)
   return np.zeros([0, upstream.slice_steps(converter)], np.uint16)
 
 
-def pack(note_sequence, converter):
+def pack(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns the slices of a NoteSequence.
 
-  Those of a DrumsConverter are uint16, [slices, steps], sorted and different;
-  those of a GrooveConverter float32, [slices, steps, 3 * drums], one after the
-  other.
+  Args:
+    note_sequence: A performance.
+    converter: Of a config that `can_pack`.
+
+  Returns:
+    With a DrumsConverter the different slices, sorted, uint16 [slices, steps]; with a
+    GrooveConverter all slices in order, float32 [slices, steps, 3 * drums].
   """
   if is_groove(converter):
     cut = all_windows if upstream.hop_size(converter) else clips
@@ -83,7 +89,7 @@ def pack(note_sequence, converter):
   return np.unique(np.argmax(outputs, axis=-1).astype(np.uint16), axis=0)
 
 
-def all_windows(note_sequence, converter):
+def all_windows(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns a GrooveConverter's slices, float32 [slices, steps, 3 * drums]."""
   if not any(note.is_drum for note in note_sequence.notes):
     return no_slices(converter)
@@ -91,13 +97,16 @@ def all_windows(note_sequence, converter):
   return np.array(outputs, np.float32) if outputs else no_slices(converter)
 
 
-def clips(note_sequence, converter):
+def clips(note_sequence: note_seq.NoteSequence, converter: object) -> np.ndarray:
   """Returns the slices of the clips that TFDS's groove data sets would have.
 
-  tensorflow_datasets' groove_dataset_builder cuts a performance at every bar line:
-  a note that begins before its clip or ends after it is not in it, nor is a last
-  bar that is not half filled, and GrooveConverter makes nothing of a clip whose
-  last bar has no hit. A clip is itself cut to just what it is.
+  tensorflow_datasets' groove_dataset_builder begins a clip at every bar line. A note
+  that begins before its clip, or ends after it, is left out. So is a last bar that is
+  not half filled. GrooveConverter makes no slice of a clip whose last bar has no hit.
+  A sequence that is a clip already gives one slice, its own.
+
+  Returns:
+    float32, [slices, steps, 3 * drums].
   """
   bars = upstream.slice_bars(converter)
   steps_per_bar = upstream.steps_per_bar(converter)
@@ -111,15 +120,16 @@ def clips(note_sequence, converter):
       note_sequence.tempos, note_sequence.time_signatures) for e in events])
   qpm, ticks = note_sequence.tempos[0].qpm, note_sequence.ticks_per_quarter
   tick_seconds = 60 / (qpm * ticks)
-  # A clip is a file, for which pretty_midi cuts the tempo off to microseconds. In
-  # this order, for the last bit decides which step a hit between two belongs to.
+  # A clip is a file, for which pretty_midi rounds the tempo down to microseconds. The
+  # order of operations counts: the last bit decides the step of a hit between two.
   new_tick = 60 / (6e7 / int(6e7 / (60 / (tick_seconds * ticks))) * ticks)
   steps_per_second = steps_per_quarter * (60 / (new_tick * ticks)) / 60
-  if abs(qpm - round(qpm)) < 0.01:  # It cuts by the beats a minute of info.csv.
+  if abs(qpm - round(qpm)) < 0.01:  # TFDS cuts by the beats a minute of info.csv.
     qpm = round(qpm)
   bar_seconds = steps_per_bar / steps_per_quarter * 60 / qpm
   classes = converter.pitch_class_map
-  # The loudest hit of a step and drum counts, of several the first: it is last.
+  # The loudest hit of a step and drum counts, of equal ones the first. It comes last
+  # here, and overwrites the others below.
   notes = sorted((n for n in reversed(note_sequence.notes)
                   if n.is_drum and n.pitch in classes), key=lambda n: n.velocity)
   starts, ends = (np.array([getattr(n, name) for n in notes])
@@ -135,7 +145,7 @@ def clips(note_sequence, converter):
     steps = np.floor(times + 0.5).astype(int)
     if not len(steps) or steps.max() < (bars - 1) * steps_per_bar:
       continue
-    # The last step is the one after the clip.
+    # The last row is for hits that round to the step after the clip.
     cells = np.zeros([bars * steps_per_bar + 1, 3, upstream.drum_count(converter)],
                      np.float32)
     cells[steps, :, drums[inside]] = np.stack(
@@ -150,8 +160,8 @@ _function = None  # What a worker process does.
 def _start_worker(function):
   global _function
   _function = function
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Of the parent's Ctrl-C it tells us.
-  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Whatever the parent does itself.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent ends this on Ctrl-C.
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Not the parent's handler.
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -166,13 +176,12 @@ def _work_on(item):
 
 
 def _on_cores(cores, function, items):
-  """Yields function(item) of each item, in order, made by forked processes.
+  """Yields function(item) of each item, in order, computed by forked processes.
 
-  Never more than a few items ahead, so that neither these nor what is made of them
-  fill the memory.
+  They are only a few items ahead, so that neither items nor results fill the memory.
   """
-  # Ended by messages: multiprocessing.Pool ends its workers by signals, which one
-  # that is just being forked can lose, and then it is waited for without end.
+  # This pool ends its workers by messages. multiprocessing.Pool ends them by signals;
+  # a worker that is just being forked can lose its signal and is waited for for ever.
   pool = futures.ProcessPoolExecutor(
       cores, multiprocessing.get_context('fork'), _start_worker, (function,))
   pending = collections.deque()
@@ -190,28 +199,32 @@ def _on_cores(cores, function, items):
     pool.shutdown(cancel_futures=True)
 
 
-def pack_each(records, parse, converter, total):
-  """Yields what `pack` returns of each NoteSequence, with a progress bar.
+def pack_each(
+    records: Iterable, parse: Callable, converter: object,
+    total: int) -> Iterator[np.ndarray]:
+  """Yields what `pack` returns for each NoteSequence, with a progress bar.
 
-  On all cores, and with as much memory as the few need that are worked on.
+  All cores work. Memory holds only the records that are worked on.
 
   Args:
-    records: What NoteSequences are read from; an iterable of what can be pickled.
+    records: Of NoteSequences; each can be pickled.
     parse: Returns a record's NoteSequence.
-    converter: A DrumsConverter or GrooveConverter.
-    total: How many records there are.
+    converter: Of a config that `can_pack`.
+    total: Number of records.
   """
   def pack_one(record):
     return pack(parse(record), converter)
   cores = min(os.cpu_count(), total)
-  # Only a forked worker need not import TensorFlow for longer than it works;
-  # on macOS forking is not safe, and Windows has none.
+  # A worker that is not forked would import TensorFlow for longer than it works. On
+  # macOS forking is not safe, and Windows can't.
   forks = cores > 1 and sys.platform.startswith('linux')
   packed = _on_cores(cores, pack_one, records) if forks else map(pack_one, records)
   yield from tqdm(packed, total=total, desc='Converting to slices', unit='file')
 
 
-def unpack(slices, converter):
+def unpack(
+    slices: tf.Tensor,
+    converter: object) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
   """Returns data.get_dataset's four tensors for a batch of slices.
 
   Args:
@@ -219,12 +232,12 @@ def unpack(slices, converter):
     converter: The converter they were made with.
 
   Returns:
-    inputs: bool, [batch, steps, drums + 1], the last says that no drum plays;
-      with a GrooveConverter float32, [batch, steps, 3 * drums].
+    inputs: bool, [batch, steps, drums + 1]; the last is true where no drum is hit.
+      With a GrooveConverter float32, [batch, steps, 3 * drums].
     outputs: bool, [batch, steps, 2 ** drums], one-hot; with a GrooveConverter
       float32, [batch, steps, 3 * drums].
-    controls: bool, [batch, steps, control_depth]; if any, which drums play.
-    lengths: int32, [batch].
+    controls: bool, [batch, steps, control_depth]: the hits, or of depth 0.
+    lengths: int32, [batch], in steps.
   """
   batch, steps = tf.unstack(tf.shape(slices)[:2])
   lengths = tf.fill([batch], steps)

@@ -1,13 +1,15 @@
-"""Batches of drum slices for training: augmented, shuffled, without any Python.
+"""Batches of drum slices for training: shuffled, augmented, partly hidden.
 
-data.py's get_dataset takes them from here (see `install`).
+data.py's get_dataset takes them from here (see `install`). The tensors are made by
+TensorFlow's ops; Python only reads the rows of a batch.
 """
-import functools
 import os
+import types
+from collections.abc import Callable
 
+from magenta.models.music_vae import hooks
 from magenta.models.music_vae import packed_slices
 from magenta.models.music_vae import slice_cache
-from magenta.models.music_vae import upstream
 from magenta.models.music_vae.drum_classes import (
     CLOSED_HIHAT, CRASH, DRUM_CLASSES, HIGH_TOM, KICK, LOW_TOM, MID_TOM, OPEN_HIHAT,
     RIDE, SNARE, STEPS_PER_BAR, STEPS_PER_QUARTER)
@@ -35,15 +37,19 @@ def _exchange(slices, one, other):
   return bits.bitwise_xor(slices, differ * ((1 << one) | (1 << other)))
 
 
-def augment(slices, probability):
-  """Returns slices some of which are changed in ways that keep them grooves.
+def augment(slices: tf.Tensor, probability: float) -> tf.Tensor:
+  """Returns slices of which some are changed, but still patterns to play.
 
-  Each change is made to a slice with `probability`: its bars go round, the
-  closed hi-hat and the ride swap, two toms swap, the crash is left out.
+  Each change is made to a slice with `probability`: its bars are rotated, closed
+  hi-hat and the ride swap, low and mid tom swap, mid and high tom swap, the crash is
+  left out.
 
   Args:
-    slices: int32, [batch, steps], of Magenta's nine drums.
+    slices: Classes, int32, [batch, steps], of Magenta's nine drums.
     probability: Between 0 and 1.
+
+  Returns:
+    Classes of the same shape.
   """
   batch, steps = tf.unstack(tf.shape(slices))
   def sometimes(changed):
@@ -59,16 +65,22 @@ def augment(slices, probability):
   return sometimes(tf.bitwise.bitwise_and(slices, ~(1 << CRASH)))
 
 
-def mix(slices, probability):
-  """Returns slices some of which are put together from others of the batch.
+def mix(slices: tf.Tensor, probability: float) -> tf.Tensor:
+  """Returns slices of which some are put together from others of the batch.
 
-  So that a latent has to say each bar and each drum for itself: bars of any loops,
-  with `probability`; drums of any loops, with two thirds of it; hits left out, or
-  all moved by beats, with half of it each.
+  This makes the latent hold each bar and each drum by itself. A slice may get:
+
+  - bars of any slices, with `probability`;
+  - drums of any slices, with two thirds of it;
+  - hits left out, with half of it;
+  - a rotation by beats, with half of it.
 
   Args:
-    slices: Integers, [batch, steps], of Magenta's nine drums.
+    slices: Classes, integers, [batch, steps], of Magenta's nine drums.
     probability: Between 0 and 1.
+
+  Returns:
+    Classes, int32, of the same shape.
   """
   slices = tf.cast(slices, tf.int32)
   batch, steps = tf.unstack(tf.shape(slices))
@@ -96,14 +108,18 @@ def mix(slices, probability):
       slices, (tf.range(steps)[tf.newaxis] + shift) % steps, batch_dims=1), 1 / 2)
 
 
-def hide(rolls):
-  """Returns what an encoder hears of loops of which parts are hidden.
+def hide(rolls: tf.Tensor) -> tf.Tensor:
+  """Returns an encoder's inputs for loops of which random parts are hidden.
 
-  Drums, all but a rhythm, or all, and of that not the first bars, or not some bars.
-  What is hidden is a half, between what plays and what does not.
+  In each loop some drums, or all of them, or all but the rhythm are hidden. The first
+  bars, or some bars, stay visible. The rhythm is which steps have any hit. A hidden
+  value is 0.5, halfway between a hit and none.
 
   Args:
-    rolls: bool, [batch, steps, drums + 1], the last says that no drum plays.
+    rolls: bool, [batch, steps, drums + 1]; the last is true where no drum is hit.
+
+  Returns:
+    float32 of the same shape.
   """
   batch, steps = tf.unstack(tf.shape(rolls)[:2])
   def draw(*shape):
@@ -132,31 +148,41 @@ def hide(rolls):
   return tf.where_v2(known, tf.cast(rolls, tf.float32), 0.5)
 
 
-def flatten(performances):
-  """Returns groove slices, [batch, steps, 3 * drums], of which only hits are told."""
+def flatten(performances: tf.Tensor) -> tf.Tensor:
+  """Returns groove slices, [batch, steps, 3 * drums], with zeros beside the hits."""
   hits, *played = tf.split(performances, 3, axis=-1)
   return tf.concat([hits, *map(tf.zeros_like, played)], axis=-1)
 
 
-def _reader(slices):
+def _reader(slices: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
   """Returns a function that returns rows of slices, given their indices."""
-  # A part of a map looks like a map of the file's beginning.
+  # A view of a map has the map's file name, but another beginning.
   if not (isinstance(slices, np.memmap) and
           slices.nbytes == os.path.getsize(slices.filename)):
     return lambda indices: slices[indices]
-  source = open(slices.filename, 'rb')  # It may be removed meanwhile.
-  # Mapped anew each time: what is read of a map counts as memory until it goes.
+  source = open(slices.filename, 'rb')  # The file may be removed meanwhile.
+  # Mapped anew each time: pages that were read count as memory while a map exists.
   return lambda indices: np.memmap(
       source, slices.dtype, 'r', shape=slices.shape)[indices]
 
 
-def batches(slices, converter, batch_size, is_training, seed=None,
-            augment_probability=0., mix_probability=0., hide_probability=0.):
-  """Returns a tf.data.Dataset of unpacked batches of slices.
+def batches(
+    slices: np.ndarray, converter: object, batch_size: int, is_training: bool,
+    seed: int | None = None, augment_probability: float = 0.,
+    mix_probability: float = 0., hide_probability: float = 0.) -> tf.data.Dataset:
+  """Returns batches of slices, unpacked; in training in a random order, for ever.
 
-  In training, of a share `hide_probability` of a batch parts are hidden from the
-  encoder; the others are mixed. Rows are read when their batch is made, so slices
-  that are memory-mapped stay on disk.
+  Rows are read when their batch is made, so memory-mapped slices stay on disk.
+
+  Args:
+    slices: As packed_slices.pack returns them.
+    converter: The converter they were made with.
+    batch_size: A last batch that is smaller is left out.
+    is_training: Whether the three probabilities are used.
+    seed: Of the order.
+    augment_probability: See `augment`.
+    mix_probability: See `mix`; of the slices of which nothing is hidden.
+    hide_probability: The share of a batch of which parts are hidden (see `hide`).
   """
   dataset = tf.data.Dataset.range(len(slices))
   if is_training:
@@ -184,11 +210,12 @@ def batches(slices, converter, batch_size, is_training, seed=None,
   return dataset.map(unpack).prefetch(tf.data.AUTOTUNE)
 
 
-def get_dataset(config, is_training, seed=None):
-  """Does what `data.get_dataset` does where packed_slices.can_pack.
+def get_dataset(
+    config: object, is_training: bool, seed: int | None = None) -> tf.data.Dataset:
+  """Does what `data.get_dataset` does, for configs that packed_slices.can_pack.
 
-  Training shuffles the whole data anew each epoch and repeats for ever; with
-  a `seed`, or a graph-level one, always in the same order.
+  Training shuffles all data anew each epoch and repeats for ever. With a `seed`, or a
+  graph-level one, the order is always the same.
 
   Raises:
     NotEnoughExamples: if there is not even one batch.
@@ -204,8 +231,8 @@ def get_dataset(config, is_training, seed=None):
   if len(slices) < batch_size:
     raise NotEnoughExamples(
         f'There are {len(slices)} examples, but a batch takes {batch_size}; '
-        f'use more data or a smaller batch (--hparams=batch_size='
-        f'{max(1, min(64, len(slices)))}).')
+        'use more data, or the hyperparameter '
+        f'batch_size={max(1, min(64, len(slices)))}.')
   return batches(slices, converter, batch_size, is_training, seed,
                  *(config.hparams.get(name, 0.) for name in (
                      'augment_probability', 'mix_probability',
@@ -215,11 +242,20 @@ def get_dataset(config, is_training, seed=None):
 # HOOKS
 
 
-def _known_drums(to_tensors, self, item):
-  """Leaves out what is none of the drums, on which upstream raises KeyError.
+def _get_dataset(original, config, tf_file_reader=tf.data.TFRecordDataset,
+                 is_training=False, cache_dataset=True):
+  if (packed_slices.can_pack(config) and
+      tf_file_reader is tf.data.TFRecordDataset):
+    config.data_converter.set_mode('train' if is_training else 'eval')
+    return get_dataset(config, is_training)
+  return original(config, tf_file_reader, is_training, cache_dataset)
 
-  As DrumsConverter does. Of a sequence without drums all notes count, as upstream
-  has it. What is left out can't make a sequence be refused either.
+
+def _known_drums(original, self, item):
+  """Leaves out notes of pitches that are no drum's, as DrumsConverter does.
+
+  Upstream raises KeyError on them, and may refuse a sequence because of them. Of a
+  sequence without drums all notes count, as upstream has it.
   """
   drums = note_seq.NoteSequence()
   drums.CopyFrom(item)
@@ -228,19 +264,13 @@ def _known_drums(to_tensors, self, item):
   drums.notes.extend(note for note in item.notes
                      if note.is_drum >= has_drums and
                      note.pitch in self.pitch_class_map)
-  return to_tensors(self, drums)
+  return original(self, drums)
 
 
-def install(module):
-  """Makes data.py, whose globals these are, take slices from here."""
-  slow = module['get_dataset']
-  @functools.wraps(slow)
-  def dataset(config, tf_file_reader=tf.data.TFRecordDataset, is_training=False,
-              cache_dataset=True):
-    if (packed_slices.can_pack(config) and
-        tf_file_reader is tf.data.TFRecordDataset):
-      config.data_converter.set_mode('train' if is_training else 'eval')
-      return get_dataset(config, is_training)
-    return slow(config, tf_file_reader, is_training, cache_dataset)
-  module['get_dataset'] = dataset
-  upstream.wrap(module['GrooveConverter'], 'to_tensors', _known_drums)
+HOOKS = (hooks.Hook('get_dataset', _get_dataset),
+         hooks.Hook('GrooveConverter.to_tensors', _known_drums))
+
+
+def install(data: types.ModuleType) -> None:
+  """Attaches the hooks to upstream's module of data sets and converters."""
+  hooks.attach(data, HOOKS)

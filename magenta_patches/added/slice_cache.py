@@ -1,9 +1,12 @@
-"""Where slices come from: TFRecords or TFDS, by way of a cache on disk.
+"""Loads slices from TFRecords or TFDS, through a cache on disk.
 
-A config's slices are kept beside the TFRecord they came from, in a file whose name
-is a hash of the TFRecord's content and the converter's settings: NAME.slices has
-them one after the other as they are, NAME.slices.npz how many are of each
-NoteSequence. They are mapped into memory, which so need not hold them.
+The cache lies beside the TFRecord. Its name has a hash of the TFRecord's content and
+of the converter's settings:
+
+  NAME.slices      the slices, one after the other
+  NAME.slices.npz  how many slices each NoteSequence has, and a checksum
+
+The slices are memory-mapped, so memory need not hold them all.
 """
 import contextlib
 import functools
@@ -14,6 +17,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections.abc import Callable
 
 from magenta.models.music_vae import groove_tfds
 from magenta.models.music_vae import packed_slices
@@ -23,8 +27,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 
-def converter_settings(converter):
-  """All that decides which slices a converter makes, as JSON."""
+def converter_settings(converter: object) -> str:
+  """Returns all settings on which a converter's slices depend, as JSON."""
   if packed_slices.is_groove(converter):
     return json.dumps({
         'pitch_classes': sorted(converter.pitch_class_map.items()),
@@ -46,22 +50,24 @@ def converter_settings(converter):
 
 @functools.cache
 def _scratch():
-  """A folder for what can't be kept, which goes when the program ends."""
+  """A folder for caches that can't be kept; it is removed when the program ends."""
   return tempfile.TemporaryDirectory()
 
 
-def cached_slices(source_hash, cache_prefix, read, converter):
+def cached_slices(
+    source_hash: object, cache_prefix: str, read: Callable[[], tuple],
+    converter: object) -> tuple[np.ndarray, np.ndarray]:
   """Returns slices, from the cache or else converted and then cached.
 
   Args:
     source_hash: A hashlib hash of the data's content.
     cache_prefix: What the cache file's path begins with.
-    read: Returns the arguments of packed_slices.pack_each but the converter.
-    converter: A converter of slices that packed_slices.can_pack.
+    read: Returns records, parse and total, as packed_slices.pack_each takes them.
+    converter: Of a config that packed_slices.can_pack.
 
   Returns:
-    All slices, memory-mapped, of the dtype and shape that packed_slices.pack has
-    them, and how many are of each NoteSequence.
+    All slices, memory-mapped, of packed_slices.pack's dtype and shape, and how many
+    each NoteSequence has, int64 [sequences].
   """
   source_hash.update(converter_settings(converter).encode())
   digest = source_hash.hexdigest()
@@ -130,11 +136,11 @@ def _open(path, digest, converter):
       counts.sum(), *empty.shape[1:])), counts
 
 
-def find_files(examples_path):
+def find_files(examples_path: str) -> list[str]:
   """Returns the TFRecord files of a path or a pattern, sorted.
 
-  A pattern leaves out the validation and test splits of what it matches too, as
-  scripts/make_tfrecord.py puts them beside it, and says so.
+  scripts/make_tfrecord.py puts the validation and test splits beside a TFRecord. Where
+  a pattern matches them too, they are left out, and a line on stderr names them.
 
   Raises:
     FileNotFoundError: if there are none.
@@ -160,7 +166,7 @@ def find_files(examples_path):
   return sorted(set(found) - set(others))
 
 
-def fingerprint(paths):
+def fingerprint(paths: list[str]) -> object:
   """Returns a hashlib hash of the content of files."""
   source_hash = hashlib.sha256()
   for path in paths:
@@ -170,12 +176,16 @@ def fingerprint(paths):
   return source_hash
 
 
-def load_slices(converter, examples_path=None, tfds_name=None,
-                split='train'):
-  """Returns the slices of a TFRecord (or glob of them) or of a TFDS split.
+def load_slices(converter: object, examples_path: str | None = None,
+                tfds_name: str | None = None, split: str = 'train') -> np.ndarray:
+  """Returns the slices of a TFRecord, or else of a TFDS split, memory-mapped.
 
-  Memory-mapped, in the order of the files; of which dtype and shape
-  packed_slices.pack says.
+  Args:
+    converter: Of a config that packed_slices.can_pack; decides dtype and shape, see
+      packed_slices.pack.
+    examples_path: A TFRecord, or a pattern of them; the slices are in their order.
+    tfds_name: A data set of TensorFlow Datasets.
+    split: Of the TFDS data set.
 
   Raises:
     FileNotFoundError: if nothing matches `examples_path`.
@@ -184,8 +194,10 @@ def load_slices(converter, examples_path=None, tfds_name=None,
   return _load(converter, examples_path, tfds_name, split)[0]
 
 
-def load_each(converter, examples_path=None, tfds_name=None, split='train'):
-  """Returns what `load_slices` does, as a list of those of each NoteSequence."""
+def load_each(
+    converter: object, examples_path: str | None = None, tfds_name: str | None = None,
+    split: str = 'train') -> list[np.ndarray]:
+  """Returns what `load_slices` does, as a list: the slices of each NoteSequence."""
   slices, counts = _load(converter, examples_path, tfds_name, split)
   return np.split(slices, np.cumsum(counts)[:-1])
 

@@ -318,13 +318,13 @@ class DrumModel:
     Raises:
       UserError: if the checkpoint is not of the config.
     """
-    from magenta.models.music_vae import TrainedModel, checkpoints
+    from magenta.models.music_vae import TrainedModel, checkpoints, upstream
     import tensorflow.compat.v1 as tf
     np.random.seed(seed)
     if batch_size in self._trained:
-      model = self._trained[batch_size]
-      model._sess = graph.reseed_session(model._sess, seed)
-      return model
+      upstream.change_session(self._trained[batch_size], functools.partial(
+          graph.reseed_session, seed=seed))
+      return self._trained[batch_size]
     tf.set_random_seed(seed)
     try:
       self._trained[batch_size] = TrainedModel(
