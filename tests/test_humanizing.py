@@ -393,11 +393,11 @@ def events(path):
   import mido
   midi = mido.MidiFile(path)
   others, hits = [], []
-  for t, track in enumerate(midi_file.tracks):
+  for t, track in enumerate(midi.tracks):
     now, open_hits = 0, {}
     for message in track:
       now += message.time
-      at = now / midi_file.ticks_per_beat
+      at = now / midi.ticks_per_beat
       if getattr(message, 'channel', None) != 9 or message.type not in (
           'note_on', 'note_off'):
         others.append((t, at, str(message.copy(time=0))))
@@ -408,7 +408,7 @@ def events(path):
         hit = open_hits[message.note].pop(0)
         hit[4] = at - hit[2]
     assert not track or track[-1].type == 'end_of_track'
-  return midi_file.type, others, hits
+  return midi.type, others, hits
 
 
 @pytest.mark.parametrize('kind', [0, 1])
@@ -442,11 +442,11 @@ def test_all_else_in_a_file_stays(player, tmp_path, kind, ticks, ending):
       mido.MetaMessage('end_of_track', time=3)]
   midi = mido.MidiFile(type=kind, ticks_per_beat=ticks)
   if kind == 1:
-    midi_file.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
+    midi.tracks += [mido.MidiTrack(part) for part in ([], other, drums)]
   else:
-    midi_file.tracks.append(mido.merge_tracks([other, drums]))
+    midi.tracks.append(mido.merge_tracks([other, drums]))
   source, target = str(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
-  midi_file.save(source)
+  midi.save(source)
   humanizer.humanize_file(source, target, player)
   before, after = events(source), events(target)
   assert before[:2] == after[:2]
@@ -490,9 +490,9 @@ def test_tempo_changes_stay(player, tmp_path):
   sequence = on_grid(64)
   note_seq.sequence_proto_to_midi_file(sequence, source)
   midi = mido.MidiFile(source)
-  midi_file.tracks[0].insert(-1, mido.MetaMessage(
+  midi.tracks[0].insert(-1, mido.MetaMessage(
       'set_tempo', tempo=mido.bpm2tempo(50), time=4 * 480))
-  midi_file.save(str(tmp_path / 'slower.mid'))
+  midi.save(str(tmp_path / 'slower.mid'))
   humanizer.humanize_file(source, target, player)
   humanizer.humanize_file(str(tmp_path / 'slower.mid'),
                            str(tmp_path / 'slower-out.mid'), player)

@@ -105,13 +105,13 @@ def test_shared_and_taken(server, env, tmp_path):
 
 
 CALLS = '''
-import os, shutil, sys; sys.path.insert(0, sys.argv[1])
-
+import os, shutil, sys
+from drumloops.errors import UserError
 from drumloops.export import hub
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 magenta_setup.music_vae()
-for call in sys.argv[2:]:
+for call in sys.argv[1:]:
   try:
     eval(call)
   except UserError as e:
@@ -121,8 +121,7 @@ for call in sys.argv[2:]:
 
 def sentences(env, *calls):
   """Returns what each of these calls says that it can't do."""
-  result = conftest.run(conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-                        *calls, env=env)
+  result = conftest.code(CALLS, *calls, env=env)
   assert result.returncode == 0, result.stderr
   found = [line.removeprefix('SENTENCE ') for line in result.stdout.splitlines()
            if line.startswith('SENTENCE')]
@@ -130,16 +129,16 @@ def sentences(env, *calls):
   return found
 
 
-SHARE = f'sharing.share("{REPO}", "hierdec-drums_4bar", "{WEIGHTS}")'
+SHARE = f'hub.share("{REPO}", "hierdec-drums_4bar", "{WEIGHTS}")'
 # In the place of what makes loops, which takes its time.
-GATHER = (f'setattr(sharing, "gather", lambda *args: shutil.copytree("{WEIGHTS}", '
+GATHER = (f'setattr(hub, "gather", lambda *args: shutil.copytree("{WEIGHTS}", '
           'args[-1], dirs_exist_ok=True))')
 
 
 def test_what_goes_wrong_is_a_sentence(server, env):
   server.repos[REPO] = []
   server.commit(REPO, {'README.md': b'nothing'})
-  share = f'sharing.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
+  share = f'hub.share("{{}}", "hierdec-drums_4bar", "{WEIGHTS}")'
   find = 'checkpoint_files.find_checkpoint(checkpoint_file="hf://{}")'
   *names, nobody, nothing, revision, refused, no_token = sentences(
       env, share.format('a/b/c'), share.format('my-drummer'),
@@ -188,8 +187,7 @@ def test_an_upload_that_breaks_off(server, env, monkeypatch, broken, what):
   assert 'the same command goes on' in sentence
   _, files = server.find(REPO, 'main')
   assert ('styles.npz' in files) == (broken == '/commit/')
-  result = conftest.run(conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-                        f'{GATHER}, {SHARE}', env=env)
+  result = conftest.code(CALLS, f'{GATHER}, {SHARE}', env=env)
   assert 'Shared as' in result.stdout, result.stderr
   assert 'styles.npz' in server.find(REPO, 'main')[1]
 
@@ -200,12 +198,11 @@ def test_public_only_if_it_is_said(server, env):
   unknown, public, revision = sentences(
       env, f'{SHARE[:-1]}, license="Apache 2")', f'{GATHER}, {SHARE}',
       SHARE.replace(REPO, f'{REPO}@old'))
-  assert 'public already' in public and '--noprivate' in public
-  assert 'Apache 2' in unknown and '--license' in unknown and 'without old' in revision
+  assert 'public already' in public and 'private=False' in public
+  assert 'Apache 2' in unknown and 'license' in unknown and 'without old' in revision
   assert server.find(REPO, 'main')[0] == before
-  result = conftest.run(
-      conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-      f'{GATHER}, {SHARE[:-1]}, private=False)',
+  result = conftest.code(
+      CALLS, f'{GATHER}, {SHARE[:-1]}, private=False)',
       f'{SHARE.replace(REPO, "other/one")[:-1]}, private=False)', env=env)
   assert result.stdout.count('Everybody sees it') == 2, result.stdout + result.stderr
   assert server.find(REPO, 'main')[0] != before and not server.private

@@ -244,8 +244,8 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   every_step.write_text(
       'import sys\nsys.path.insert(0, %r)\n'
       'from drumloops.training import trainer\n'
-      'training.Validation = None\n'
-      'training.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
+      'trainer.Validation = None\n'
+      'trainer.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
   code = ('import sitecustomize, train; from drumloops.system import cli; '
           'cli.run(train.main, train.define_flags)')
   steps = [12]
@@ -325,24 +325,22 @@ def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
 # Prepares 100 clips a split, converts those of the train split, and finds each
 # among the slices of the whole performances in the TFRecord.
 TFDS_CLIPS = '''
-import sys; sys.path.insert(0, sys.argv[1])
-
-from drumloops.errors import UserError
+import sys
 from drumloops.system import magenta_setup; magenta_setup.music_vae()
 from magenta.models.music_vae import groove_tfds, packed_slices
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
 tfds = groove_tfds.tfds
-builder = tfds.builder(sys.argv[2])
+builder = tfds.builder(sys.argv[1])
 builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(
-        manual_dir=sys.argv[3], max_examples_per_split=100))
+        manual_dir=sys.argv[2], max_examples_per_split=100))
 clips = list(tfds.as_numpy(builder.as_dataset(split='train')))
 converter = magenta_setup.get_config('groovae_4bar').data_converter
 ids = {clip['id'].decode().split(':')[0] for clip in clips}
 ours = {}
-for record in tf.python_io.tf_record_iterator(sys.argv[4] + '/drummer.tfrecord'):
+for record in tf.python_io.tf_record_iterator(sys.argv[3] + '/drummer.tfrecord'):
   sequence = note_seq.NoteSequence.FromString(record)
   name = sequence.filename.split('_')[0]
   if name in ids:
@@ -366,8 +364,8 @@ def test_tfds(groove_zip, dataset, tmp_path, name):
   """Prepared from the local zip; 4bar (20 minutes to prepare) in part."""
   env = {'TFDS_DATA_DIR': str(tmp_path)}
   if '4bar' in name:
-    result = conftest.run(sys.executable, '-c', TFDS_CLIPS, conftest.SCRIPTS,
-                          name, pathlib.Path(groove_zip).parent, dataset, env=env)
+    result = conftest.code(
+        TFDS_CLIPS, name, pathlib.Path(groove_zip).parent, dataset, env=env)
     assert result.returncode == 0, result.stderr[-3000:]
     clips, slices, ties = map(int, result.stdout.split()[-3:])
     # A hit just halfway between two steps may fall to either: 3 of 129 slices.
