@@ -26,7 +26,10 @@ import warm
 FLAT = ('--config=flat-drums_4bar',
         '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
 TINY = 'hierdec-drums_4bar_tiny'
-SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_every_config.py')
+# What takes minutes, the longest first.
+SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_fast_lstm.py',
+        'test_training.py', 'test_weights.py', 'test_interchange.py',
+        'test_every_config.py', 'test_humanizing.py', 'test_completing.py')
 # Where there is a GPU too: what is compared to 1e-4 is compared on the CPU.
 os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
 # Two processes at once have a core each; TensorFlow's threads wait for each other by
@@ -38,16 +41,17 @@ THREADS = {'TF_NUM_INTRAOP_THREADS': '2', 'TF_NUM_INTEROP_THREADS': '2'}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-starter = warm.Starter()
+at_end = contextlib.ExitStack()  # Of what is started once in each of pytest's processes.
+starter = at_end.enter_context(contextlib.closing(warm.Starter()))
 
 
 def pytest_sessionfinish():
-  starter.close()
+  at_end.close()
 
 
 def pytest_collection_modifyitems(items):
   """What takes longest begins first, so that all processes end together."""
-  items.sort(key=lambda item: item.path.name not in SLOW)
+  items.sort(key=lambda item: (*SLOW, item.path.name).index(item.path.name))
 
 
 def run(*command, cwd=ROOT, env=(), timeout=900):
@@ -147,7 +151,7 @@ def training(once, dataset, name, *flags):
   """Returns the folder of a run that train.py has made."""
   def make(folder):
     result = script('train.py', *flags, f'--run_dir={folder}',
-                    f'--examples_path={dataset}/drummer.tfrecord')
+                    f'--examples_path={dataset}/drummer.tfrecord', env=THREADS)
     assert result.returncode == 0, result.stderr[-3000:]
   return once(name, make)
 
@@ -163,6 +167,18 @@ def trained_tiny(once, dataset):
   """The run directory of the tiny hierarchical model after 5 steps."""
   return training(once, dataset, 'tiny', f'--config={TINY}',
                   '--hparams=batch_size=16', '--num_steps=5')
+
+
+@pytest.fixture(scope='session')
+def evaluated(once, trained, dataset):
+  """A folder with what evaluate.py finds of the flat model, and what it says."""
+  def make(folder):
+    result = script('evaluate.py', *FLAT, f'--run_dir={trained}',
+                    f'--examples_path={dataset}/drummer.tfrecord',
+                    f'--output_dir={folder}')
+    assert result.returncode == 0, result.stderr[-3000:]
+    (folder / 'said').write_text(result.stdout)
+  return once('evaluated', make)
 
 
 def read_until(fd, word):

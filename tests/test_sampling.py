@@ -33,7 +33,7 @@ def test_same_seed_same_bytes(trained, tmp_path):
   import soundfile
   for folder, seed in (('a', 3), ('b', 3), ('c', 4)):
     result = make(tmp_path / folder, trained, f'--seed={seed}',
-                  '--temperature=1.0', '--num_outputs=2')
+                  '--temperature=1.0', '--num_outputs=2', env=conftest.THREADS)
     assert result.returncode == 0, result.stderr
   names = ['index.html'] + [f'sample-{i}.{kind}' for i in (1, 2)
                             for kind in ('mid', 'png', 'wav')]

@@ -6,13 +6,13 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import time
 
 import conftest
 import numpy as np
 import pytest
+import warm
 
 TAGS = {'loss', 'losses/r_loss', 'losses/kl_loss', 'losses/kl_bits',
         'losses/kl_beta', 'learning_rate', 'global_norm_1',
@@ -49,7 +49,8 @@ def test_run_directory(trained):
 
 
 def test_same_seed_same_checkpoint(trained, dataset, tmp_path):
-  assert train(tmp_path, dataset, '--num_steps=12').returncode == 0
+  assert train(tmp_path, dataset, '--num_steps=12',
+               env=conftest.THREADS).returncode == 0
   name = 'train/model.ckpt-12.data-00000-of-00001'
   assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
@@ -240,22 +241,19 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   """Killed a few times at random; each time it goes on from what was whole."""
   run_dir = tmp_path / 'run'
   shutil.copytree(trained, run_dir)
-  every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
+  every_step = tmp_path / 'every_step.py'  # Writes checkpoints all the time.
   every_step.write_text(
-      'import sys\nsys.path.insert(0, %r)\n'
+      'import train; from drumloops.system import cli\n'
       'from drumloops.training import trainer\n'
       'trainer.Validation = None\n'
-      'trainer.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
-  code = ('import sitecustomize, train; from drumloops.system import cli; '
-          'cli.run(train.main, train.define_flags)')
+      'trainer.validation_slices = lambda *_: None\n'
+      'cli.run(train.main, train.define_flags)\n')
   steps = [12]
   for delay in (0.0, 0.013, 0.027):
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *conftest.FLAT, f'--run_dir={run_dir}',
-         f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000',
-         '--save_seconds=0'], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={**os.environ,
-             'PYTHONPATH': f'{tmp_path}:{conftest.SCRIPTS}'})
+    process = warm.Process(
+        conftest.starter, every_step, *conftest.FLAT, f'--run_dir={run_dir}',
+        f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000',
+        '--save_seconds=0')
     deadline = time.time() + 120
     while (max(checkpoint_steps(run_dir), default=0) <= steps[-1] + 2 and
            time.time() < deadline):
@@ -299,27 +297,23 @@ exit $status"""
   assert max(checkpoint_steps(saved)) == 13
 
 
-def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
-  flags = (*conftest.FLAT, f'--run_dir={trained}')
-  result = conftest.script(
-      'evaluate.py', *flags, f'--examples_path={dataset}/drummer.tfrecord',
-      f'--output_dir={tmp_path}')
-  assert result.returncode == 0, result.stderr
-  scores = json.loads((tmp_path / 'evaluation.json').read_text())[
+def test_eval_mode_is_what_evaluate_says(trained, evaluated, dataset, tmp_path):
+  scores = json.loads((evaluated / 'evaluation.json').read_text())[
       'reconstruction']
   if (dataset / 'groove').exists():
     assert scores['examples'] == 1836  # Each example once, in batches of 64.
   assert 0 < scores['reconstruction_loss'] < 64 * np.log(512) * 1.05
   assert 0 <= scores['sampled_accuracy'] <= 1
+  shutil.copytree(trained, tmp_path / 'run')
   result = conftest.script(
-      'train.py', *flags, '--mode=eval',
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run', '--mode=eval',
       f'--examples_path={dataset}/drummer-validation.tfrecord')
   assert result.returncode == 0, result.stderr
   printed = json.loads(result.stdout[result.stdout.index('{'):])
   for name in ('reconstruction_loss', 'kl_bits', 'sampled_accuracy'):
     assert printed[name] == scores[name]
   assert {'loss', 'losses/r_loss', 'metrics/accuracy'} <= summary_tags(
-      trained / 'eval')
+      tmp_path / 'run' / 'eval')
 
 
 # Prepares 100 clips a split, converts those of the train split, and finds each
@@ -488,11 +482,10 @@ def test_no_gpu_is_said(trained, dataset):
   assert 'No GPU was found' in result.stdout
 
 
-def test_checkpoint_of_another_config(trained, tmp_path):
+def test_checkpoint_of_another_config(trained, dataset, tmp_path):
   for name, flags in (('sample.py', [f'--output_dir={tmp_path}']),
-                      ('train.py', ['--mode=eval', '--examples_path=' + str(
-                          next(trained.parent.parent.rglob(
-                              'drummer-test.tfrecord')))])):
+                      ('train.py', ['--mode=eval', '--examples_path='
+                                    f'{dataset}/drummer-test.tfrecord'])):
     conftest.check_sentence(conftest.script(
         name, f'--config={conftest.TINY}', f'--run_dir={trained}', *flags),
                             'does not fit')

@@ -55,7 +55,7 @@ class Process:
     with tempfile.TemporaryDirectory() as folder:
       pipe = os.path.join(folder, 'pipe')
       os.mkfifo(pipe)
-      self.pid = starter.ask(script, arguments, os.getcwd(), dict(os.environ), pipe,
+      self.pid = starter.ask(str(script), arguments, os.getcwd(), dict(os.environ), pipe,
                              None, timeout)
       self.stdout = open(pipe, 'rb', buffering=0)
 
