@@ -9,7 +9,6 @@
 
 Stock Magenta stays untouched: it is only told of our configs.
 """
-import copy
 import importlib.util
 import os
 import sys
@@ -87,9 +86,10 @@ def score_config(name, checkpoints, slices):
     found.append(dict(mu=mu, sigma=sigma, decoded=decoded))
   with tf.Graph().as_default():
     inputs, targets, graph_mu, loss, logits = build(config, len(slices))
+    saver = tf.train.Saver()
     with tf.Session() as sess:
       for checkpoint, scores in zip(checkpoints, found):
-        tf.train.Saver().restore(sess, checkpoint)
+        saver.restore(sess, checkpoint)
         scores['loss'], scores['graph_mu'], scores['logits'] = sess.run(
             [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
   return found
