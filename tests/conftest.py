@@ -1,4 +1,4 @@
-"""Shared by the tests: scripts as subprocesses, data, other environments.
+"""Shared by the tests: how scripts are run, data, other environments.
 
 The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
 of own_loops.py. Environments of their own are made in the project's folder and
@@ -32,16 +32,16 @@ SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_fast_lstm.py',
         'test_every_config.py', 'test_humanizing.py', 'test_completing.py')
 # Where there is a GPU too: what is compared to 1e-4 is compared on the CPU.
 os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
-# Two processes at once have a core each; TensorFlow's threads wait for each other by
-# turning in circles.
+# The tests' processes share the cores, and TensorFlow's threads use them while they
+# wait for each other.
 os.environ |= {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
-# But what must not depend on their order is tried with some.
+# With these, what must not depend on the threads' order is tried.
 THREADS = {'TF_NUM_INTRAOP_THREADS': '2', 'TF_NUM_INTEROP_THREADS': '2'}
 # A shell's background jobs ignore it, and so would all that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-
-at_end = contextlib.ExitStack()  # Of what is started once in each of pytest's processes.
+# Ends what is started once in each of pytest's processes.
+at_end = contextlib.ExitStack()
 starter = at_end.enter_context(contextlib.closing(warm.Starter()))
 
 

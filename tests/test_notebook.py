@@ -20,7 +20,8 @@ FOLDER, RUN = '드럼 "MusicVAE" $5', "my run's $(touch x)"
 IS_FALLBACK_WHOLE = 'FALLBACK' in os.environ
 LAST_OF_FALLBACK = 10  # The first loops.
 # How much is measured, in the copy of the project; test_weights.py measures all of it.
-FEWER = {('metrics/evaluation.py', 'SAMPLES'): 100, ('metrics/evaluation.py', 'PAIRS'): 8,
+FEWER = {('metrics/evaluation.py', 'SAMPLES'): 100,
+         ('metrics/evaluation.py', 'PAIRS'): 8,
          ('metrics/style_classifier.py', 'PER_STYLE'): 5,
          ('models/latent.py', 'CALIBRATION_LOOPS'): 200,
          ('output/plots.py', 'MOST_MAPPED'): 200}

@@ -26,6 +26,7 @@ class Starter:
     self._process = None
 
   def ask(self, *request):
+    """Returns the answer to a request."""
     if self._process is None:
       self._process = subprocess.Popen(
           [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -55,8 +56,8 @@ class Process:
     with tempfile.TemporaryDirectory() as folder:
       pipe = os.path.join(folder, 'pipe')
       os.mkfifo(pipe)
-      self.pid = starter.ask(str(script), arguments, os.getcwd(), dict(os.environ), pipe,
-                             None, timeout)
+      self.pid = starter.ask(str(script), arguments, os.getcwd(), dict(os.environ),
+                             pipe, None, timeout)
       self.stdout = open(pipe, 'rb', buffering=0)
 
   def send_signal(self, number):
