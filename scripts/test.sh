@@ -3,8 +3,9 @@
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 # uv makes the other environments (Colab's, stock Magenta's), xdist runs three at a time, since many wait,
-# timeout says where a test hangs, the notebook is opened in JupyterLab.
-.venv/bin/python -c 'import uv, xdist, pytest_timeout, jupyterlab' 2> /dev/null ||
-  .venv/bin/python -m pip install -q uv pytest-xdist pytest-timeout jupyterlab
+# timeout says where a test hangs, the notebook is opened in JupyterLab, ruff reads.
+.venv/bin/python -c 'import uv, xdist, pytest_timeout, jupyterlab, ruff' 2> /dev/null ||
+  .venv/bin/python -m pip install -q uv pytest-xdist pytest-timeout jupyterlab ruff
+.venv/bin/python -m ruff check
 exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
   --timeout=900 -ra --durations=10 "${@:-tests}"

@@ -5,6 +5,7 @@ port is open. Audio plays (silently) where there is no sound card as well.
 """
 import base64
 import fcntl
+import functools
 import json
 import os
 import pathlib
@@ -29,10 +30,11 @@ KEYS = {'Backspace': 8, 'Tab': 9, 'Enter': 13, 'Escape': 27, 'Space': 32,
 MODIFIERS = {'Alt': 1, 'Control': 2, 'Meta': 4, 'Shift': 8}
 
 
+@functools.cache
 def install():
   """Returns the path of Chromium, installed with apt if it may be, or None."""
   with open(conftest.ROOT / '.venv-chromium.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in two processes.
+    fcntl.flock(lock, fcntl.LOCK_EX)  # Tests run in several processes.
     for attempt in range(2):
       for name in ('chromium', 'chromium-browser', 'google-chrome'):
         path = shutil.which(name)
@@ -42,6 +44,76 @@ def install():
         conftest.run('apt-get', 'update')
         conftest.run('apt-get', 'install', '-y', '--no-install-recommends',
                      *PACKAGES, env={'DEBIAN_FRONTEND': 'noninteractive'})
+
+
+class Chromium:
+  """The Chromium of all pages of a process of tests, which ends with that."""
+
+  def __init__(self, autoplay):
+    chromium = install() or pytest.skip('there is no Chromium here')
+    self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    commands, self.commands = os.pipe()
+    self.replies, replies = os.pipe()
+    flags = [*FLAGS, f'--user-data-dir={self.profile.name}',
+             *['--no-sandbox'] * (os.geteuid() == 0),
+             *['--autoplay-policy=no-user-gesture-required'] * autoplay]
+    self.process = subprocess.Popen(
+        ['bash', '-c', f'exec "$0" "$@" 3<&{commands} 4>&{replies}', chromium,
+         *flags], pass_fds=(commands, replies), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(commands)
+    os.close(replies)
+    self.last_id, self.buffer, self.pages = 0, b'', {}
+    conftest.at_end.callback(self.close)
+
+  def close(self):
+    os.close(self.commands)  # Chromium ends.
+    try:
+      self.process.wait(10)
+    except subprocess.TimeoutExpired:
+      self.process.kill()
+      self.process.wait()
+    os.close(self.replies)
+    self.profile.cleanup()
+
+  def receive(self, deadline):
+    """Returns the next message; its page notes it."""
+    while b'\0' not in self.buffer:
+      left = max(0, deadline - time.monotonic())
+      if not select.select([self.replies], [], [], left)[0]:
+        raise TimeoutError('Chromium did not answer in time')
+      data = os.read(self.replies, 1 << 20)
+      if not data:
+        raise RuntimeError('Chromium has ended')
+      self.buffer += data
+    line, self.buffer = self.buffer.split(b'\0', 1)
+    message = json.loads(line)
+    if message.get('sessionId') in self.pages:
+      self.pages[message['sessionId']].note(message)
+    return message
+
+  def write(self, method, **message):
+    self.last_id += 1
+    data = json.dumps({'id': self.last_id, 'method': method, **message}
+                      ).encode() + b'\0'
+    while data:
+      data = data[os.write(self.commands, data):]
+    return self.last_id
+
+  def send(self, method, timeout=60, **message):
+    """Returns the result of a command of the DevTools protocol."""
+    deadline, number = time.monotonic() + timeout, self.write(method, **message)
+    while True:
+      message = self.receive(deadline)
+      if message.get('id') == number:
+        if 'error' in message:
+          raise RuntimeError(f'{method}: {message["error"]}')
+        return message['result']
+
+
+@functools.cache
+def chromium(autoplay):
+  return Chromium(autoplay)
 
 
 class Browser:
@@ -56,50 +128,24 @@ class Browser:
     self.size, self.autoplay = (width, height), autoplay
 
   def __enter__(self):
-    chromium = install() or pytest.skip('there is no Chromium here')
-    self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    commands, self.commands = os.pipe()
-    self.replies, replies = os.pipe()
-    flags = [*FLAGS, f'--user-data-dir={self.profile.name}',
-             *['--no-sandbox'] * (os.geteuid() == 0),
-             *['--autoplay-policy=no-user-gesture-required'] * self.autoplay]
-    self.process = subprocess.Popen(
-        ['bash', '-c', f'exec "$0" "$@" 3<&{commands} 4>&{replies}', chromium,
-         *flags], pass_fds=(commands, replies), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.close(commands)
-    os.close(replies)
-    self.last_id, self.buffer, self.session, self.errors = 0, b'', {}, []
-    target = self.send('Target.createTarget', url='about:blank')['targetId']
-    self.session = {'sessionId': self.send(
-        'Target.attachToTarget', targetId=target, flatten=True)['sessionId']}
+    self.chromium, self.errors = chromium(self.autoplay), []
+    self.profile = self.chromium.send('Target.createBrowserContext')
+    target = self.chromium.send('Target.createTarget', params={
+        'url': 'about:blank', **self.profile})['targetId']
+    self.session = self.chromium.send('Target.attachToTarget', params={
+        'targetId': target, 'flatten': True})['sessionId']
+    self.chromium.pages[self.session] = self
     for domain in ('Page', 'Runtime', 'Log', 'Network'):
       self.send(f'{domain}.enable')
     self.resize(*self.size)
     return self
 
   def __exit__(self, *_):
-    os.close(self.commands)  # Chromium ends.
-    try:
-      self.process.wait(10)
-    except subprocess.TimeoutExpired:
-      self.process.kill()
-      self.process.wait()
-    os.close(self.replies)
-    self.profile.cleanup()
+    del self.chromium.pages[self.session]
+    self.chromium.send('Target.disposeBrowserContext', params=self.profile)
 
-  def receive(self, deadline):
-    """Returns the next message, its errors noted."""
-    while b'\0' not in self.buffer:
-      left = max(0, deadline - time.monotonic())
-      if not select.select([self.replies], [], [], left)[0]:
-        raise TimeoutError('Chromium did not answer in time')
-      data = os.read(self.replies, 1 << 20)
-      if not data:
-        raise RuntimeError('Chromium has ended')
-      self.buffer += data
-    line, self.buffer = self.buffer.split(b'\0', 1)
-    message = json.loads(line)
+  def note(self, message):
+    """Keeps the errors of a message; answers dialogs."""
     method, params = message.get('method'), message.get('params', {})
     entry = params.get('entry', {})
     if method == 'Runtime.exceptionThrown':
@@ -111,26 +157,13 @@ class Browser:
     elif method == 'Log.entryAdded' and entry['level'] == 'error':
       self.errors.append(f'{entry["text"]} {entry.get("url", "")}')
     elif method == 'Page.javascriptDialogOpening':
-      self.write('Page.handleJavaScriptDialog', accept=True)
-    return message
-
-  def write(self, method, **params):
-    self.last_id += 1
-    data = json.dumps({'id': self.last_id, 'method': method, 'params': params,
-                       **self.session}).encode() + b'\0'
-    while data:
-      data = data[os.write(self.commands, data):]
-    return self.last_id
+      self.chromium.write('Page.handleJavaScriptDialog', sessionId=self.session,
+                          params={'accept': True})
 
   def send(self, method, timeout=60, **params):
-    """Returns the result of a command of the DevTools protocol."""
-    deadline, number = time.monotonic() + timeout, self.write(method, **params)
-    while True:
-      message = self.receive(deadline)
-      if message.get('id') == number:
-        if 'error' in message:
-          raise RuntimeError(f'{method}: {message["error"]}')
-        return message['result']
+    """Returns the result of a command of the DevTools protocol to this page."""
+    return self.chromium.send(
+        method, timeout, sessionId=self.session, params=params)
 
   def open(self, url, timeout=60):
     """Opens a URL or a file and waits for the page's load event."""

@@ -1,4 +1,4 @@
-"""Shared by the tests: scripts as subprocesses, data, other environments.
+"""Shared by the tests: how scripts are run, data, other environments.
 
 The data are the Groove MIDI Dataset where GROOVE_ZIP names it, else drum loops
 of own_loops.py. Environments of their own are made in the project's folder and
@@ -12,29 +12,46 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / 'scripts'
 sys.path.insert(0, str(SCRIPTS))
-from drumloops.system import magenta_setup
 import own_loops
+import warm
 
 # A flat model, whose graph is built in a second, and the same for every test.
 FLAT = ('--config=flat-drums_4bar',
         '--hparams=enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16')
 TINY = 'hierdec-drums_4bar_tiny'
-SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_every_config.py')
+# What takes minutes, the longest first.
+SLOW = ('test_notebook.py', 'test_every_stage.py', 'test_fast_lstm.py',
+        'test_training.py', 'test_weights.py', 'test_interchange.py',
+        'test_every_config.py', 'test_humanizing.py', 'test_completing.py')
 # Where there is a GPU too: what is compared to 1e-4 is compared on the CPU.
 os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
+# The tests' processes share the cores, and TensorFlow's threads use them while they
+# wait for each other.
+os.environ |= {'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1'}
+# With these, what must not depend on the threads' order is tried.
+THREADS = {'TF_NUM_INTRAOP_THREADS': '2', 'TF_NUM_INTEROP_THREADS': '2'}
 # A shell's background jobs ignore it, and so would all that is started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Ends what is started once in each of pytest's processes.
+at_end = contextlib.ExitStack()
+starter = at_end.enter_context(contextlib.closing(warm.Starter()))
+
+
+def pytest_sessionfinish():
+  at_end.close()
 
 
 def pytest_collection_modifyitems(items):
   """What takes longest begins first, so that all processes end together."""
-  items.sort(key=lambda item: item.path.name not in SLOW)
+  items.sort(key=lambda item: (*SLOW, item.path.name).index(item.path.name))
 
 
 def run(*command, cwd=ROOT, env=(), timeout=900):
@@ -44,9 +61,27 @@ def run(*command, cwd=ROOT, env=(), timeout=900):
       timeout=timeout, env={**os.environ, **dict(env)})
 
 
-def script(name, *flags, python=sys.executable, **kwargs):
-  """Runs one of the project's scripts."""
-  return run(python, SCRIPTS / name, *flags, **kwargs)
+def script(name, *flags, python=None, cwd=ROOT, env=(), timeout=900):
+  """Runs one of the project's scripts; returns its CompletedProcess.
+
+  Without `python` it is forked from a process that has imported TensorFlow already,
+  or most of the tests' time would be spent on its imports.
+  """
+  if python:
+    return run(python, SCRIPTS / name, *flags, cwd=cwd, env=env, timeout=timeout)
+  with tempfile.NamedTemporaryFile('r') as out, tempfile.NamedTemporaryFile('r') as err:
+    pid = starter.ask(str(name), [str(f) for f in flags], str(cwd),
+                      {**os.environ, **dict(env)}, out.name, err.name, timeout)
+    status = starter.ask(pid, 0)
+    return subprocess.CompletedProcess(name, status, out.read(), err.read())
+
+
+def code(text, *arguments, **kwargs):
+  """Runs Python code as `script` runs scripts, in whose folder it lies for imports."""
+  with tempfile.NamedTemporaryFile('w', suffix='.py') as file:
+    file.write(text)
+    file.flush()
+    return script(file.name, *arguments, **kwargs)
 
 
 def make_loops(model, output_dir, *paths, mode='sample', take=None, read=None, name=None,
@@ -107,47 +142,81 @@ def groove_zip():
 
 
 @pytest.fixture(scope='session')
-def dataset(tmp_path_factory):
+def once(tmp_path_factory):
+  """Makes a folder for all of the tests' processes, by whichever asks for it first.
+
+  Nobody writes into it afterwards, but for caches.
+  """
+  base = tmp_path_factory.getbasetemp()
+  if 'PYTEST_XDIST_WORKER' in os.environ:
+    base = base.parent
+  def find(name, make):
+    folder, done = base / name, base / f'{name}.done'
+    with open(base / f'{name}.lock', 'w') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        make(folder)
+        done.touch()
+    return folder
+  return find
+
+
+@pytest.fixture(scope='session')
+def dataset(once):
   """A folder with drummer.tfrecord, drummer-validation.tfrecord and MIDI."""
-  folder = tmp_path_factory.mktemp('dataset')
-  if os.environ.get('GROOVE_ZIP'):
-    assert script('download_groove.py',
-                  f'--output_dir={folder}').returncode == 0
-    midi = folder / 'groove'
-  else:
-    print('GROOVE_ZIP is not set: using drum loops of our own.')
-    midi = folder / 'own'
-    magenta_setup.music_vae()
-    own_loops.write_own_loops(midi)
-    files = sorted(p.name for p in midi.iterdir())
-    (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(
-        f'{name},{split}\n' for name, split in zip(
-            files, ['train'] * 8 + ['validation'] * 2 + ['test'] * 2)))
-  result = script('make_tfrecord.py', f'--input_dir={midi}/',
-                  f'--output_file={folder}/drummer.tfrecord', '--recursive')
-  assert result.returncode == 0, result.stderr
-  return folder
+  def make(folder):
+    if os.environ.get('GROOVE_ZIP'):
+      assert script('download_groove.py',
+                    f'--output_dir={folder}').returncode == 0
+      midi = folder / 'groove'
+    else:
+      print('GROOVE_ZIP is not set: using drum loops of our own.')
+      midi = folder / 'own'
+      own_loops.write_own_loops(midi)
+      files = sorted(p.name for p in midi.iterdir())
+      (midi / 'info.csv').write_text('midi_filename,split\n' + ''.join(
+          f'{name},{split}\n' for name, split in zip(
+              files, ['train'] * 8 + ['validation'] * 2 + ['test'] * 2)))
+    result = script('make_tfrecord.py', f'--input_dir={midi}/',
+                    f'--output_file={folder}/drummer.tfrecord', '--recursive')
+    assert result.returncode == 0, result.stderr
+  return once('dataset', make)
+
+
+def training(once, dataset, name, *flags):
+  """Returns the folder of a run that train.py has made."""
+  def make(folder):
+    result = script('train.py', *flags, f'--run_dir={folder}',
+                    f'--examples_path={dataset}/drummer.tfrecord', env=THREADS)
+    assert result.returncode == 0, result.stderr[-3000:]
+  return once(name, make)
 
 
 @pytest.fixture(scope='session')
-def trained(dataset, tmp_path_factory):
+def trained(once, dataset):
   """The run directory of the flat model, trained for 12 steps."""
-  run_dir = tmp_path_factory.mktemp('run')
-  result = script('train.py', *FLAT, f'--run_dir={run_dir}', '--num_steps=12',
-                  f'--examples_path={dataset}/drummer.tfrecord')
-  assert result.returncode == 0, result.stderr
-  return run_dir
+  return training(once, dataset, 'run', *FLAT, '--num_steps=12')
 
 
 @pytest.fixture(scope='session')
-def trained_tiny(dataset, tmp_path_factory):
+def trained_tiny(once, dataset):
   """The run directory of the tiny hierarchical model after 5 steps."""
-  run_dir = tmp_path_factory.mktemp('tiny')
-  result = script('train.py', f'--config={TINY}', '--hparams=batch_size=16',
-                  f'--run_dir={run_dir}', '--num_steps=5',
-                  f'--examples_path={dataset}/drummer.tfrecord')
-  assert result.returncode == 0, result.stderr[-3000:]
-  return run_dir
+  return training(once, dataset, 'tiny', f'--config={TINY}',
+                  '--hparams=batch_size=16', '--num_steps=5')
+
+
+@pytest.fixture(scope='session')
+def evaluated(once, trained, dataset):
+  """A folder with what evaluate.py finds of the flat model, and what it says."""
+  def make(folder):
+    result = script('evaluate.py', *FLAT, f'--run_dir={trained}',
+                    f'--examples_path={dataset}/drummer.tfrecord',
+                    f'--output_dir={folder}')
+    assert result.returncode == 0, result.stderr[-3000:]
+    (folder / 'said').write_text(result.stdout)
+  return once('evaluated', make)
 
 
 def read_until(fd, word):
@@ -172,9 +241,9 @@ def endless_training(dataset):
   """Starts such trainings and waits for their first steps; kills them at last."""
   with contextlib.ExitStack() as stack:
     def start(run_dir, *flags):
-      process = stack.enter_context(subprocess.Popen(
-          endless(dataset, run_dir, *flags), text=True, stdout=subprocess.PIPE,
-          stderr=subprocess.STDOUT))
+      process = warm.Process(starter, *endless(dataset, run_dir, *flags)[1:])
+      stack.callback(process.stdout.close)
+      stack.callback(process.wait)
       stack.callback(process.kill)
       read_until(process.stdout.fileno(), 'loss=')
       return process

@@ -9,7 +9,6 @@
 
 Stock Magenta stays untouched, but for our configs in its CONFIG_MAP.
 """
-import copy
 import importlib.util
 import os
 import sys
@@ -62,31 +61,38 @@ def build(config, batch):
 def score(slices_path, out, *names_and_checkpoints):
   """Writes OUT/0.npz, ... of the checkpoints, in this order."""
   slices = np.load(slices_path)
-  pairs = list(zip(names_and_checkpoints[::2], names_and_checkpoints[1::2]))
-  for i, (name, checkpoint) in enumerate(pairs):
-    np.savez(os.path.join(out, '%d.npz' % i),
-             **score_one(name, checkpoint, slices))
+  of_names = {}
+  for i, name in enumerate(names_and_checkpoints[::2]):
+    of_names.setdefault(name, []).append((i, names_and_checkpoints[2 * i + 1]))
+  for name, checkpoints in of_names.items():
+    for (i, _), scores in zip(checkpoints, score_config(
+        name, [checkpoint for _, checkpoint in checkpoints], slices)):
+      np.savez(os.path.join(out, '%d.npz' % i), **scores)
 
 
-def score_one(name, checkpoint, slices):
+def score_config(name, checkpoints, slices):
+  """Returns what a config makes of slices by each of some checkpoints."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae.trained_model import TrainedModel
   rolls = np.stack([slices >> drum & 1 for drum in range(9)] + [slices == 0],
                    axis=-1).astype(np.float32)
   config = get_config(name)  # A built one can't be copied, which TrainedModel does.
-  model = TrainedModel(config, len(slices), checkpoint)
-  _, mu, sigma = model.encode_tensors(list(rolls), [64] * len(rolls))
-  # So cold that the most likely class is sampled.
-  decoded = np.argmax(model.decode_to_tensors(mu, 64, 1e-6), axis=-1)
+  found = []
+  for checkpoint in checkpoints:
+    model = TrainedModel(config, len(slices), checkpoint)
+    _, mu, sigma = model.encode_tensors(list(rolls), [64] * len(rolls))
+    # So cold that the most likely class is sampled.
+    decoded = np.argmax(model.decode_to_tensors(mu, 64, 1e-6), axis=-1)
+    found.append(dict(mu=mu, sigma=sigma, decoded=decoded))
   with tf.Graph().as_default():
-    inputs, targets, graph_mu, loss, logits = build(
-        copy.deepcopy(config), len(slices))
+    inputs, targets, graph_mu, loss, logits = build(config, len(slices))
+    saver = tf.train.Saver()
     with tf.Session() as sess:
-      tf.train.Saver().restore(sess, checkpoint)
-      loss, graph_mu, logits = sess.run(
-          [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
-  return dict(mu=mu, sigma=sigma, decoded=decoded, loss=loss,
-              graph_mu=graph_mu, logits=logits)
+      for checkpoint, scores in zip(checkpoints, found):
+        saver.restore(sess, checkpoint)
+        scores['loss'], scores['graph_mu'], scores['logits'] = sess.run(
+            [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
+  return found
 
 
 def humanize(name, checkpoint, examples_path, out):

@@ -582,8 +582,7 @@ def test_kill_9(run, drive):
     pass
   save(run, 2)
   code = f'''
-import os, signal, sys
-sys.path.insert(0, {str(conftest.SCRIPTS)!r})
+import os, signal
 from drumloops.runs import backup, copying
 from drumloops.system import magenta_setup
 magenta_setup.music_vae()
@@ -596,7 +595,7 @@ os.fsync = fsync
 with backup.Backup({str(run)!r}, {str(drive)!r}):
   pass
 '''
-  assert conftest.run(sys.executable, '-c', code).returncode == -signal.SIGKILL
+  assert conftest.code(code).returncode == -signal.SIGKILL
   leftovers = list(drive.rglob('*.tmp'))
   assert leftovers and 0 < leftovers[0].stat().st_size < 4 * WEIGHTS
   assert check_whole(drive) == 1
@@ -701,18 +700,15 @@ def test_the_same_folder(run, tmp_path):
       backup.Backup(run, other)
 
 
-def train(run_dir, dataset, *flags, code=None, **kwargs):
-  """Runs train.py, or after `code`, which may change it."""
-  command = ([conftest.SCRIPTS / 'train.py'] if code is None else
-             ['-c', 'import os, time, train\n'
-              'from drumloops.runs import backup, copying\n'
-              'from drumloops.system import cli\n'
-              'from drumloops.training import validation\n' + code +
-              '\ncli.run(train.main, train.define_flags)'])
-  return conftest.run(
-      sys.executable, *command, *conftest.FLAT, f'--run_dir={run_dir}',
-      f'--examples_path={dataset}/drummer.tfrecord', *flags,
-      env={'PYTHONPATH': str(conftest.SCRIPTS)}, **kwargs)
+def train(run_dir, dataset, *flags, code=''):
+  """Runs train.py after `code`, which may change it."""
+  return conftest.code(
+      'import os, time, train\n'
+      'from drumloops.runs import backup, copying\n'
+      'from drumloops.system import cli\n'
+      f'from drumloops.training import validation\n{code}\n'
+      'cli.run(train.main, train.define_flags)', *conftest.FLAT,
+      f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord', *flags)
 
 
 def test_going_on_on_a_new_machine(trained, dataset, tmp_path):
@@ -793,7 +789,7 @@ exit $status"""
       sys.executable, conftest.SCRIPTS / 'train.py', *conftest.FLAT,
       f'--run_dir={tmp_path}/run', '--num_steps=12',
       f'--backup_dir={disk}/run',
-      f'--examples_path={dataset}/drummer.tfrecord')
+      f'--examples_path={dataset}/drummer.tfrecord', env=conftest.THREADS)
   if not saved.exists():
     pytest.skip(f'no small disk can be mounted here: {result.stderr}')
   assert result.returncode == 0, result.stderr

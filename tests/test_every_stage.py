@@ -1,7 +1,7 @@
 """Every config through every stage: it works, or one sentence says why it can not.
 
 Sizes are small (see oracle.make_narrow). Configs that differ in nothing but their
-sizes and drum maps are one structure, of which the first is tried.
+sizes, numbers of segments and drum maps are one structure, of which the first is tried.
 """
 import random
 
@@ -70,8 +70,6 @@ def structures():
                 and 'pitch' not in k}
     found.setdefault(str((
         settings, type(converter), type(model.encoder), type(model.decoder),
-        getattr(model.decoder, '_level_lengths', None),
-        getattr(model.encoder, '_level_lengths', None),
         config.hparams.max_seq_len)), name)
   return sorted(found.values())
 

@@ -33,7 +33,7 @@ def test_same_seed_same_bytes(trained, tmp_path):
   import soundfile
   for folder, seed in (('a', 3), ('b', 3), ('c', 4)):
     result = make(tmp_path / folder, trained, f'--seed={seed}',
-                  '--temperature=1.0', '--num_outputs=2')
+                  '--temperature=1.0', '--num_outputs=2', env=conftest.THREADS)
     assert result.returncode == 0, result.stderr
   names = ['index.html'] + [f'sample-{i}.{kind}' for i in (1, 2)
                             for kind in ('mid', 'png', 'wav')]
@@ -193,7 +193,7 @@ def test_without_fluidsynth(trained, tmp_path):
   """MIDI and the picture still come, and one sentence says how to get sound."""
   (tmp_path / 'fluidsynth.py').write_text('raise ImportError("no library")\n')
   result = make(tmp_path / 'out', trained, '--num_outputs=1',
-                env={'PYTHONPATH': str(tmp_path)})
+                python=conftest.sys.executable, env={'PYTHONPATH': str(tmp_path)})
   assert result.returncode == 0, result.stderr
   assert sorted(os.listdir(tmp_path / 'out')) == [
       'index.html', 'sample-1.mid', 'sample-1.png']
@@ -254,8 +254,7 @@ model = TrainedModel(config, batch_size=2, checkpoint_dir_or_path=sys.argv[1])
 for i, ns in enumerate(model.sample(n=2, length=64, temperature=0.5)):
   note_seq.sequence_proto_to_midi_file(ns, '%s/%d.mid' % (sys.argv[2], i))
 '''
-  result = conftest.run(conftest.sys.executable, '-c', code,
-                        trained / 'train', tmp_path)
+  result = conftest.code(code, trained / 'train', tmp_path)
   assert result.returncode == 0, result.stderr[-3000:]
   assert sorted(os.listdir(tmp_path)) == ['0.mid', '1.mid']
 
@@ -290,7 +289,7 @@ def test_checkpoint_in_a_tar_file(tmp_path, inside):
 def test_keras_3_in_the_environment(tmp_path):
   result = conftest.script(
       'sample.py', '--num_outputs=1', f'--output_dir={tmp_path}',
-      env={'TF_USE_LEGACY_KERAS': '0'})
+      python=conftest.sys.executable, env={'TF_USE_LEGACY_KERAS': '0'})
   assert result.returncode == 0, result.stderr[-3000:]
   code = """
 import sys; sys.path.insert(0, sys.argv[1])

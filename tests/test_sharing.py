@@ -105,14 +105,13 @@ def test_shared_and_taken(server, env, tmp_path):
 
 
 CALLS = '''
-import os, shutil, sys; sys.path.insert(0, sys.argv[1])
-
+import os, shutil, sys
 from drumloops.errors import UserError
 from drumloops.export import hub
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 magenta_setup.music_vae()
-for call in sys.argv[2:]:
+for call in sys.argv[1:]:
   try:
     eval(call)
   except UserError as e:
@@ -122,8 +121,7 @@ for call in sys.argv[2:]:
 
 def sentences(env, *calls):
   """Returns what each of these calls says that it can't do."""
-  result = conftest.run(conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-                        *calls, env=env)
+  result = conftest.code(CALLS, *calls, env=env)
   assert result.returncode == 0, result.stderr
   found = [line.removeprefix('SENTENCE ') for line in result.stdout.splitlines()
            if line.startswith('SENTENCE')]
@@ -189,8 +187,7 @@ def test_an_upload_that_breaks_off(server, env, monkeypatch, broken, what):
   assert 'the same command goes on' in sentence
   _, files = server.find(REPO, 'main')
   assert ('styles.npz' in files) == (broken == '/commit/')
-  result = conftest.run(conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-                        f'{GATHER}, {SHARE}', env=env)
+  result = conftest.code(CALLS, f'{GATHER}, {SHARE}', env=env)
   assert 'Shared as' in result.stdout, result.stderr
   assert 'styles.npz' in server.find(REPO, 'main')[1]
 
@@ -205,9 +202,8 @@ def test_public_only_if_it_is_said(server, env):
   assert 'Apache 2' in unknown and 'another license' in unknown
   assert 'without old' in revision
   assert server.find(REPO, 'main')[0] == before
-  result = conftest.run(
-      conftest.sys.executable, '-c', CALLS, conftest.SCRIPTS,
-      f'{GATHER}, {SHARE[:-1]}, private=False)',
+  result = conftest.code(
+      CALLS, f'{GATHER}, {SHARE[:-1]}, private=False)',
       f'{SHARE.replace(REPO, "other/one")[:-1]}, private=False)', env=env)
   assert result.stdout.count('Everybody sees it') == 2, result.stdout + result.stderr
   assert server.find(REPO, 'main')[0] != before and not server.private

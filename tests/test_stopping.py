@@ -115,7 +115,7 @@ def test_a_terminal_that_is_closed(dataset, tmp_path):
 
 @contextlib.contextmanager
 def kernel():
-  """Yields a Jupyter kernel's manager and client; the kernel can run stages."""
+  """Yields a Jupyter kernel's manager and client; the kernel can run commands."""
   from jupyter_client import manager
   with manager.run_kernel(env=os.environ, kernel_name='python3') as client:
     yield client.parent, client
@@ -156,7 +156,7 @@ def press(manager, times):
 def start_code(command):
   script, *arguments = map(str, command)
   return (f'import sys; sys.path.insert(0, {str(conftest.SCRIPTS)!r})\n'
-          f'from drumloops.system import interrupts\nstages.run({script!r}, *{arguments!r})')
+          f'from drumloops.system import interrupts\ninterrupts.run({script!r}, *{arguments!r})')
 
 
 @pytest.mark.parametrize('times', [1, 3])

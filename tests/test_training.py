@@ -6,13 +6,13 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import time
 
 import conftest
 import numpy as np
 import pytest
+import warm
 
 TAGS = {'loss', 'losses/r_loss', 'losses/kl_loss', 'losses/kl_bits',
         'losses/kl_beta', 'learning_rate', 'global_norm_1',
@@ -49,7 +49,8 @@ def test_run_directory(trained):
 
 
 def test_same_seed_same_checkpoint(trained, dataset, tmp_path):
-  assert train(tmp_path, dataset, '--num_steps=12').returncode == 0
+  assert train(tmp_path, dataset, '--num_steps=12',
+               env=conftest.THREADS).returncode == 0
   name = 'train/model.ckpt-12.data-00000-of-00001'
   assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
@@ -241,21 +242,18 @@ def test_kill_9_during_training_and_while_a_checkpoint_is_written(
   """Killed a few times at random; each time it goes on from what was whole."""
   run_dir = tmp_path / 'run'
   shutil.copytree(trained, run_dir)
-  every_step = tmp_path / 'sitecustomize.py'  # Writes checkpoints all the time.
+  every_step = tmp_path / 'every_step.py'  # Writes checkpoints all the time.
   every_step.write_text(
-      'import sys\nsys.path.insert(0, %r)\n'
+      'import train; from drumloops.system import cli\n'
       'from drumloops.training import validation\n'
-      'validation.validation_slices = lambda *_: None\n' % str(conftest.SCRIPTS))
-  code = ('import sitecustomize, train; from drumloops.system import cli; '
-          'cli.run(train.main, train.define_flags)')
+      'validation.validation_slices = lambda *_: None\n'
+      'cli.run(train.main, train.define_flags)\n')
   steps = [12]
   for delay in (0.0, 0.013, 0.027):
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *conftest.FLAT, f'--run_dir={run_dir}',
-         f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000',
-         '--save_seconds=0'], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={**os.environ,
-             'PYTHONPATH': f'{tmp_path}:{conftest.SCRIPTS}'})
+    process = warm.Process(
+        conftest.starter, every_step, *conftest.FLAT, f'--run_dir={run_dir}',
+        f'--examples_path={dataset}/drummer.tfrecord', '--num_steps=1000000',
+        '--save_seconds=0')
     deadline = time.time() + 120
     while (max(checkpoint_steps(run_dir), default=0) <= steps[-1] + 2 and
            time.time() < deadline):
@@ -299,50 +297,44 @@ exit $status"""
   assert max(checkpoint_steps(saved)) == 13
 
 
-def test_eval_mode_is_what_evaluate_says(trained, dataset, tmp_path):
-  flags = (*conftest.FLAT, f'--run_dir={trained}')
-  result = conftest.script(
-      'evaluate.py', *flags, f'--examples_path={dataset}/drummer.tfrecord',
-      f'--output_dir={tmp_path}')
-  assert result.returncode == 0, result.stderr
-  scores = json.loads((tmp_path / 'evaluation.json').read_text())[
+def test_eval_mode_is_what_evaluate_says(trained, evaluated, dataset, tmp_path):
+  scores = json.loads((evaluated / 'evaluation.json').read_text())[
       'reconstruction']
   if (dataset / 'groove').exists():
     assert scores['examples'] == 1836  # Each example once, in batches of 64.
   assert 0 < scores['reconstruction_loss'] < 64 * np.log(512) * 1.05
   assert 0 <= scores['sampled_accuracy'] <= 1
+  shutil.copytree(trained, tmp_path / 'run')
   result = conftest.script(
-      'train.py', *flags, '--mode=eval',
+      'train.py', *conftest.FLAT, f'--run_dir={tmp_path}/run', '--mode=eval',
       f'--examples_path={dataset}/drummer-validation.tfrecord')
   assert result.returncode == 0, result.stderr
   printed = json.loads(result.stdout[result.stdout.index('{'):])
   for name in ('reconstruction_loss', 'kl_bits', 'sampled_accuracy'):
     assert printed[name] == scores[name]
   assert {'loss', 'losses/r_loss', 'metrics/accuracy'} <= summary_tags(
-      trained / 'eval')
+      tmp_path / 'run' / 'eval')
 
 
 # Prepares 100 clips a split, converts those of the train split, and finds each
 # among the slices of the whole performances in the TFRecord.
 TFDS_CLIPS = '''
-import sys; sys.path.insert(0, sys.argv[1])
-
-from drumloops.errors import UserError
+import sys
 from drumloops.system import magenta_setup; magenta_setup.music_vae()
 from magenta.models.music_vae import groove_tfds, packed_slices
 import note_seq
 import numpy as np
 import tensorflow.compat.v1 as tf
 tfds = groove_tfds.tfds
-builder = tfds.builder(sys.argv[2])
+builder = tfds.builder(sys.argv[1])
 builder.download_and_prepare(
     download_config=tfds.download.DownloadConfig(
-        manual_dir=sys.argv[3], max_examples_per_split=100))
+        manual_dir=sys.argv[2], max_examples_per_split=100))
 clips = list(tfds.as_numpy(builder.as_dataset(split='train')))
 converter = magenta_setup.get_config('groovae_4bar').data_converter
 ids = {clip['id'].decode().split(':')[0] for clip in clips}
 ours = {}
-for record in tf.python_io.tf_record_iterator(sys.argv[4] + '/drummer.tfrecord'):
+for record in tf.python_io.tf_record_iterator(sys.argv[3] + '/drummer.tfrecord'):
   sequence = note_seq.NoteSequence.FromString(record)
   name = sequence.filename.split('_')[0]
   if name in ids:
@@ -366,8 +358,8 @@ def test_tfds(groove_zip, dataset, tmp_path, name):
   """Prepared from the local zip; 4bar (20 minutes to prepare) in part."""
   env = {'TFDS_DATA_DIR': str(tmp_path)}
   if '4bar' in name:
-    result = conftest.run(sys.executable, '-c', TFDS_CLIPS, conftest.SCRIPTS,
-                          name, pathlib.Path(groove_zip).parent, dataset, env=env)
+    result = conftest.code(
+        TFDS_CLIPS, name, pathlib.Path(groove_zip).parent, dataset, env=env)
     assert result.returncode == 0, result.stderr[-3000:]
     clips, slices, ties = map(int, result.stdout.split()[-3:])
     # A hit just halfway between two steps may fall to either: 3 of 129 slices.
@@ -490,11 +482,10 @@ def test_no_gpu_is_said(trained, dataset):
   assert 'No GPU was found' in result.stdout
 
 
-def test_checkpoint_of_another_config(trained, tmp_path):
+def test_checkpoint_of_another_config(trained, dataset, tmp_path):
   for name, flags in (('sample.py', [f'--output_dir={tmp_path}']),
-                      ('train.py', ['--mode=eval', '--examples_path=' + str(
-                          next(trained.parent.parent.rglob(
-                              'drummer-test.tfrecord')))])):
+                      ('train.py', ['--mode=eval', '--examples_path='
+                                    f'{dataset}/drummer-test.tfrecord'])):
     conftest.check_sentence(conftest.script(
         name, f'--config={conftest.TINY}', f'--run_dir={trained}', *flags),
                             'does not fit')

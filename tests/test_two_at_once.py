@@ -66,12 +66,12 @@ def test_conversions_into_one_file(tmp_path):
 def test_trainings_in_one_run(endless_training, dataset, tmp_path):
   """The second says so and leaves the first alone, killed or not."""
   first = endless_training(tmp_path / 'run')
-  second = conftest.run(*conftest.endless(dataset, tmp_path / 'run'))
+  second = conftest.script(*conftest.endless(dataset, tmp_path / 'run')[1:])
   conftest.check_sentence(second, 'Another training uses', f'{tmp_path}/run')
   assert first.poll() is None
   first.kill()  # No lock is left behind.
-  result = conftest.run(*conftest.endless(dataset, tmp_path / 'run')[:-1],
-                        '--num_steps=2')
+  result = conftest.script(*conftest.endless(dataset, tmp_path / 'run')[1:-1],
+                           '--num_steps=2')
   assert result.returncode == 0, result.stderr
 
 
@@ -247,7 +247,7 @@ def test_broken_checkpoints_go_once_a_new_one_is_whole(trained, dataset, tmp_pat
   (run / 'train' / 'model.ckpt-50.data-00000-of-00001').write_bytes(b'alone')
   # Of a save that was cut off, and is now made again.
   (run / 'train' / 'model.ckpt-13.data-00000-of-00001').write_bytes(b'half')
-  result = conftest.run(*conftest.endless(dataset, run)[:-1], '--num_steps=13')
+  result = conftest.script(*conftest.endless(dataset, run)[1:-1], '--num_steps=13')
   assert result.returncode == 0, result.stderr
   assert 'ckpt-13' not in result.stdout.split('Removed')[-1].splitlines()[0]
   assert checkpoint_files.find_checkpoint(str(run)).endswith('-13')
