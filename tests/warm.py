@@ -123,10 +123,10 @@ def main():
   os.dup2(2, 1)  # pyfluidsynth, for one, prints when it is imported.
   sys.path[0] = str(SCRIPTS)
   import drumloops  # Sets what TensorFlow reads when it is imported.
-  import tensorflow_probability  # noqa: F401
+  import tensorflow_probability
   import tensorflow  # But no session, whose threads no forked process would have.
   from magenta.models.music_vae import configs
-  import matplotlib.figure, PIL.ImageDraw, scipy.stats, sklearn.ensemble, soundfile  # noqa: F401
+  import matplotlib.figure, PIL.ImageDraw, scipy.stats, sklearn.ensemble, soundfile
   gc.freeze()
   for line in sys.stdin:
     request = json.loads(line)
