@@ -96,7 +96,8 @@ def make_loops(model, output_dir, *paths, mode='sample', take=None, read=None, n
     take: Options of Humanizer.play, if the loops are humanized.
     read: Options of DrumModel.read.
     name: Of the files.
-    sounds, pictures: Whether they are written.
+    sounds: Whether they are written as WAV.
+    pictures: Whether pictures are written.
     **request: Others of LoopRequest.
   """
   from drumloops import Humanizer, requests

@@ -195,8 +195,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if isinstance(data, Xet):
       return self.reply(
           X_Repo_Commit=sha, ETag=f'"{data.sha256}"', X_Linked_Size=data.size,
-          X_Xet_Hash=data.hash, X_Xet_Refresh_Route=
-          f'{self.server.url}/api/models/{repo}/xet-read-token/{sha}')
+          X_Xet_Hash=data.hash, X_Xet_Refresh_Route=(
+              f'{self.server.url}/api/models/{repo}/xet-read-token/{sha}'))
     self.reply(data, X_Repo_Commit=sha, ETag='"%s"' % hashlib.sha1(data).hexdigest())
 
   do_GET = do_POST = do_PUT = do_HEAD = handle_any

@@ -331,8 +331,8 @@ def test_wrong_requests(mine, tmp_path, flags, words):
 def test_given_back_on_the_users_own_pitch(mine, tmp_path):
   """General MIDI's other kick, 35, stays what it is."""
   path = mine(hits=[(35, 0), (38, 8)])
-  paths = make(path, tmp_path, count=1,
-               constraints=Constraints.read(keep='kick', keep_bars='1-2', without='toms'))[1]
+  paths = make(path, tmp_path, count=1, constraints=Constraints.read(
+      keep='kick', keep_bars='1-2', without='toms'))[1]
   with open(paths['page'], encoding='utf-8') as f:
     assert ('complete mine.mid · kick and bars 1, 2 kept, without low tom, mid tom, '
             'high tom') in f.read()
@@ -408,7 +408,7 @@ def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
         drum == d and abs(start - at - 0.1) < 0.01 for d, at in own)])
     return np.abs((added % 4)[:, np.newaxis] - [*expected, 4]).min(axis=1)
   constraints = Constraints.read(keep='ride')
-  assert away(constraints=constraints, bars=6).max() < 0.11  # The file is late by a tenth.
+  assert away(constraints=constraints, bars=6).max() < 0.11  # It is late by 0.1.
   assert away(mode='vary', amount=1.).max() < 0.11
   assert away(mode='reconstruct', temperature=1.).max() < 0.01
   other = mine(name='b.mid', hits=hits)
@@ -427,7 +427,8 @@ def test_straight_hits_of_a_swinging_file_stay(mine, tmp_path):
   rides = [2, *(4 * beat + at for beat in range(4) for at in (0, 8 / 3))]
   path, other = (mine(name=name, hits=[(51, at) for at in rides])
                  for name in ('a.mid', 'b.mid'))
-  for loop in make(path, tmp_path, other, mode='interpolate', count=2, pictures=False, sounds=False)[0]:
+  for loop in make(path, tmp_path, other, mode='interpolate', count=2,
+                   pictures=False, sounds=False)[0]:
     assert sorted(start for _, start, _ in loop) == pytest.approx(
         sorted(16 * bar + at for bar in range(4) for at in rides), abs=0.03)
 

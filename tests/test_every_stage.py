@@ -36,7 +36,7 @@ def exceptions(name):
   """Returns what can't be done with a config: {stage: words of the sentence}."""
   found = {**others(name)}
   for stage, why in NOT_COMPLETED.items():
-    if not ('drums_4bar' in name):
+    if 'drums_4bar' not in name:
       found.setdefault(stage, found.get('reconstruct', why))
   return found
 

@@ -293,7 +293,8 @@ def test_like_a_performance(finished, tmp_path):
   assert found[0] != found[1]
   import tensorflow.compat.v1 as tf
   performer = groove_model.GrooveModel(
-      magenta_setup.get_config(humanizer.CONFIG, SMALL), tf.train.latest_checkpoint(finished))
+      magenta_setup.get_config(humanizer.CONFIG, SMALL),
+      tf.train.latest_checkpoint(finished))
   slices = humanizer.read_performance(soft, performer)
   assert slices.shape == (1, 64, 27)
   assert slices[0, :, 9:18].max() == pytest.approx(20 / 127)
@@ -471,7 +472,8 @@ def test_no_hit_of_gmd_is_lost(groove_zip, player, tmp_path):
                                player)
       before, after = events(tmp_path / 'in.mid'), events(tmp_path / 'out.mid')
       # The pedal's position at the tick of a hi-hat hit goes with it.
-      pedal = lambda event: 'control=4 ' in event[2]
+      def pedal(event):
+        return 'control=4 ' in event[2]
       assert ([e for e in before[1] if not pedal(e)] ==
               [e for e in after[1] if not pedal(e)]), name
       assert ([e[2] for e in before[1] if pedal(e)] ==

@@ -8,6 +8,7 @@ import numpy as np
 from own_loops import CRASH, HIHAT, KICK, SNARE, beat
 import pytest
 
+
 @pytest.mark.parametrize('qpm', [60., 97.3, 240.])
 def test_midi_is_four_bars_on_channel_10(qpm, tmp_path):
   path = str(tmp_path / 'loop.mid')

@@ -75,7 +75,8 @@ def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
   from drumloops.system import magenta_setup
   magenta_setup.music_vae()
   from drumloops import notebook
-  find = lambda run: notebook.find_weights(str(tmp_path), run)
+  def find(run):
+    return notebook.find_weights(str(tmp_path), run)
   assert find('my_run') is find('') is None
   assert 'my_run has no finished weights' in capsys.readouterr().out
   (tmp_path / 'my_run' / 'weights').mkdir(parents=True)

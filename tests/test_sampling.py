@@ -142,7 +142,6 @@ def test_wrong_midi(trained, tmp_path):
   waltz.notes.add(pitch=36, velocity=80, end_time=1, is_drum=True, instrument=9)
   for name, sequence in (('piano', piano), ('waltz', waltz)):
     note_seq.sequence_proto_to_midi_file(sequence, str(tmp_path / f'{name}.mid'))
-  config = magenta_setup.get_config(conftest.TINY)
   for name, word in (('bad', 'valid MIDI'), ('missing', 'missing.mid'),
                      ('piano', 'no drums'), ('empty', 'no notes'),
                      ('waltz', '4/4')):

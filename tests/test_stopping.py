@@ -156,7 +156,8 @@ def press(manager, times):
 def start_code(command):
   script, *arguments = map(str, command)
   return (f'import sys; sys.path.insert(0, {str(conftest.SCRIPTS)!r})\n'
-          f'from drumloops.system import interrupts\ninterrupts.run({script!r}, *{arguments!r})')
+          'from drumloops.system import interrupts\n'
+          f'interrupts.run({script!r}, *{arguments!r})')
 
 
 @pytest.mark.parametrize('times', [1, 3])

@@ -314,7 +314,8 @@ def test_a_midi_file_is_taken_in(window, tmp_path):
   said = drop(window, ('mine.mid', path.read_bytes()))
   assert 'mine.mid' in said
   file = midi_file.read(str(path))
-  assert window.run('pattern(0)') == DrumLoop.read(str(path)).pattern().tolist() and file.tracks
+  loop = DrumLoop.read(str(path))
+  assert window.run('pattern(0)') == loop.pattern().tolist() and file.tracks
   assert 'MIDI' in drop(window, ('notes.txt', b'no music'))
   assert window.run('document.querySelectorAll(".loop").length') == 5
 

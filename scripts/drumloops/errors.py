@@ -44,8 +44,8 @@ def speak_as(words_of: Callable[[str, str], str]) -> None:
   """Sets who reads the sentences of this process.
 
   Args:
-    words_of: Returns the words for a kind of mark ('field', 'hparam', 'stage' or 'again') and
-      what it names ('qpm=100', 'train.py').
+    words_of: Returns the words for a kind of mark ('field', 'hparam', 'stage' or
+      'again') and what it names ('qpm=100', 'train.py').
   """
   global _words_of
   _words_of = words_of

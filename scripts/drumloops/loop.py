@@ -67,7 +67,7 @@ class DrumLoop:
       default_factory=dict, compare=False, repr=False)
   other_notes: tuple[Note, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     """Puts hits in order.
 
     Raises:

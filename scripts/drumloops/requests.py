@@ -41,7 +41,7 @@ class LoopRequest:
   amount: float = DEFAULT_AMOUNT
   constraints: Constraints = Constraints()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any model."""
     if self.count < 1:
       raise UserError(f'{field("count")} must be more than 0.')

@@ -249,7 +249,7 @@ def share(repo: str, config_name: str, checkpoint_file: str,
     raise UserError(
         'There is no token: make one that may write on '
         'https://huggingface.co/settings/tokens and put it into HF_TOKEN (in '
-        "Colab: the key symbol on the left, a secret of this name, notebook "
+        'Colab: the key symbol on the left, a secret of this name, notebook '
         'access on).')
   api = huggingface_hub.HfApi(token=token)
   repo, revision = checkpoint_files.parse_address(repo)

@@ -73,7 +73,7 @@ class Packer:
   places: {name: {'shape', 'at': the first byte}}.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.places, self._parts, self._size = {}, [], 0
 
   def add(self, name: str, array: np.ndarray) -> None:

@@ -79,7 +79,8 @@ def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list]
 
   Args:
     place: Where it is: its tick, its track, and its number there.
-    first, end: The same of its sixteenth.
+    first: The first tick of its sixteenth.
+    end: The tick after its last.
     of_drum: The places of marks of its drum, lists.
     of_every: Those of every drum.
   """
@@ -147,7 +148,8 @@ def _move_marks(marks: dict, repeats: set[int], notes: list[midi_file.Note],
   """Moves the marks that were at the tick of a hit, by no more than it takes.
 
   Args:
-    marks, repeats: What `_marks` returned.
+    marks: What `_marks` returned first.
+    repeats: What it returned second.
     notes: Hits that have been moved.
     before: {id of an event: its place in time before}.
   """

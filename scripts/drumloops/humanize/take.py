@@ -65,7 +65,7 @@ class TakeRequest:
   drummer: int | None = None
   like: str | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any humanizer."""
     check_seeds(take=self.take)
     for name in ('amount', 'velocity', 'timing'):

@@ -110,7 +110,8 @@ def track_bytes(events: list[tuple[int, bytes]], length: int) -> bytes:
     length: Ticks.
   """
   parts, now, status = [], 0, None
-  for tick, data in [*events, (length, bytes([midi_file.META, midi_file.END_OF_TRACK, 0]))]:
+  end = bytes([midi_file.META, midi_file.END_OF_TRACK, 0])
+  for tick, data in [*events, (length, end)]:
     parts.append(midi_file.write_number(tick - now))
     parts.append(data[data[0] == status:])
     now, status = tick, data[0] if data[0] != midi_file.META else None

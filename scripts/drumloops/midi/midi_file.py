@@ -113,7 +113,6 @@ class Midi:
         event.tick *= finer
 
 
-
 class Note(NamedTuple):
   """A hit as it is in a file: `on` and `off`; `off` is None if nothing ends it."""
   on: Event
@@ -128,7 +127,6 @@ class Note(NamedTuple):
   def velocity(self) -> int:
     """How hard, from 1 to 127."""
     return min(127, self.on.data[2])
-
 
 
 class DamagedError(ValueError):
@@ -509,9 +507,9 @@ def no_drums(path: str, midi: Midi) -> str:
   channels = note_channels(midi)
   if not channels:
     return f'{path} has no notes.'
-  return (f'{path} has no drums: its notes are on MIDI channel '
-          f'{numbers(channels)}, drums are read from channel {midi.drum_channel}' + (
-              hint(likely_channels(midi)) or f'; {field("drum_channel")} names another') + '.')
+  elsewhere = hint(likely_channels(midi)) or f'; {field("drum_channel")} names another'
+  return (f'{path} has no drums: its notes are on MIDI channel {numbers(channels)}, '
+          f'drums are read from channel {midi.drum_channel}{elsewhere}.')
 
 
 def flatten(midi: Midi) -> Midi:

@@ -52,8 +52,7 @@ def events(loop: object, synth: object, font: int) -> list[tuple]:
 
 
 def find_soundfont(path: str | None = None) -> str:
-  """Returns the SoundFont to play with: `path`, else $SOUNDFONT, else the small
-  one that pretty_midi ships.
+  """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
 
   Raises:
     UserError: if it is none.
@@ -112,7 +111,7 @@ class Player:
     if not self._kit:
       raise UserError(f'{self._path} is damaged or has no sounds.')
 
-  def __del__(self):
+  def __del__(self) -> None:
     if hasattr(self, '_keeper'):
       self._keeper.delete()
 

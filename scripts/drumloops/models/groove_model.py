@@ -127,7 +127,8 @@ class GrooveModel(graph.ModelGraph):
     """
     if spread is None:
       chance = np.zeros([len(hits), self.steps, CHANCE], np.float32)
-      spread = lambda step, hits, said, chance: said
+      def spread(step, hits, said, chance):
+        return said
     batches = np.arange(len(hits)) // BATCH_SIZE
     # Each its own, for it remembers what it has played.
     self._spreads = {batch: copy.copy(spread) for batch in set(batches)}

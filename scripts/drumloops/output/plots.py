@@ -74,7 +74,9 @@ def marks(hits: Sequence[Hit], bars: int,
   """Returns what `drum_grid` draws for hits, in steps and drums.
 
   Args:
-    hits, bars, kept: Of `drum_grid`.
+    hits: Of `drum_grid`.
+    bars: Of `drum_grid`.
+    kept: Of `drum_grid`.
 
   Returns:
     [((left, right, low, high), colour, opacity)] of boxes, and [(x, low, high)] of

@@ -52,7 +52,8 @@ def sentence(error: Exception) -> str | None:
     return f'{match[1]}: {match[2]}.'
   if isinstance(error, tf.errors.ResourceExhaustedError):
     return ('There is not enough memory; use a smaller batch '
-            f'({hparam("batch_size", 64)}) or a smaller {field("config")} ({first_line}).')
+            f'({hparam("batch_size", 64)}) or a smaller {field("config")} '
+            f'({first_line}).')
   if isinstance(error, tf.errors.DeadlineExceededError):  # See distributed.py.
     return ('The other machines that TF_CONFIG names have not answered for minutes; '
             'see what they say, then start this one again.')

@@ -123,7 +123,7 @@ class Stop:
   """
   SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.asked = None  # When, by time.monotonic.
     self._waits = False
 

@@ -88,7 +88,7 @@ def music_vae() -> types.ModuleType:
 def _import_music_vae():
   if 'tensorflow' not in sys.modules:
     # Sooner than TensorFlow, else it loads its experiments.
-    import tensorflow_probability
+    import tensorflow_probability  # noqa: F401
     with without_chatter():
       import tensorflow as tf
       # The first session has something to say, too. None of a GPU yet: processes
