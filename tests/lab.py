@@ -31,6 +31,7 @@ def opened(notebook, python=sys.executable):
   The notebook's folder is the kernel's and gets what it writes: give a copy.
 
   Args:
+    notebook: The file.
     python: The kernel's Python. JupyterLab itself is this Python's.
   """
   pytest.importorskip('jupyterlab')
