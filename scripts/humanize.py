@@ -10,6 +10,7 @@ the 64 steps of 4 bars, a model trained on drummers says how hard each is hit an
 far from its step. All else in the file stays as it is.
 """
 from drumloops import Humanizer
+from drumloops.errors import in_words
 from drumloops.humanize import humanizer, take
 from drumloops.humanize.take import TakeRequest
 from drumloops.midi import midi_file
@@ -35,7 +36,7 @@ def main(input_midi: str, output_midi: str) -> None:
   for sentence in Humanizer(
       cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True).humanize_file(
           input_midi, output_midi, request, FLAGS.drum_channel):
-    print(sentence)
+    print(in_words(sentence))
 
 
 if __name__ == '__main__':
