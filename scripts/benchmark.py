@@ -1,7 +1,7 @@
 """Measures this machine's speed of training, conversion and sampling.
 
-    python3 scripts/benchmark.py          # some ten minutes
-    python3 scripts/benchmark.py --quick  # about one: training alone
+    python3 scripts/benchmark.py          # some fifteen minutes
+    python3 scripts/benchmark.py --quick  # two or three: training alone
     python3 scripts/benchmark.py --report=report.md  # to paste into an issue
 
 A machine's GPU is used. `stock` trains with the lstm_models of Magenta as released,

@@ -5,9 +5,9 @@
     python3 scripts/humanize.py in.mid out.mid --take=2 --amount=0.7
     python3 scripts/humanize.py in.mid out.mid --like=played.mid
 
-GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums are hit at which of
-the 64 steps of 4 bars, a model trained on drummers says how hard each is hit and how
-far from its step. All else in the file stays as it is.
+This is GrooVAE (Gillick et al. 2019, arXiv 1905.06118). A model trained on drummers
+reads a pattern: drums at the 64 steps of 4 bars. It gives each hit a velocity and a
+microtiming, as drummers play. All else in the file stays as it is.
 """
 from drumloops import Humanizer
 from drumloops.errors import in_words

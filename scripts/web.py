@@ -1,4 +1,4 @@
-"""Writes one HTML file that makes loops itself, offline, on any computer or phone.
+"""Writes one HTML file that makes loops itself, offline, in a browser.
 
     python3 scripts/web.py --checkpoint_file=runs/mine/weights --output=drums.html
 

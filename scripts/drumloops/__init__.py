@@ -9,7 +9,7 @@
     played = Humanizer().play(more, take=2)
     played[0].save('take2.mid')
 
-Each room imports from those above it only:
+Each package imports only from those above it:
 
     errors          what to tell a user, in one sentence
     grid            bars, steps, drums, hits

@@ -1,4 +1,4 @@
-"""What models of a config can do, and in a sentence why not."""
+"""What models of a config can do, and why not."""
 import dataclasses
 
 from drumloops import grid

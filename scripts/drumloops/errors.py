@@ -1,8 +1,8 @@
 """What to tell a user, in one sentence that knows the fields it is about.
 
-A sentence names a field by `field`, a command by `stage`. In which words depends on
-who reads it: Python says qpm, the command line --qpm, the notebook the cell's title
-and its field (`speak_as`).
+A sentence names a field by `field`, a command by `stage`. The words depend on the
+reader: Python says qpm, the command line --qpm, the notebook the cell's title and its
+field (`speak_as`).
 """
 import re
 import sys

@@ -1,0 +1,1 @@
+"""What leaves the project: the page that plays, magenta.js, the Hub."""

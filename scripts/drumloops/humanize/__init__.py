@@ -1,0 +1,1 @@
+"""Velocity and microtiming for hits: feels, takes, Humanizer."""

@@ -1,8 +1,8 @@
 """A take: one way to play a pattern, with a drummer's velocity and microtiming.
 
-GrooVAE (Gillick et al. 2019, arXiv 1905.06118): from which drums are hit at which of
-the 64 steps of 4 bars, a model trained on drummers says how hard each is hit and how
-far from its step.
+This is GrooVAE (Gillick et al. 2019, arXiv 1905.06118). A model trained on drummers
+reads a pattern: drums at the 64 steps of 4 bars. It gives each hit a velocity and a
+microtiming, as drummers play.
 """
 import dataclasses
 import zlib

@@ -1,0 +1,1 @@
+"""MIDI files in; loops out, as MIDI and as sound."""

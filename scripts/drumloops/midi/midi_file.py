@@ -1,11 +1,10 @@
 """Reads MIDI files by their ticks: where each drum is hit, in beats.
 
-The one reader of users' files. Hits are counted in sixteenths from ticks, so that
-no tempo map can move one, and everything else keeps its bytes, so that a file can
-be written again as it was. mido, by which note_seq reads, does neither: it loses
-the time before a meta event that it does not know (1.3.3), and refuses files that
-every DAW opens (a key signature or a controller out of range, a chunk of another
-program's).
+This is the one reader of users' files. Hits are counted in sixteenths from ticks, so no
+tempo map moves one. Everything else keeps its bytes, so a file can be written again as
+it was. mido, which note_seq uses, does neither. mido 1.3.3 loses the time before
+unknown meta events. It refuses files that every DAW opens: with a key signature or a
+controller out of range, or with a chunk of another program.
 """
 import bisect
 import collections

@@ -1,0 +1,1 @@
+"""Graphs of a checkpoint: encode, decode, complete, vary."""

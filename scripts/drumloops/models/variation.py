@@ -1,7 +1,7 @@
 """Loops near a musician's: a loop as a latent and noise, both of which can be moved.
 
 A step is sampled as argmax(logits / temperature + Gumbel noise). For a loop and a
-latent, noise with which the decoder samples just that loop can be drawn (Maddison,
+latent, one can draw noise with which the decoder samples just that loop (Maddison,
 Tarlow & Minka 2014, arXiv 1411.0030; for counterfactuals Oberst & Sontag 2019,
 arXiv 1905.05824). So the noise holds what the latent does not, and a path through
 both begins and ends at the loops themselves, hit for hit.

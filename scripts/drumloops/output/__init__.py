@@ -1,0 +1,1 @@
+"""Pictures, HTML, web pages' files, the gallery of written loops."""

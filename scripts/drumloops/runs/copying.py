@@ -1,7 +1,7 @@
 """Copies a training run to another folder, such as one on Google Drive, and back.
 
-There a file gets its name once it is whole. Of a checkpoint's files, .index comes
-last, by which it is recognised.
+A file there gets its name once it is complete. A checkpoint is recognised by its
+.index, which is copied last.
 """
 from collections.abc import Callable
 import contextlib

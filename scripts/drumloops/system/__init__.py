@@ -1,0 +1,1 @@
+"""How commands start, stop, write files and find Magenta."""

@@ -1,9 +1,9 @@
 """Training on several machines: what TF_CONFIG says, servers, sessions.
 
-TensorFlow's own way, as upstream's music_vae_train has it (between-graph replication,
-Abadi et al. 2016, arXiv 1605.08695): the variables, the optimizer's state and the step
-lie on parameter servers (ps); every worker builds the same graph, reads data of its
-own and adds gradients to them. The chief is the worker that also saves and validates.
+Training works as in upstream's music_vae_train: between-graph replication (Abadi et
+al. 2016, arXiv 1605.08695). Parameter servers (ps) hold variables, optimizer state and
+step. Every worker builds the same graph, reads its own data and adds gradients. The
+chief is the worker that also saves and validates.
 """
 from collections.abc import Callable, Iterable
 import contextlib
