@@ -11,8 +11,9 @@
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
-from drumloops import (
-    DrumLoop, DrumModel, Humanizer, abilities, errors, requests)
+from collections.abc import Iterable
+
+from drumloops import DrumLoop, DrumModel, Humanizer, abilities, requests
 from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
@@ -101,35 +102,37 @@ def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:
 def main() -> None:
   """Makes the loops, and writes them."""
   FLAGS = flags.FLAGS
-  model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True)
   if FLAGS.style == 'list':
+    model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams)
     for style, count in sorted(model.styles.items(), key=lambda pair: -pair[1]):
       print(f'{style}: {count} training loops')
     return
   request, take = read_requests()
-  model = model.for_mode(request.mode)
-  model.check(request)
   sound.find_soundfont(FLAGS.soundfont)  # Sooner than after sampling.
+  model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True
+                    ).for_mode(request.mode)
+  model.check(request)
   magenta_setup.warn_of_new_gpu()
   given = read_inputs(request, model)
+  say(model.remarks)
+  for loop in given:
+    say(loop.left_out)
   loops = model.make(request, *given)
+  say(dict.fromkeys(remark for loop in loops for remark in loop.remarks))
   if take and model.abilities.can(abilities.BE_HUMANIZED):
     loops = Humanizer(progress=True).play_take(loops, take)
-  remarks = [remark for loop in (*given, loops[0]) for remark in (
-      *loop.left_out, *loop.remarks)]
-  if take and not model.abilities.can(abilities.BE_HUMANIZED):
-    remarks.append(model.abilities.why_not[abilities.BE_HUMANIZED])
-  for remark in remarks:
-    print(in_words(remark))
+  elif take:
+    say([model.abilities.why_not(abilities.BE_HUMANIZED)])
   written = gallery.write(
       loops, FLAGS.output_dir, request.style or request.mode, FLAGS.soundfont,
       FLAGS.sound, FLAGS.pictures)
-  print(f'{len(loops)} loops from {model.checkpoint}: {written["midi"][0]} ...; listen '
-        f'to them in {written["page"]}')
-  if written['was_there']:
-    print(in_words('They were there already: the same seed gives the same loops' + (
-        f', and {field("seed", request.seed + 1)} gives others.'
-        if request.mode == requests.SAMPLE and request.seed < errors.MOST_SEED else '.')))
+  say(gallery.describe_files(loops, written, model.checkpoint))
+
+
+def say(sentences: Iterable[str]) -> None:
+  """Prints sentences."""
+  for sentence in sentences:
+    print(in_words(sentence))
 
 
 if __name__ == '__main__':

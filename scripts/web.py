@@ -17,11 +17,7 @@ from absl import flags
 
 def define_flags() -> None:
   """Defines the flags of this command."""
-  flags.DEFINE_string('config', magenta_setup.DEFAULT_CONFIG, 'Name of the config.')
-  flags.DEFINE_string('hparams', '', 'Comma-separated name=value pairs.')
-  flags.DEFINE_string('run_dir', None, 'Training run to use.')
-  flags.DEFINE_string('checkpoint_file', None,
-                      'Checkpoint, or folder of them, instead of --run_dir.')
+  cli.define_weights(magenta_setup.DEFAULT_CONFIG)
   flags.DEFINE_string('output', 'drums.html', 'HTML file to write.')
   flags.DEFINE_bool('humanize', True, 'Whether the page plays its loops with a '
                     "drummer's dynamics and timing.")

@@ -1,9 +1,10 @@
 """The door: what a student types in Python. Values in, values out, and silence."""
+import dataclasses
 import re
 
 import conftest
 from drumloops import DrumLoop, DrumModel, Hit, Humanizer, UserError
-from drumloops.midi import midi_file
+from drumloops.midi import midi_file, swing
 import numpy as np
 import pytest
 
@@ -65,6 +66,39 @@ def test_a_loop_shows_itself(mine):
   assert mine.plot().axes[0].get_title('left') == 'loop'
   audio = mine.audio()
   assert audio.shape == (5 * 44100, 2) and 0.1 < np.abs(audio).max() <= 1
+
+
+def test_hits_before_the_beginning_and_after_the_end():
+  loop = DrumLoop((hit for hit in [('kick', -0.2), ('snare', 4.6)]), bars=1)
+  assert loop.pattern().nonzero()[0].tolist() == [0] and len(loop.hits) == 2
+
+
+def test_a_made_loop_swings_again(model):
+  """Its swing and notes are the given loop's, and nothing is said twice."""
+  mine = DrumLoop([Hit('ride', beat + at, 80, 51) for beat in range(16) for at in (
+      0, 2 / 3)])
+  mine = dataclasses.replace(mine, swing=swing.find_swing(mine.hits), pitches={8: 59})
+  [first] = model.vary(mine)
+  [second] = model.vary(first)
+  assert first.swing == second.swing == mine.swing and second.pitches == {8: 59}
+  assert len(second.remarks) == 1 and 'swings' in second.remarks[0]
+
+
+def test_a_students_own_random_numbers_stay(model):
+  np.random.seed(5)
+  want = np.random.rand()
+  np.random.seed(5)
+  model.sample()
+  assert np.random.rand() == want
+
+
+@pytest.mark.parametrize('values', [
+    {'qpm': 3}, {'qpm': float('inf')}, {'bars': 2.5}, {'bars': 0},
+    {'hits': [Hit('kick', float('nan'))]}, {'hits': [Hit('kick', 0, 64.5)]},
+    {'hits': [Hit('kick', 0, 64, 300)]}])
+def test_values_that_no_file_could_have(values):
+  with pytest.raises(UserError):
+    DrumLoop(**{'hits': BEAT, **values})
 
 
 @pytest.mark.parametrize('hits,words', [
@@ -129,6 +163,7 @@ def test_takes(model):
     (lambda: DrumModel().sample(bars=3), 'bars'),
     (lambda: DrumModel().sample(seed=-1), 'seed'),
     (lambda: DrumModel().complete(DrumLoop(BEAT)), 'keep'),
+    (lambda: DrumModel().complete(DrumLoop(BEAT), kep='kick'), 'keep'),
     (lambda: DrumModel().vary(DrumLoop(BEAT), amount=2), 'amount'),
     (lambda: Humanizer().play([], take=-1), 'take')])
 def test_errors_say_what_to_change(call, field):

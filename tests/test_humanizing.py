@@ -7,7 +7,7 @@ from drumloops import DrumLoop, Humanizer, UserError
 from drumloops.humanize.take import TakeRequest
 from drumloops.humanize import (
     feel_model, fit_feel, humanize_file, humanizer, take)
-from drumloops.midi import loop_file, midi_file
+from drumloops.midi import midi_file
 from drumloops.models import groove_model
 from drumloops.system import magenta_setup
 from drumloops.metrics import feel
@@ -253,7 +253,7 @@ def test_amounts(player, finished, tmp_path, as_flags):
 
 def test_takes(finished):
   """Each its own way to play; the same number plays the same."""
-  loops = [loop_file.hits(on_grid(count)) for count in (64, 60)]
+  loops = [DrumLoop.of_note_sequence(on_grid(count)).hits for count in (64, 60)]
   def played(number, loops=loops):
     return take.play(load(finished, take=number), loops)
   first, again, second, mean = map(played, (1, 1, 2, take.MEAN_TAKE))

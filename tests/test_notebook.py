@@ -76,7 +76,7 @@ def test_weights_of_the_run_or_of_the_project(tmp_path, capsys):
   magenta_setup.music_vae()
   from drumloops import notebook
   def find(run):
-    return notebook.find_weights(str(tmp_path), run)
+    return notebook.find_weights(str(tmp_path), run, 'hierdec-drums_4bar')
   assert find('my_run') is find('') is None
   assert 'my_run has no finished weights' in capsys.readouterr().out
   (tmp_path / 'my_run' / 'weights').mkdir(parents=True)
@@ -92,12 +92,13 @@ def shown(monkeypatch):
   return shown
 
 
-def test_loops_beside_each_other(shown):
+def test_loops_beside_each_other(tmp_path, shown):
   """Each as picture and sound, at its own tempo; words of a user's are escaped."""
-  from drumloops import DrumLoop, Hit, notebook
-  loop = DrumLoop([Hit('kick', 0), Hit('snare', 1.1)], qpm=93)
-  notebook.show_beside({'mine & yours.mid': loop, 'reconstruction': loop})
+  from drumloops import DrumLoop, DrumModel, Hit, notebook
+  loop = DrumLoop([Hit('kick', 0), Hit('snare', 1.1)], qpm=93, name='mine & yours.mid')
+  notebook.show_beside(loop, DrumModel().reconstruct(loop), str(tmp_path))
   [text] = shown
+  assert (tmp_path / 'reconstruct-1.wav').exists()
   assert text.count('<img') == text.count('<audio controls loop') == 2
   assert text.index('<b>mine &amp; yours.mid</b>') < text.index('<b>reconstruction</b>')
 

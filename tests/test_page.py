@@ -11,7 +11,7 @@ import browser
 from drumloops import DrumLoop
 from drumloops.grid import hit_at
 from drumloops.midi import sound
-from drumloops.output import gallery
+from drumloops.output import gallery, plots
 from drumloops.system import magenta_setup
 import numpy as np
 from own_loops import beat
@@ -169,7 +169,9 @@ def test_painted_is_drawn():
       (0, None), (0.2, None), (0.1, ('kick', 'ride')), (0, None))):
     loop = loop_of(shift, kept=kept)
     png = io.BytesIO()
-    gallery.picture(loop, f'a {i}').savefig(png, dpi=gallery.DPI)
+    figure, axis = gallery.empty_picture()
+    plots.drum_grid(axis, loop.hits, 4, f'a {i}', kept=loop.kept_pattern())
+    figure.savefig(png, dpi=gallery.DPI)
     drawn = PIL.Image.open(png).convert('RGB')
     painted = painter(f'a {i}', loop.hits, loop.kept_pattern())
     assert painted.size == drawn.size == (gallery.WIDTH, gallery.HEIGHT)

@@ -1,6 +1,7 @@
 """Pictures, by what is drawn in them."""
 from drumloops import grid
-from drumloops.midi import drum_maps, loop_file
+from drumloops import DrumLoop
+from drumloops.midi import drum_maps
 from drumloops.output import plots
 from drumloops.system import magenta_setup
 import note_seq
@@ -17,6 +18,10 @@ def sequence_of(hits, qpm=120.):
                        start_time=start * 15 / qpm,
                        end_time=(start + 1) * 15 / qpm)
   return sequence
+
+
+def hits_of(sequence):
+  return DrumLoop.of_note_sequence(sequence).hits
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +50,14 @@ def test_lanes_of_decoded_loops(name):
   for drum in range(9):
     one[0, drum, drum if name.startswith('groovae') else 1 << drum] = 1
   [sequence] = converter.from_tensors(one)
-  assert sorted((hit.step, hit.index) for hit in loop_file.hits(sequence)) == [
+  assert sorted((hit.step, hit.index) for hit in hits_of(sequence)) == [
                     (drum, drum) for drum in range(9)]
 
 
 def draw(hits):
   """Returns the axis, and its [(left, middle, shade)] and lines."""
   figure, axes = plots.figure_of(1)
-  plots.drum_grid(axes[0, 0], loop_file.hits(sequence_of(hits)), title='title')
+  plots.drum_grid(axes[0, 0], hits_of(sequence_of(hits)), title='title')
   axis = axes[0, 0]
   boxes, lines = axis.collections
   return axis, [
@@ -80,7 +85,7 @@ def test_on_the_grid_there_are_no_lines_to_explain():
 
 def test_interpolation_strip():
   figure = plots.plot_interpolation(
-      [loop_file.hits(sequence_of([(36, i, 100)])) for i in range(5)], 4, 'a.mid',
+      [hits_of(sequence_of([(36, i, 100)])) for i in range(5)], 4, 'a.mid',
       'b.mid')
   assert [a.get_ylabel() for a in figure.axes] == [
       '0%', '25%', '50%', '75%', '100%']
@@ -94,7 +99,7 @@ def test_a_users_words_are_drawn_as_they_are(tmp_path, capsys):
   with warnings.catch_warnings():
     warnings.simplefilter('error')  # Of a letter that is not in the font.
     figure = plots.plot_interpolation(
-        [loop_file.hits(sequence_of([(36, 0, 100)]))] * 2, 4, 'Ba$$in_.mid',
+        [hits_of(sequence_of([(36, 0, 100)]))] * 2, 4, 'Ba$$in_.mid',
         '드럼 $x^2$.mid')
     figure.savefig(tmp_path / 'strip.png')
   assert 'Ba$$in_.mid' in figure.axes[0].get_title('left')

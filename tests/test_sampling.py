@@ -106,7 +106,7 @@ def test_first_slice_is_what_the_converter_makes(dataset, tmp_path):
     np.testing.assert_array_equal(
         DrumLoop.read(path).encoder_input(converter), inputs[i])
     drawn = np.zeros([64, 9], bool)
-    for hit in loop_file.hits(sequence):
+    for hit in DrumLoop.of_note_sequence(sequence).hits:
       drawn[hit.step, hit.index] = True
     np.testing.assert_array_equal(drawn, inputs[i, :, :9])
 

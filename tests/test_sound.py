@@ -31,14 +31,14 @@ def test_tails_wrap():
   crash = note_seq.NoteSequence()
   crash.notes.add(pitch=CRASH, velocity=127, start_time=7.9, end_time=8,
                   is_drum=True)
-  audio = sound.synthesize(loop_file.as_loop(crash))
+  audio = sound.Player()(loop_file.as_loop(crash))
   loudness = np.sqrt((audio ** 2).mean(axis=1))
   assert loudness[:44100].mean() > 100 * loudness[-88200:-8820].mean()
   early = note_seq.NoteSequence()
   early.notes.add(pitch=CRASH, velocity=127, start_time=3.9, end_time=4,
                   is_drum=True)
   # The same loop turned by half; FluidSynth starts notes on blocks of 64.
-  turned = np.roll(sound.synthesize(loop_file.as_loop(early)), 176400, axis=0)
+  turned = np.roll(sound.Player()(loop_file.as_loop(early)), 176400, axis=0)
   frames = [np.sqrt((x ** 2).mean(axis=1).reshape(-1, 1764).mean(axis=1))
             for x in (audio, turned)]
   np.testing.assert_allclose(*frames, atol=0.02)
@@ -50,7 +50,7 @@ def test_onsets_are_where_the_midi_says():
     kicks.notes.add(pitch=KICK, velocity=100, start_time=step / 8,
                     end_time=step / 8, is_drum=True)
   loop = loop_file.as_loop(kicks, 100)
-  audio = np.abs(sound.synthesize(loop)).max(axis=1)
+  audio = np.abs(sound.Player()(loop)).max(axis=1)
   for note in loop.notes:
     start = round(note.start_time * sound.SAMPLE_RATE)
     assert audio[start:start + 400].max() > 10 * audio[start - 400:start].max()
@@ -58,7 +58,7 @@ def test_onsets_are_where_the_midi_says():
 
 def test_silence_stays_silence():
   """But for FluidSynth's dither: the peak is not set of nothing."""
-  audio = sound.synthesize(loop_file.as_loop(note_seq.NoteSequence(), 60))
+  audio = sound.Player()(loop_file.as_loop(note_seq.NoteSequence(), 60))
   assert audio.shape == (16 * 44100, 2)
   assert np.abs(audio).max() <= sound.SILENCE
 
@@ -66,7 +66,7 @@ def test_silence_stays_silence():
 def test_loops_leave_nothing_to_the_next():
   """One Player's are as those of new ones, in two threads too, to the sample."""
   loops = [loop_file.as_loop(beat(shift=0.1 * i), 120 + 7 * i) for i in range(4)]
-  alone = [sound.synthesize(loop) for loop in loops]
+  alone = [sound.Player()(loop) for loop in loops]
   def play(order):
     player = sound.Player()
     return [(i, player(loops[i])) for i in order]
@@ -83,7 +83,7 @@ def test_dense_and_loud_loops_do_not_clip():
     for pitch in (36, 38, 42, 46, 43, 47, 50, 49, 51):
       sequence.notes.add(pitch=pitch, velocity=127, start_time=step / 8,
                          end_time=(step + 1) / 8, is_drum=True)
-  audio = sound.synthesize(loop_file.as_loop(sequence, 300))
+  audio = sound.Player()(loop_file.as_loop(sequence, 300))
   at_peak = np.abs(audio) > 0.9999 * np.abs(audio).max()
   assert at_peak.sum() < 4  # What is clipped is flat for longer.
 
@@ -107,7 +107,7 @@ def altered(path, chunk, record, change):
 
 
 @pytest.mark.parametrize('bank,program', [(128, 25), (0, 0), (3, 7)])
-def test_a_kit_elsewhere(bank, program, tmp_path, capsys):
+def test_a_kit_elsewhere(bank, program, tmp_path):
   """It plays as it would in its usual place; where it is from is said."""
   def move(record):
     name, place = record[:20], record[20:24]
@@ -116,9 +116,9 @@ def test_a_kit_elsewhere(bank, program, tmp_path, capsys):
         (program, bank) if kit else (99, 120))) + record[24:]
   path = altered(tmp_path / 'a.sf2', b'phdr', 38, move)
   player, loop = sound.Player(path), loop_file.as_loop(beat())
-  np.testing.assert_array_equal(player(loop), sound.synthesize(loop))
-  player.say_what_is_missing([KICK])
-  assert f'(bank {bank}, program {program}) plays' in capsys.readouterr().out
+  np.testing.assert_array_equal(player(loop), sound.Player()(loop))
+  [said] = player.remarks([KICK])
+  assert f'(bank {bank}, program {program}) plays' in said
 
 
 def without_closed_hihat(path):
@@ -132,11 +132,10 @@ def test_drums_of_which_there_is_no_sound(tmp_path, capsys):
   path = without_closed_hihat(tmp_path / 'a.sf2')
   web_app.sample_drums([KICK, 42, CRASH], path)
   assert 'closed hi-hat, note 42.\n' in capsys.readouterr().out
-  sound.Player(path).say_what_is_missing([KICK, 42, CRASH])
-  assert 'a.sf2 has no sound of these drums, so they are silent: ' \
-         'closed hi-hat, note 42.\n' in capsys.readouterr().out
-  sound.Player().say_what_is_missing([KICK, 42, CRASH])
-  assert not capsys.readouterr().out
+  [said] = sound.Player(path).remarks([KICK, 42, CRASH])
+  assert said.endswith('a.sf2 has no sound of these drums, so they are silent: '
+                       'closed hi-hat, note 42.')
+  assert not sound.Player().remarks([KICK, 42, CRASH])
 
 
 def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
@@ -148,12 +147,12 @@ def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
   content[at + 8:at + 8 + size] = bytes(size)
   silent = tmp_path / '조용한 drums.sf2'
   silent.write_bytes(content)
-  assert np.abs(sound.synthesize(loop, str(silent))).max() <= sound.SILENCE
+  assert np.abs(sound.Player(str(silent))(loop)).max() <= sound.SILENCE
   monkeypatch.setenv(sound.SOUNDFONT, str(silent))
-  assert np.abs(sound.synthesize(loop)).max() <= sound.SILENCE
+  assert np.abs(sound.Player()(loop)).max() <= sound.SILENCE
   (tmp_path / 'half.sf2').write_bytes(content[:len(content) // 2])
   (tmp_path / 'no.sf2').write_text('no')
   for name, words in (('half.sf2', 'damaged'), ('no.sf2', 'no SoundFont'),
                       ('none.sf2', 'No such file'), ('.', 'Is a directory')):
     with pytest.raises(UserError, match=words):
-      sound.synthesize(loop, str(tmp_path / name))
+      sound.Player(str(tmp_path / name))(loop)

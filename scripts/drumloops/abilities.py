@@ -2,7 +2,7 @@
 import dataclasses
 
 from drumloops import grid
-from drumloops.errors import UserError, field, stage
+from drumloops.errors import UserError, field, in_words, stage
 
 SCORE, FINISH, SAMPLE, ENCODE = 'score', 'finish', 'sample', 'encode'
 COMPLETE, BE_HUMANIZED, HUMANIZE, TAKES = 'complete', 'be humanized', 'humanize', 'takes'
@@ -17,26 +17,30 @@ class Abilities:
     config_name: The config.
     bars: How many bars its loops have, None where it does not say.
     has_nine_drums: Whether they are of Magenta's nine drums.
-    why_not: {what they can't do: the sentence that says why}. SCORE: be scored loop by
-      loop. FINISH: be finished by export.py. SAMPLE: draw loops. ENCODE: take a MIDI
-      file's. COMPLETE: complete, vary and go on with loops. BE_HUMANIZED: make loops
-      without velocity and microtiming. HUMANIZE: give loops these. TAKES: do so in
-      more than one way. PAGE, MAGENTAJS: run in a browser.
+    reasons: {what they can't do: the sentence that says why, with marks}. SCORE: be
+      scored loop by loop. FINISH: be finished by export.py. SAMPLE: draw loops. ENCODE:
+      take a MIDI file's. COMPLETE: complete, vary and go on with loops. BE_HUMANIZED:
+      make loops without velocity and microtiming. HUMANIZE: give loops these. TAKES: do
+      so in more than one way. PAGE, MAGENTAJS: run in a browser.
   """
   config_name: str
   bars: int | None
   has_nine_drums: bool
-  why_not: dict[str, str]
+  reasons: dict[str, str]
 
   def can(self, ability: str) -> bool:
     """Whether they have an ability."""
-    return ability not in self.why_not
+    return ability not in self.reasons
+
+  def why_not(self, ability: str) -> str:
+    """Returns why they lack an ability, '' if they do not."""
+    return in_words(self.reasons.get(ability, ''))
 
   def require(self, *abilities: str) -> None:
     """Raises UserError unless they have all these abilities."""
     for ability in abilities:
-      if ability in self.why_not:
-        raise UserError(self.why_not[ability])
+      if ability in self.reasons:
+        raise UserError(self.reasons[ability])
 
 
 def of(config: object, config_name: str = 'This config') -> Abilities:

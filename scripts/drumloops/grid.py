@@ -57,13 +57,8 @@ def nearest_step(start: float) -> int:
 
 
 def step_of(start: float, steps: int) -> int:
-  """Returns the step of a hit in a loop of so many; a later hit counts for the last."""
-  return min(nearest_step(start), steps - 1)
-
-
-def step_seconds(qpm: float) -> float:
-  """Returns how long a step is, in seconds, at a tempo in quarters a minute."""
-  return 60 / qpm / STEPS_PER_QUARTER
+  """Returns the step of a hit in a loop of so many; what is outside is at its ends."""
+  return min(max(nearest_step(start), 0), steps - 1)
 
 
 def offset_of(start: float, step: int) -> float:

@@ -1,12 +1,13 @@
 """DrumLoop: hits with a tempo and a length."""
 import dataclasses
 import io
+import math
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from drumloops import grid
-from drumloops.errors import UserError
+from drumloops.errors import UserError, field
 from drumloops.grid import Hit
 from drumloops.midi import drum_maps, input_loop, loop_file, midi_file, sound
 from drumloops.midi.swing import Swing, find_swing
@@ -15,9 +16,10 @@ from drumloops.system import magenta_setup
 import numpy as np
 
 NOTE_BEATS = 1 / grid.STEPS_PER_QUARTER  # How long a hit's note is in MIDI.
+MIN_QPM, MAX_QPM = 4, 1000  # Of any file; MIDI has no room for slower tempos.
 
 
-class Note(NamedTuple):
+class OtherNote(NamedTuple):
   """A note of another instrument, as Magenta's other configs decode them.
 
   begin, end: In beats. The rest is as in NoteSequence.
@@ -49,7 +51,7 @@ class DrumLoop:
     kept: Of hits, those that were given; None if nothing was.
     swing: How its off-beats are played, None if they are straight.
     pitches: {drum: its MIDI note}, where a file plays it with another than a model.
-    left_out: Sentences that say what of a file is not in it.
+    left_out: Sentences that say what of a file is not in it, or is used by no model.
     remarks: Sentences that say what a model guessed or dropped for it.
     facts: How it was made, for the page of written loops.
     other_notes: Of other instruments.
@@ -65,7 +67,7 @@ class DrumLoop:
   remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
   facts: dict[str, object] = dataclasses.field(
       default_factory=dict, compare=False, repr=False)
-  other_notes: tuple[Note, ...] = ()
+  other_notes: tuple[OtherNote, ...] = ()
 
   def __post_init__(self) -> None:
     """Puts hits in order.
@@ -73,18 +75,26 @@ class DrumLoop:
     Raises:
       UserError: if a hit, the length or the tempo can't be.
     """
-    for hit in self.hits:
+    hits = tuple(sorted((Hit(*hit) for hit in self.hits),
+                        key=lambda hit: max(0, hit.time)))
+    object.__setattr__(self, 'hits', hits)
+    if self.bars != int(self.bars) or self.bars < 1:
+      raise UserError(f'A loop has at least one bar, not {self.bars}.')
+    if not MIN_QPM <= self.qpm <= MAX_QPM:
+      raise UserError(f'{field("qpm")} must be from {MIN_QPM} to {MAX_QPM}, not '
+                      f'{self.qpm:g}.')
+    for hit in hits:
       if hit.drum is not None and hit.drum not in grid.DRUM_CLASSES:
         raise UserError(f'There is no drum {hit.drum!r}; the nine are '
                         f'{", ".join(grid.DRUM_CLASSES)}.')
       if hit.drum is None and hit.pitch is None:
         raise UserError('A hit has a drum, or else a pitch.')
-      if not 1 <= hit.velocity <= 127:
+      if hit.pitch is not None and not 0 <= hit.pitch <= 127:
+        raise UserError(f'A pitch is from 0 to 127, not {hit.pitch}.')
+      if hit.velocity != int(hit.velocity) or not 1 <= hit.velocity <= 127:
         raise UserError(f'A velocity is from 1 to 127, not {hit.velocity}.')
-    if self.bars < 1 or not self.qpm > 0:
-      raise UserError('A loop has at least one bar, and a tempo of more than 0.')
-    object.__setattr__(self, 'hits', tuple(sorted(
-        (Hit(*hit) for hit in self.hits), key=lambda hit: max(0, hit.time))))
+      if not math.isfinite(hit.time):
+        raise UserError(f'A time is in beats, not {hit.time}.')
 
   @classmethod
   def read(cls, path: str, bars: int = grid.BARS, first_bar: int = 0,
@@ -127,7 +137,7 @@ class DrumLoop:
     for note in sequence.notes:
       drum = drum_maps.drum_of_decoded(note.pitch) if note.is_drum else None
       if drum is None:
-        others.append(Note(
+        others.append(OtherNote(
             note.pitch, note.start_time * beats, note.end_time * beats, note.velocity,
             note.instrument, note.program, note.is_drum))
       else:
@@ -142,7 +152,7 @@ class DrumLoop:
     """
     pattern = np.zeros(self.bars * grid.STEPS_PER_BAR, int)
     for hit in self.hits:
-      if hit.drum:
+      if hit.drum and hit.start <= len(pattern):
         pattern[grid.step_of(hit.start, len(pattern))] |= 1 << hit.index
     return pattern
 
@@ -169,7 +179,7 @@ class DrumLoop:
     steps, drums = self.bars * grid.STEPS_PER_BAR, len(upstream.pitch_classes(converter))
     hits, velocities, offsets = np.zeros([3, steps, drums], np.float32)
     for hit in self.hits:
-      drum = hit.index if hit.pitch is None else drum_of(hit.pitch)
+      drum = drum_of(drum_maps.pitch_of(hit.index) if hit.pitch is None else hit.pitch)
       step = grid.step_of(hit.start, steps)
       # As upstream: of several, the loudest.
       if drum is not None and hit.velocity / 127 > velocities[step, drum]:
@@ -201,9 +211,9 @@ class DrumLoop:
     return loop_file.as_loop(sequence, self.qpm, self.bars)
 
   @staticmethod
-  def _note_of(hit: Hit) -> Note:
+  def _note_of(hit: Hit) -> OtherNote:
     pitch = drum_maps.pitch_of(hit.index) if hit.pitch is None else hit.pitch
-    return Note(pitch, hit.time, hit.time + NOTE_BEATS, hit.velocity,
+    return OtherNote(pitch, hit.time, hit.time + NOTE_BEATS, hit.velocity,
                 midi_file.DRUM_CHANNEL, 0, True)
 
   def to_midi(self) -> bytes:
@@ -211,14 +221,19 @@ class DrumLoop:
     return loop_file.midi_bytes(self.to_note_sequence())
 
   def save(self, path: str) -> None:
-    """Writes the loop: as MIDI, or as sound if the path ends with .wav.
+    """Writes the loop, as MIDI (.mid) or as sound (.wav).
 
     Raises:
-      UserError: if the path is a folder, or there is no FluidSynth to make sound.
+      UserError: if the path is no such file, or there is no FluidSynth to make sound.
       OSError: if it can't be written.
     """
     path = os.path.expanduser(path)
-    if path.lower().endswith('.wav'):
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in ('.mid', '.midi', '.wav'):
+      raise UserError(f'{path} ends neither with .mid nor with .wav.')
+    if os.path.isdir(path):
+      raise UserError(f'{path} is not a file.')
+    if ending == '.wav':
       sound.load_player().write_wav(self.to_note_sequence(), path)
     else:
       midi_file.write(self.to_midi(), path)

@@ -1,13 +1,14 @@
 """DrumModel: makes drum loops with a checkpoint of MusicVAE."""
+import contextlib
 import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from drumloops import abilities, grid, requests
 from drumloops.data import patterns, styles
-from drumloops.errors import UserError, field
+from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
@@ -31,7 +32,10 @@ class DrumModel:
       more = model.complete(mine, keep=['kick', 'snare'], count=4)
 
   Each method returns a list of DrumLoops. Nothing is printed or written. A graph is
-  built once, when it is first used.
+  built when it is first used, and kept; that of `sample` is for a number of loops.
+
+  Attributes:
+    remarks: Sentences on which weights were taken, if that was a guess.
   """
 
   def __init__(self, weights: str | None = None,
@@ -49,13 +53,14 @@ class DrumModel:
     Raises:
       UserError: if there is no such config or checkpoint.
     """
-    self.config_name, self.progress = config, progress
+    self.config_name, self.hparams, self.progress = config, hparams, progress
     self.config = magenta_setup.get_config(config, hparams)
     self.abilities = abilities.of(self.config, config)
-    self.is_own = not weights
+    self.is_own, self.remarks = not weights, []
+    self.abilities.require(abilities.SAMPLE)
     self.checkpoint = checkpoint_files.find_checkpoint(
-        checkpoint_file=weights or None, config_name=config)
-    self._trained = {}  # TrainedModels, by batch size.
+        checkpoint_file=weights or None, config_name=config, say=self.remarks.append)
+    self._trained = None  # The last TrainedModel, and its batch size.
 
   @property
   def styles(self) -> dict[str, int]:
@@ -70,11 +75,6 @@ class DrumModel:
     return DrumLoop.read(path, **{
         'bars': self.abilities.bars, **options,
         'pitch_classes': upstream.pitch_classes(self.config.data_converter)})
-
-  @property
-  def has_dynamics(self) -> bool:
-    """Whether its loops have velocity and microtiming of their own."""
-    return not self.abilities.can(abilities.BE_HUMANIZED)
 
   def slice_of(self, loop: DrumLoop) -> np.ndarray:
     """Returns what `Autoencoder.encode` takes of a loop.
@@ -182,7 +182,8 @@ class DrumModel:
 
   @functools.cached_property
   def _reconstructor(self) -> 'DrumModel':
-    return DrumModel(config=RECONSTRUCTION_CONFIG, progress=self.progress)
+    return DrumModel(config=RECONSTRUCTION_CONFIG, hparams=self.hparams,
+                     progress=self.progress)
 
   def make(self, request: LoopRequest, *given: DrumLoop) -> list[DrumLoop]:
     """Returns the loops of a request.
@@ -203,7 +204,7 @@ class DrumModel:
     if not grid.MIN_QPM <= qpm <= grid.MAX_QPM:
       raise UserError(f'{given[0].name} is at {qpm:g} quarters a minute; choose a tempo '
                       f'from {grid.MIN_QPM} to {grid.MAX_QPM} with {field("qpm")}.')
-    given = [self._fit(loop, request) for loop in given]
+    given = [self._fit(dataclasses.replace(loop, remarks=()), request) for loop in given]
     remarks = tuple(remark for loop in given for remark in loop.remarks)
     if request.is_greedy and request.count > 1 and request.bars == self.abilities.bars:
       request = dataclasses.replace(request, count=1)
@@ -215,7 +216,8 @@ class DrumModel:
     for i, sequence in enumerate(sequences):
       loop = DrumLoop.of_note_sequence(
           sequence, qpm, request.bars, name=f'{request.style or request.mode} {i + 1}',
-          remarks=remarks, facts=self._facts(request, given, qpm))
+          remarks=tuple(map(in_words, remarks)),
+          facts=self._facts(request, given, qpm))
       if given:  # Between two loops, the nearer one's swing and notes.
         origin = given[round(i * (len(given) - 1) / max(1, len(sequences) - 1))]
         loop = self._give_back(loop, origin, None if kept is None else kept[i],
@@ -296,7 +298,7 @@ class DrumModel:
         loops = variation.interpolate(self._varier, *own, count, temperature, seed)
       else:
         loops = variation.reconstruct(self._varier, *own, count, temperature, seed)
-        remarks = (how_much_was_kept(own[0], loops),)
+        remarks = (how_much_was_kept(own[0], loops),) * own[0].any()
     else:
       sequences = self._decode_latents(request, given)
       if request.bars == self.abilities.bars:
@@ -320,19 +322,18 @@ class DrumModel:
     """
     from magenta.models.music_vae import TrainedModel, checkpoints, upstream
     import tensorflow.compat.v1 as tf
-    np.random.seed(seed)
-    if batch_size in self._trained:
-      upstream.change_session(self._trained[batch_size], functools.partial(
+    if self._trained and self._trained[1] == batch_size:
+      upstream.change_session(self._trained[0], functools.partial(
           graph.reseed_session, seed=seed))
-      return self._trained[batch_size]
+      return self._trained[0]
     tf.set_random_seed(seed)
     try:
-      self._trained[batch_size] = TrainedModel(
-          self.config, batch_size, checkpoints.plain(self.checkpoint))
+      self._trained = TrainedModel(
+          self.config, batch_size, checkpoints.plain(self.checkpoint)), batch_size
     except (ValueError, tf.errors.InvalidArgumentError,
             tf.errors.NotFoundError) as e:
       raise UserError(checkpoint_files.does_not_fit(self.checkpoint)) from e
-    return self._trained[batch_size]
+    return self._trained[0]
 
   def _decode_latents(self, request: LoopRequest, given: Sequence[DrumLoop]
                       ) -> Sequence[object]:
@@ -346,7 +347,8 @@ class DrumModel:
                         np.random.RandomState(request.seed)) if request.style else None
     model = self._trained_model(min(count, MAX_BATCH_SIZE), request.seed)
     if not given and not request.style:
-      return model.sample(count, length, request.softmax_temperature)
+      with numpy_seed(request.seed):
+        return model.sample(count, length, request.softmax_temperature)
     if given:
       slices = [loop.encoder_input(self.config.data_converter) for loop in given]
       _, mu, _ = model.encode_tensors(slices, [len(s) for s in slices])
@@ -368,8 +370,9 @@ class DrumModel:
     def is_kept(hit: Hit) -> bool:
       return kept is not None and bool(kept[grid.step_of(hit.start, len(kept)),
                                             hit.index])
-    hits, remarks = loop.hits, loop.remarks
+    hits, remarks, swings, pitches = loop.hits, loop.remarks, None, {}
     if given.swing and self.abilities.can(abilities.BE_HUMANIZED):
+      swings = given.swing
       unkept = swing.play_swung(hits, given.swing)
       hits = [hit if is_kept(hit) else new for hit, new in zip(hits, unkept)]
       remarks += (
@@ -377,12 +380,13 @@ class DrumModel:
           f'{given.swing.share:.0%}), and so does what is made from it.',)
     own = ()
     if mode != requests.RECONSTRUCT and self.abilities.has_nine_drums:
-      hits = [hit._replace(pitch=given.pitches.get(hit.index, hit.pitch))
+      pitches = given.pitches
+      hits = [hit._replace(pitch=pitches.get(hit.index, hit.pitch))
               for hit in hits if not is_kept(hit)]
       own = tuple(hit for hit in given.hits if hit.drum and is_kept(hit))
     return dataclasses.replace(
         loop, hits=(*hits, *own), kept=None if kept is None else frozenset(own),
-        remarks=remarks)
+        swing=swings, pitches=pitches, remarks=remarks)
 
 
 def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop:
@@ -420,6 +424,17 @@ def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop
           if begin + hit.start <= steps - 0.5 or begin + length <= steps),
       remarks=(f'{gives}, which repeat{"s" * (loop.bars == 1)}: bar {loop.bars + 1} is '
                'bar 1 again.',))
+
+
+@contextlib.contextmanager
+def numpy_seed(seed: int) -> Iterator[None]:
+  """Seeds NumPy's global generator, by which TrainedModel draws latents, for a while."""
+  state = np.random.get_state()
+  np.random.seed(seed)
+  try:
+    yield
+  finally:
+    np.random.set_state(state)
 
 
 def to_sequences(config: object, slices: np.ndarray) -> Sequence[object]:

@@ -1,5 +1,6 @@
 """What the notebook's cells show and ask: players, pictures, comparisons, files."""
 import collections
+import functools
 import html
 import itertools
 import os
@@ -8,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from drumloops import abilities, errors, grid
 from drumloops.data import splits, styles
@@ -23,7 +24,7 @@ from drumloops.midi import midi_file
 from drumloops.model import DrumModel
 from drumloops.models import autoencoder
 from drumloops.output import gallery, plots
-from drumloops.output.html import side_by_side
+from drumloops.output.html import loop_html, side_by_side
 from drumloops.runs import checkpoint_files, run_folder
 from drumloops.system import cells, interrupts, magenta_setup
 import numpy as np
@@ -38,48 +39,81 @@ def show_html(*parts: str) -> None:
   display.display(display.HTML('\n'.join(parts)))
 
 
-def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = '',
-         name: str = '') -> None:
+def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = ''
+         ) -> None:
   """Shows loops: each one's picture, a player under it.
 
   Args:
     loops: One, or several.
     folder: Where they are written too, as MIDI, WAV and pictures; '' for nowhere.
     soundfont: Of `sound.find_soundfont`.
-    name: What the files are called; by default the style or what was done.
   """
   loops = [loops] if isinstance(loops, DrumLoop) else loops
-  say(loops[0].remarks)
-  if folder:
-    written = gallery.write(
-        loops, folder, name or loops[0].facts['style'] or loops[0].facts['mode'],
-        soundfont)
-    print(f'{len(loops)} loops: {written["midi"][0]} ...')
-    show_image(written.get('strip', ''))
-  for loop in loops:
-    show_html(loop.html(soundfont))
+  show_html(*html_of(loops, folder, soundfont))
 
 
-def say(remarks: Sequence[str]) -> None:
-  """Prints sentences in the words of the notebook."""
-  for remark in remarks:
-    print(in_words(remark))
-
-
-def show_beside(loops: dict[str, DrumLoop], folder: str = '', soundfont: str = ''
-                ) -> None:
-  """Shows loops beside each other.
+def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = ''
+            ) -> list[str]:
+  """Returns each loop's HTML; prints what is said of loops that a model made.
 
   Args:
-    loops: {what it is: the loop}.
-    folder: Where those that a model made are written too; '' for nowhere.
-    soundfont: Of `sound.find_soundfont`.
+    loops: Of one request.
+    folder: Of `show`.
+    soundfont: Of `show`.
   """
-  for loop in loops.values():
-    say(loop.remarks)
-    if folder and loop.facts:
-      gallery.write([loop], folder, loop.facts['mode'], soundfont)
-  show_html(side_by_side({name: loop.html(soundfont) for name, loop in loops.items()}))
+  import soundfile
+  say(dict.fromkeys(remark for loop in loops for remark in loop.remarks))
+  if not folder:
+    return [loop.html(soundfont) for loop in loops]
+  facts = loops[0].facts
+  written = gallery.write(loops, folder, facts['style'] or facts['mode'], soundfont)
+  say(gallery.describe_files(loops, written, facts['checkpoint']))
+  show_image(written.get('strip', ''))
+  return [loop_html(pathlib.Path(picture).read_bytes(), *(
+      soundfile.read(written['wav'][i], dtype='int16') if written['wav'] else ()))
+      for i, picture in enumerate(written['picture'])]
+
+
+def show_beside(given: DrumLoop, made: Sequence[DrumLoop], folder: str,
+                soundfont: str = '') -> None:
+  """Shows a given loop beside its reconstruction, which is written.
+
+  Args:
+    given: A loop.
+    made: Its reconstruction, in a list.
+    folder: Of `show`.
+    soundfont: Of `show`.
+  """
+  [shown] = html_of(made, folder, soundfont)
+  show_html(side_by_side({given.name: given.html(soundfont), 'reconstruction': shown}))
+
+
+def say(sentences: Iterable[str]) -> None:
+  """Prints sentences in the words of the notebook."""
+  for sentence in sentences:
+    print(in_words(sentence))
+
+
+@functools.cache
+def humanizer() -> Humanizer:
+  """Returns the project's own Humanizer."""
+  return Humanizer()
+
+
+def humanize(model: DrumModel, loops: Sequence[DrumLoop], take: int, feel: float
+             ) -> list[DrumLoop]:
+  """Returns a model's loops as a drummer plays them; says so if they are not played so.
+
+  Args:
+    model: What made them.
+    loops: The loops.
+    take: Of `Humanizer.play`.
+    feel: How much of it.
+  """
+  if feel and not model.abilities.can(abilities.BE_HUMANIZED):
+    print(model.abilities.why_not(abilities.BE_HUMANIZED))
+    return list(loops)
+  return humanizer().play(loops, take, feel) if feel else list(loops)
 
 
 def show_patches() -> None:
@@ -145,8 +179,8 @@ def show_tensorboard(logdir: str) -> None:
   try:
     from tensorboard import notebook
   except ImportError:
-    print('TensorBoard is not installed; cell 8 shows the curves when it is '
-          'through.')
+    print(in_words(f'TensorBoard is not installed; {stage("train.py")} shows the curves '
+                   'at its end.'))
     return
   os.makedirs(logdir, exist_ok=True)
   # A kernel's own programs need not be on the path.
@@ -180,10 +214,10 @@ def choose(model: DrumModel, path: str, upload: bool, default: DrumLoop, first_b
   return loop
 
 
-def choose_midi(path: str, upload: bool, default: str = '') -> str:
-  """Returns the path of the MIDI file that a form means: see `choose`."""
+def choose_midi(path: str, upload: bool) -> str:
+  """Returns the path of the MIDI file that a form means, '' for none: see `choose`."""
   if not upload:
-    return os.path.expanduser(path) or default
+    return os.path.expanduser(path)
   try:
     from google.colab import files
   except ImportError:
@@ -200,12 +234,24 @@ def tempo_of(loop: DrumLoop, other: float) -> float:
   return loop.qpm if grid.MIN_QPM <= loop.qpm <= grid.MAX_QPM else other
 
 
+def plain_loop(model: DrumModel, folder: str, **options: object) -> str:
+  """Returns the path of a MIDI file of a loop without velocity and microtiming.
+
+  Args:
+    model: Samples it.
+    folder: Where it is written.
+    **options: Of `DrumModel.sample`.
+  """
+  path = os.path.join(folder, 'plain.mid')
+  model.sample(**options)[0].save(path)
+  return path
+
+
 def that_completes(model: DrumModel) -> DrumModel:
   """Returns a model if it can complete loops, else the project's own, and says so."""
   if model.abilities.can(abilities.COMPLETE):
     return model
-  print(in_words(model.abilities.why_not[abilities.COMPLETE]),
-        "So the project's own weights play.")
+  print(model.abilities.why_not(abilities.COMPLETE), "So the project's own weights play.")
   return DrumModel()
 
 
@@ -229,7 +275,6 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
   """
   import ipywidgets
   from IPython import display
-  humanizer = Humanizer()
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   os.makedirs(output_dir, exist_ok=True)
   numbers = itertools.count(take)
@@ -239,7 +284,7 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
   def play() -> None:
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
-    say(humanizer.humanize_file(input_midi, output_midi, TakeRequest(
+    say(humanizer().humanize_file(input_midi, output_midi, TakeRequest(
         number, amount, like=like or None), drum_channel))
     show_file(output_midi)
   show_file(input_midi)
@@ -253,22 +298,30 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
   display.display(others, button)
 
 
-def find_weights(storage: str, run_name: str, other: str = '') -> str | None:
+def find_weights(storage: str, run_name: str, config: str, checkpoint_file: str = ''
+                 ) -> str | None:
   """Returns a run's finished weights, None for the project's own.
 
   Args:
     storage: Where runs are kept.
     run_name: The run.
-    other: What the user wants instead of these, if anything.
+    config: The project's own are of this config.
+    checkpoint_file: What the user wants instead of these, if anything.
+
+  Raises:
+    UserError: if there are neither.
   """
-  if other:
-    pass_token_on(other)
-    return other
+  if checkpoint_file:
+    pass_token_on(checkpoint_file)
+    return checkpoint_file
   folder = os.path.join(storage, run_name, run_folder.WEIGHTS)
   if os.path.isdir(folder):
     return folder
-  print(f'{run_name or "The run"} has no finished weights, so those that come '
-        'with the project are used.')
+  has_none = f'{run_name or "The run"} has no finished weights'
+  if not (checkpoint_files.OWN_WEIGHTS / config).is_dir():
+    raise UserError(f'{has_none}, and none of {config} come with the project: run '
+                    f'{stage("train.py")} and {stage("export.py")} first.')
+  print(f'{has_none}, so those that come with the project are used.')
   return None
 
 
@@ -288,7 +341,7 @@ def need_data(examples_path: str) -> None:
 
 
 def compare_checkpoints(config_name: str, run_dir: str, examples_path: str,
-                        temperature: float, seed: int, soundfont: str = '') -> None:
+                        soundfont: str = '', **options: object) -> None:
   """Shows a run's checkpoints side by side: a loop of each, and its numbers.
 
   The loops are sampled from the same latent. The numbers are of (at most 512)
@@ -298,9 +351,8 @@ def compare_checkpoints(config_name: str, run_dir: str, examples_path: str,
     config_name: Name of the run's config.
     run_dir: The run.
     examples_path: TFRecord of the train split.
-    temperature: Of the loops.
-    seed: Of the latent.
     soundfont: Of `sound.find_soundfont`.
+    **options: Of `DrumModel.sample`.
 
   Raises:
     UserError: if the run has no checkpoint, or the data are missing.
@@ -320,8 +372,7 @@ def compare_checkpoints(config_name: str, run_dir: str, examples_path: str,
   for checkpoint in checkpoints:
     evaluator.load(checkpoint)
     scores = evaluator.score(slices, os.path.basename(checkpoint))
-    [loop] = DrumModel(checkpoint, config_name).sample(
-        temperature=temperature, seed=seed)
+    [loop] = DrumModel(checkpoint, config_name).sample(**options)
     rows = ''.join(f'<tr><td style="text-align:left">{name}</td>'
                    f'<td>{scores[name]:.3f}</td></tr>'
                    for name in autoencoder.RECONSTRUCTION if name in scores)

@@ -139,8 +139,8 @@ def gaussian(kept: dict[str, np.ndarray],
   """
   names = list(kept['names'])
   if style not in names:
-    raise UserError(f'There is no style {style!r}; {field("style", "list")} names '
-                        f'those there are: {", ".join(names)}.')
+    raise UserError(f'There is no {field("style")} {style!r}; the styles are '
+                    f'{", ".join(names)}.')
   i = names.index(style)
   return kept['mean'][i], kept['deviation'][i]
 

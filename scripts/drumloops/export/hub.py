@@ -200,7 +200,7 @@ def write_examples(weights: Weights, folder: str) -> list[str]:
     print('This config plays what it is told, so there are no example loops.')
     return []
   loops = model.sample(EXAMPLES)
-  if not model.has_dynamics:
+  if model.abilities.can(abilities.BE_HUMANIZED):
     loops = Humanizer().play(loops)
   written = gallery.write(loops, os.path.join(folder, 'loops'), requests.SAMPLE)
   os.remove(written['page'])  # The Hub would show it as text.

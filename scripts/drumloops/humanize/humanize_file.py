@@ -114,7 +114,7 @@ def _sort(tracks: list[list[midi_file.Event]], notes: list[midi_file.Note],
 def _marks(tracks: list[list[midi_file.Event]]) -> tuple[dict, set[int]]:
   """Returns the events that say how hits sound: {HI_HAT, pitch or EVERY_DRUM: [Event]}.
 
-  And the ids of those that only repeat what was said.
+  Returns also the ids of events that only repeat a value.
 
   The hi-hat's pedal is a controller. A choke is the key pressure of a cymbal after
   it was hit. Programs, other controllers, channel pressure, pitch bend and messages

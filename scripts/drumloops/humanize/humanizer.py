@@ -26,7 +26,10 @@ class Humanizer:
       humanizer = Humanizer()
       played = humanizer.play(loops, take=2, amount=0.8)
 
-  Nothing is printed or written. The graph is built once, when it is first used.
+  Nothing is printed or written. The graph is built when it is first used, and kept.
+
+  Attributes:
+    remarks: Sentences on which weights were taken, if that was a guess.
   """
 
   def __init__(self, weights: str | None = None, config: str = CONFIG,
@@ -42,12 +45,12 @@ class Humanizer:
     Raises:
       UserError: if there is no such config or checkpoint, or it does not humanize.
     """
-    self.progress = progress
+    self.progress, self.remarks = progress, []
     self.config = magenta_setup.get_config(config, hparams)
     self.abilities = abilities.of(self.config, config)
     self.abilities.require(abilities.HUMANIZE)
     self.checkpoint = checkpoint_files.find_checkpoint(
-        checkpoint_file=weights, config_name=config)
+        checkpoint_file=weights or None, config_name=config, say=self.remarks.append)
 
   @functools.cached_property
   def model(self) -> groove_model.GrooveModel:
@@ -108,6 +111,8 @@ class Humanizer:
     """Returns what `play` does, of a request."""
     loops = [loops] if isinstance(loops, DrumLoop) else list(loops)
     much = request.how_much
+    if not any(much):
+      return loops
     played = takes.play(self.choose(request), [
         [hit._replace(time=grid.step_of(hit.start, loop.bars * grid.STEPS_PER_BAR)
                       / grid.STEPS_PER_QUARTER) if hit in (loop.kept or ()) else hit

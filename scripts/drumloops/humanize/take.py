@@ -73,7 +73,8 @@ class TakeRequest:
       if value is not None and not 0 <= value <= MOST:
         raise UserError(f'{field(name)} must be from 0 to {MOST}.')
     if self.like and self.drummer is not None:
-      raise UserError('Name a performance or a drummer, not both.')
+      raise UserError(f'Name a performance ({field("like")}) or a {field("drummer")}, '
+                      'not both.')
 
   @property
   def how_much(self) -> Amount:

@@ -308,7 +308,7 @@ def evaluate_completion(config: Any, checkpoint: str, examples_path: str | None,
   """
   able = abilities.of(config)
   if not able.can(abilities.COMPLETE):
-    print(able.why_not[abilities.COMPLETE])
+    print(able.why_not(abilities.COMPLETE))
     return {}
   result = {'latents': completion_metrics.evaluate_latents(
       config, variation.Varier(config, checkpoint, completion_metrics.BATCH_SIZE),

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 
 from drumloops import grid
-from drumloops.grid import Hit
 from drumloops.midi import drum_maps, midi_file
 from tqdm.auto import tqdm
 
@@ -140,16 +139,3 @@ def deliver(loops: Sequence[object]) -> list[list[tuple[int, float, int]]]:
       found.append([(hit.on.data[1], hit.on.tick / file.ticks_per_step,
                      hit.on.data[2]) for hit in midi_file.find_hits(file.tracks)])
   return found
-
-
-def hits(sequence: object) -> list[Hit]:
-  """Returns the Hits of a decoded NoteSequence that are of the nine drums.
-
-  Args:
-    sequence: At a tempo of its own.
-  """
-  beats = (sequence.tempos[0].qpm if sequence.tempos else grid.DEFAULT_QPM) / 60
-  found = [(drum_maps.drum_of_decoded(note.pitch), note) for note in sequence.notes
-           if note.is_drum]
-  return [Hit(grid.DRUM_CLASSES[drum], note.start_time * beats, note.velocity,
-              note.pitch) for drum, note in found if drum is not None]

@@ -157,7 +157,14 @@ class Player:
     return said
 
   def __call__(self, loop: object) -> np.ndarray:
-    """Returns a loop as `synthesize` does."""
+    """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
+
+    What still sounds after the loop's end (its `total_time`) is added to its
+    beginning, so that it repeats without a gap.
+
+    Args:
+      loop: What `loop_file.as_loop` returned.
+    """
     import fluidsynth
     synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS)
     font = self._add(synth.synth, self._font)
@@ -179,25 +186,25 @@ class Player:
         f.writeframesraw(part.astype('<i2'))
 
 
-@functools.cache
+_load = functools.cache(Player)
+# Else the interpreter's end would take FluidSynth from them first.
+atexit.register(_load.cache_clear)
+
+
 def load_player(soundfont: str | None = None) -> Player:
-  """Returns the Player of a SoundFont, for one thread.
+  """Returns the Player of a SoundFont, for one thread; it is loaded once.
 
   Raises:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
   try:
-    return Player(soundfont)
+    return _load(find_soundfont(soundfont))
   except ImportError as e:
     raise UserError(NO_SOUND) from e
 
 
-# Else the interpreter's end would take FluidSynth from them first.
-atexit.register(load_player.cache_clear)
-
-
 def render(loop: object, synth: object, font: int) -> np.ndarray:
-  """Returns a loop as `synthesize` does, played by a synthesizer with a SoundFont."""
+  """Returns a loop as Player does, played by a synthesizer with a SoundFont."""
   import fluidsynth
   samples = round(loop.total_time * SAMPLE_RATE)
   audio = np.empty([samples + LONGEST_TAIL * TAIL_BLOCK, 2], np.int16)
@@ -228,18 +235,3 @@ def render(loop: object, synth: object, font: int) -> np.ndarray:
   if peak > SILENCE:
     wrapped *= PEAK / peak
   return wrapped
-
-
-def synthesize(loop: object, soundfont: str | None = None) -> np.ndarray:
-  """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
-
-  What still sounds after the loop's end (its `total_time`) is added to its
-  beginning, so that it repeats without a gap. FluidSynth plays it.
-
-  Args:
-    loop: What `as_loop` returned.
-    soundfont: Of `find_soundfont`.
-
-  Raises as Player does.
-  """
-  return Player(soundfont)(loop)

@@ -6,12 +6,12 @@ from drumloops import grid
 from drumloops.grid import Hit
 import numpy as np
 
-# Of how far hits between the beats are from a straight grid, the most that they may be
-# from a swung one; and what that must explain in all, in steps, two triplets at least.
-# CLEAR: What it must explain of a beat that swings. Two such beats are needed, a
-# quarter of all that are hit, and more than those where it is as clearly wrong: a fill
-# of triplets is no swing. By these, of the 491 beats of GMD that are in 4/4, 74 swing
-# in their first four bars.
+# Hits between the beats have a distance from a straight grid and from a swung one.
+# SWUNG: The second must be at most this share of the first. EVIDENCE: It must be smaller
+# by so many steps in all, two triplets at least. CLEAR: A beat swings if it is smaller
+# by so much there. Two such beats are needed, a quarter of all that are hit, and more
+# than those where it is as clearly larger: a fill of triplets is no swing. Of the 491
+# beats of GMD in 4/4, 74 swing in their first four bars.
 SWUNG, EVIDENCE, CLEAR = 0.65, 0.65, 0.1
 
 

@@ -19,7 +19,9 @@ CLASSES = 2 ** grid.DRUMS
 
 
 def _parts(value: str | Iterable) -> list[str]:
-  """Returns the parts of 'a, b' or of ['a', 'b']."""
+  """Returns the parts of 'a, b', of ['a', 'b'], or of one number."""
+  if value is None or isinstance(value, int):
+    value = [] if value is None else [value]
   parts = value.split(',') if isinstance(value, str) else map(str, value)
   return list(filter(None, map(str.strip, parts)))
 
@@ -113,6 +115,9 @@ class Constraints:
     """
     readers = {constraint.name: constraint.metadata['read']
                for constraint in dataclasses.fields(cls)}
+    if unknown := set(typed) - set(readers):
+      raise UserError(f'There is no constraint {min(unknown)}; there are '
+                      f'{", ".join(map(field, readers))}.')
     read = cls(**{name: readers[name](value, name) for name, value in typed.items()})
     if both := set(read.keep) & set(read.without):
       raise UserError(

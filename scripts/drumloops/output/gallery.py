@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 
 from drumloops import grid
-from drumloops.errors import UserError
+from drumloops.errors import MOST_SEED, UserError, field, in_words
 from drumloops.midi import sound
 from drumloops.output import plots, web_files
 from drumloops.system import disk
@@ -74,8 +74,11 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     go from one to another, also the path of a picture of all: 'strip'.
 
   Raises:
-    UserError: if there is no such SoundFont.
+    UserError: if there is no such SoundFont, or the loops are no model's.
   """
+  if 'mode' not in loops[0].facts:
+    raise UserError('The page is of loops that a model made; save others one by one, '
+                    "as by loop.save('a.mid').")
   output_dir = os.path.expanduser(output_dir)
   os.makedirs(output_dir, exist_ok=True)
   files = [loop.to_midi() for loop in loops]
@@ -114,6 +117,27 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
         [hits_in_file(loop) for loop in loops], loops[0].bars, *facts['inputs']).savefig(
             written['strip'], dpi=DPI)
   return written
+
+
+def describe_files(loops: Sequence[DrumLoop], written: Mapping[str, object],
+                   source: str) -> list[str]:
+  """Returns sentences on what `write` returned.
+
+  Args:
+    loops: What was written.
+    written: What it returned.
+    source: What made them.
+  """
+  facts = loops[0].facts
+  said = [f'{len(loops)} loops from {source}: {written["midi"][0]} ...; listen to them '
+          f'in {written["page"]}']
+  if written['was_there']:
+    has_others = facts['mode'] == 'sample' and facts['seed'] < MOST_SEED
+    said.append(in_words(
+        'They were there already: the same seed gives the same loops' + (
+            f', and {field("seed", facts["seed"] + 1)} gives others.' if has_others
+            else '.')))
+  return said
 
 
 def hits_in_file(loop: DrumLoop) -> list[Hit]:
@@ -169,7 +193,7 @@ class Renderer:
 
 
 def alone(folder: str) -> contextlib.AbstractContextManager[None]:
-  """Keeps other processes from writing loops into a folder meanwhile."""
+  """Locks a folder, so that no other process writes loops into it."""
   return disk.locked(folder, -1, '')
 
 
@@ -200,18 +224,6 @@ def free_name(folder: str, name: str, files: Sequence[bytes], soundfont: str) ->
   return next(filter(is_free, names))
 
 
-def picture(loop: DrumLoop, title: str) -> matplotlib.figure.Figure:
-  """Returns a figure of one loop's grid, which lies where the page expects it.
-
-  Args:
-    loop: The loop.
-    title: Above the grid.
-  """
-  figure, axis = empty_picture()
-  plots.drum_grid(axis, hits_in_file(loop), loop.bars, title, kept=loop.kept_pattern())
-  return figure
-
-
 def empty_picture() -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
   """Returns a figure, and its axis where the page expects a grid."""
   figure, axes = plots.figure_of(1, layout=None)
@@ -220,7 +232,7 @@ def empty_picture() -> tuple[matplotlib.figure.Figure, matplotlib.axes.Axes]:
 
 
 class Painter:
-  """Draws the pictures of many loops, as `picture` does, in a tenth of the time.
+  """Draws the pictures of many loops, as `plots.drum_grid` does, in a tenth of the time.
 
   matplotlib draws an empty grid once, and titles; PIL draws the hits.
   """

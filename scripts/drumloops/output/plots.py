@@ -30,7 +30,7 @@ OWN_FONT = 'DejaVu Sans'  # Comes with matplotlib.
 LINE = 1.6  # Points; width of the line of a hit off the grid.
 OFF_GRID = 0.01  # Steps; a hit that is nearer to its step is on the grid.
 LEGEND = 'darker: louder; orange line: when a hit off the grid is played'
-KEPT_LEGEND = 'blue: given; green: played to it'
+KEPT_LEGEND = 'blue: kept; green: added'
 Mark = tuple[tuple[float, float, float, float], str, float]  # See `marks`.
 
 

@@ -1,5 +1,5 @@
 """The checkpoint a user means: a run's, a file, a folder, a tar file, the Hub's."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
 import glob
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
   import tensorflow.compat.v1 as tf
 
 OWN_WEIGHTS = ROOT / 'weights'  # Of the project, by config.
+# Where the checkpoints of a run are; the newest of the first that has any is meant.
+OF_A_RUN = (run_folder.TRAIN, run_folder.BEST, '')
 HUB = 'hf://'  # As the Hub's own tools write addresses.
 HUB_PAGE = r'(https?://)?(www\.)?(huggingface\.co|hf\.co)/'
 OF_A_CHECKPOINT = r'index|meta|data-\d{5}-of-\d{5}'  # Endings of files.
@@ -65,7 +67,8 @@ def does_not_fit(checkpoint: str) -> str:
 
 
 def find_checkpoint(run_dir: str | None = None, checkpoint_file: str | None = None,
-                    config_name: str | None = None) -> str:
+                    config_name: str | None = None,
+                    say: Callable[[str], object] = print) -> str:
   """Returns the prefix of the checkpoint that a user means.
 
   Args:
@@ -73,6 +76,7 @@ def find_checkpoint(run_dir: str | None = None, checkpoint_file: str | None = No
     checkpoint_file: Instead, a checkpoint (its prefix, or a file of it), a folder
       of checkpoints, a run, a tar file with one, or hf://user/name on the Hub.
     config_name: With neither, the weights of this config in weights/ are meant.
+    say: Is told in a sentence if another checkpoint is taken than one would expect.
 
   Raises:
     UserError: if there is no such checkpoint, or it is damaged.
@@ -87,11 +91,11 @@ def find_checkpoint(run_dir: str | None = None, checkpoint_file: str | None = No
   if (run_dir is None) == (checkpoint_file is None):
     raise UserError(f'Give either {field("run_dir")} or {field("checkpoint_file")}.')
   if run_dir is not None:
-    return newest_of(os.path.expanduser(run_dir),
-                     (run_folder.TRAIN, run_folder.BEST, ''))
+    return newest_of(os.path.expanduser(run_dir), OF_A_RUN, say=say)
   path, called = os.path.expanduser(checkpoint_file), None
   if re.match(rf'{HUB}|https?://|{HUB_PAGE}', path) and not os.path.exists(path):
     path, called = download(*parse_address(path)), path
+    say(f'{called} is at {os.path.basename(path)[:12]}.')
   elif os.path.isfile(path) and tarfile.is_tarfile(path):
     path, called = unpack(path), path
   elif not os.path.isdir(path):
@@ -104,16 +108,19 @@ def find_checkpoint(run_dir: str | None = None, checkpoint_file: str | None = No
           if glob.glob(glob.escape(prefix) + '.*') else
           f'There is no checkpoint {prefix}.')
     return prefix
-  return newest_of(path, ('', run_folder.TRAIN, run_folder.BEST), called)
+  is_run = any(os.path.isdir(os.path.join(path, part)) for part in OF_A_RUN if part)
+  return newest_of(path, OF_A_RUN if is_run else ('',), called, say)
 
 
-def newest_of(folder: str, parts: Sequence[str], called: str | None = None) -> str:
+def newest_of(folder: str, parts: Sequence[str], called: str | None = None,
+              say: Callable[[str], object] = print) -> str:
   """Returns the prefix of a folder's newest complete checkpoint.
 
   Args:
     folder: A run, or a folder of checkpoints.
     parts: Folders in it; what the first has counts, else the second ...
     called: What the user calls the folder.
+    say: Of `find_checkpoint`.
 
   Raises:
     UserError: if there is none; it says why.
@@ -123,8 +130,7 @@ def newest_of(folder: str, parts: Sequence[str], called: str | None = None) -> s
   for place in folders:
     for prefix in checkpoints.all_complete(place):
       if place != folders[0]:
-        print(f'There is no complete checkpoint in {folders[0]}, so {prefix} is '
-              'taken.')
+        say(f'There is no complete checkpoint in {folders[0]}, so {prefix} is taken.')
       return prefix
   found = {}
   for place in filter(os.path.isdir, folders):
@@ -282,8 +288,6 @@ def download(repo: str, revision: str | None = None) -> str:
     folder = huggingface_hub.snapshot_download(
         repo, revision=revision,
         allow_patterns=['*.index', '*.data-*', 'styles.npz', 'feel.npz'])
-  print(f'{HUB}{repo}{"@" if revision else ""}{revision or ""} is at '
-        f'{os.path.basename(folder)[:12]}.')
   return folder
 
 

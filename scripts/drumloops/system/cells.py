@@ -32,17 +32,23 @@ class Cell(NamedTuple):
 def read_cell(source: str) -> Cell:
   """Returns the Cell of some code.
 
-  A form's field is a name with #@param. A function has another name for it where a
-  keyword's value is made of that field alone.
+  A form's field is a name with #@param. It has another name, too, if the value of a
+  keyword or of a variable in a tuple is made of that field alone.
   """
   title = re.search(r'(?m)^#@title (.*)$', source)
   form = re.findall(r'(?m)^(\w+) = .*#@param', source)
   fields = {}
+  def note(name: str, value: ast.AST) -> None:
+    used = {n.id for n in ast.walk(value) if isinstance(n, ast.Name)} & set(form)
+    if len(used) == 1:
+      fields.setdefault(name, *used)
   for node in ast.walk(ast.parse(source)):
     if isinstance(node, ast.keyword) and node.arg:
-      used = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)} & set(form)
-      if len(used) == 1:
-        fields.setdefault(node.arg, *used)
+      note(node.arg, node.value)
+    elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and (
+        isinstance(node.value, ast.Tuple)):
+      for target, value in zip(node.targets[0].elts, node.value.elts):
+        note(target.id, value)
   return Cell(title[1] if title else '', source, {
       **fields, **{name: name for name in form}})
 
@@ -75,8 +81,10 @@ def in_cells(kind: str, name: str) -> str:
   if kind == 'again':
     return 'this cell'
   if kind == 'stage':
-    found = [cell.title for cell in cells
-             if all(f'"{part}"' in cell.source for part in name.split())]
+    called = re.escape(name.removesuffix('.py'))
+    found = [cell.title for cell in cells if re.search(
+        rf'\.{called}\(', cell.source) or all(
+            f'"{part}"' in cell.source for part in name.split())]
     return f'cell "{found[0]}"' if found else name
   name, _, value = name.partition('=')
   found = [cell for cell in cells if name in cell.fields]

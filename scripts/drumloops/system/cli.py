@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from drumloops import errors
-from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, in_words
+from drumloops.errors import THE_SAME_COMMAND, UserError, field, hparam, in_words, stage
 from drumloops.system import cells
 
 DISK_FULL = errno.ENOSPC, errno.EDQUOT
@@ -84,12 +84,15 @@ def read_weights() -> str | None:
   """Returns what the flags name: a run, a checkpoint, or None for the project's own.
 
   Raises:
-    UserError: if they name both.
+    UserError: if they name both, or there is no such run.
   """
   from absl import flags
   run_dir, checkpoint = flags.FLAGS.run_dir, flags.FLAGS.checkpoint_file
   if run_dir is not None and checkpoint is not None:
     raise UserError(f'Give either {field("run_dir")} or {field("checkpoint_file")}.')
+  if run_dir is not None and not os.path.isdir(run_dir):
+    raise UserError(f'There is no folder {run_dir}; run {stage("train.py")} first, or '
+                    'name another.')
   return run_dir if checkpoint is None else checkpoint
 
 
