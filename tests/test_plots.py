@@ -148,5 +148,5 @@ def test_latent_map_keeps_neighbours_together():
 
 def test_the_last_32nd_is_drawn():
   """In the last column, with a line where it is; what is after the loop is not."""
-  boxes, lines = plots.marks([(0, 63.5, 100), (0, 64.0, 100)], 4)
+  boxes, lines = plots.marks([grid.hit_at(0, 63.5, 100), grid.hit_at(0, 64.0, 100)], 4)
   assert [box[0][0] for box in boxes] == [63] and [x for x, *_ in lines] == [63.5]

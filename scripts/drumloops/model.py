@@ -298,7 +298,7 @@ class DrumModel:
         loops = variation.interpolate(self._varier, *own, count, temperature, seed)
       else:
         loops = variation.reconstruct(self._varier, *own, count, temperature, seed)
-        remarks = (how_much_was_kept(own[0], loops),) * own[0].any()
+        remarks = (how_much_was_kept(own[0], loops),) if own[0].any() else ()
     else:
       sequences = self._decode_latents(request, given)
       if request.bars == self.abilities.bars:
