@@ -1,11 +1,14 @@
 """scripts/benchmark.py."""
+import sys
+
 import benchmark
 import conftest
 from drumloops.system import magenta_setup
 
 
 def test_quick_prints_both_sides_and_their_ratio(tmp_path):
-  result = conftest.script('benchmark.py', '--quick', f'--report={tmp_path}/x.md')
+  result = conftest.script('benchmark.py', '--quick', f'--report={tmp_path}/x.md',
+                           python=sys.executable)  # It starts processes of its own.
   assert result.returncode == 0, result.stderr
   assert (tmp_path / 'x.md').read_text() == result.stdout
   assert 'no GPU' in result.stdout.splitlines()[0]

@@ -7,7 +7,7 @@ import functools
 import random
 
 import conftest
-from drumloops import DrumModel, requests
+from drumloops import DrumModel, errors, requests
 from drumloops.data import splits
 from drumloops.midi import sound
 from drumloops.models import completion, constraints, latent
@@ -115,7 +115,7 @@ def outcome(stage):
     text = cli.sentence(e)
     if text is None:
       raise
-    return text
+    return errors.in_words(text)
   return 'works'
 
 

@@ -204,7 +204,9 @@ def test_file_and_loop_get_the_same_feel(player, tmp_path):
   humanize_file.humanize_file(path, path, player)
   [played] = take.play(player, [[hit for hit in loop.hits if hit.drum]])
   # In a file nothing can be before the beginning.
-  a, b = (sorted((hit.pitch, max(0, hit.time), hit.velocity) for hit in hits if hit.drum)
+  seconds = 60 / loop.qpm
+  a, b = (sorted((hit.pitch, max(0, hit.time * seconds), hit.velocity)
+                 for hit in hits if hit.drum)
           for hits in (played, DrumLoop.read(path).hits))
   np.testing.assert_allclose(a, b, atol=1e-3)
 

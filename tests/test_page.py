@@ -27,12 +27,12 @@ def magenta():
   magenta_setup.music_vae()
 
 
-def loop_of(shift=0., qpm=120, kept=None, **facts):
+def loop_of(shift=0., qpm=120, kept_drums=None, **facts):
   """A DrumLoop, late by some steps, of which the hits of some drums were kept."""
   loop = DrumLoop.of_note_sequence(
       beat(shift=shift), qpm, 4, facts={**FACTS, **facts})
-  return loop if kept is None else dataclasses.replace(loop, kept=frozenset(
-      hit for hit in loop.hits if hit.drum in kept))
+  return loop if kept_drums is None else dataclasses.replace(loop, kept=frozenset(
+      hit for hit in loop.hits if hit.drum in kept_drums))
 
 
 def write(folder, name='funk', count=3, **facts):
@@ -167,7 +167,7 @@ def test_painted_is_drawn():
   # With and without legend, one after the other.
   for i, (shift, kept) in enumerate((
       (0, None), (0.2, None), (0.1, ('kick', 'ride')), (0, None))):
-    loop = loop_of(shift, kept=kept)
+    loop = loop_of(shift, kept_drums=kept)
     png = io.BytesIO()
     figure, axis = gallery.empty_picture()
     plots.drum_grid(axis, loop.hits, 4, f'a {i}', kept=loop.kept_pattern())

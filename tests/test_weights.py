@@ -49,10 +49,18 @@ def test_card_has_the_evaluations_numbers():
 
 
 @pytest.fixture(scope='module')
-def result(groove_zip, dataset, checkpoint):
-  return evaluation.evaluate(
-      magenta_setup.get_config(NAME), checkpoint, str(dataset / 'drummer.tfrecord'),
-      split='test')
+def result(groove_zip, dataset, tmp_path_factory):
+  return evaluated(NAME, dataset, tmp_path_factory.mktemp('evaluated'))
+
+
+def evaluated(name, dataset, folder):
+  """Returns the numbers of committed weights, by as many threads as the cards'."""
+  said = conftest.script(
+      'evaluate.py', f'--config={name}', '--split=test', f'--output_dir={folder}',
+      f'--checkpoint_file={conftest.ROOT}/weights/{name}',
+      f'--examples_path={dataset}/drummer.tfrecord', env=conftest.THREADS)
+  assert said.returncode == 0, said.stderr[-3000:]
+  return json.loads((folder / 'evaluation.json').read_text())
 
 
 def test_evaluation_again_gives_the_cards_numbers(result):
@@ -200,11 +208,7 @@ def test_humanizers_card_has_the_evaluations_numbers():
 @pytest.fixture(scope='module')
 def humanized(groove_zip, dataset, tmp_path_factory):
   """The committed humanizer, evaluated again."""
-  magenta_setup.music_vae()
-  return feel.evaluate(
-      magenta_setup.get_config(humanizer.CONFIG),
-      checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG),
-      str(dataset / 'drummer.tfrecord'), 'test', str(tmp_path_factory.mktemp('feel')))
+  return evaluated(humanizer.CONFIG, dataset, tmp_path_factory.mktemp('humanized'))
 
 
 def test_humanizer_is_as_its_card_says(humanized):
