@@ -6,6 +6,7 @@ kept: Colab's two, stock Magenta's and one with Beam.
 """
 import contextlib
 import fcntl
+import hashlib
 import os
 import pathlib
 import shutil
@@ -18,6 +19,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / 'scripts'
+ORACLE = ROOT / 'tests' / 'oracle.py'
 sys.path.insert(0, str(SCRIPTS))
 import own_loops
 import warm
@@ -317,6 +319,46 @@ def stock_python(tmp_path_factory):
   no_rtmidi.write_text("python-rtmidi; sys_platform == 'none'\n")
   return make_environment('stock', find_python('3.7'), '--overrides', no_rtmidi,
                           'magenta==2.1.4')
+
+
+def made_by_stock(stock_python, name, inputs, make):
+  """Returns a folder of what stock Magenta makes, in its environment.
+
+  Stock Magenta stays what it is, so this is made once of the same inputs.
+
+  Args:
+    stock_python: Of `stock_python`.
+    name: Of the folder.
+    inputs: Paths of files on which it depends, besides oracle.py and our configs.
+    make: Is called with the folder, to be filled.
+  """
+  added = ROOT / 'magenta_patches' / 'added'
+  known = hashlib.sha256()
+  for path in (ORACLE, added / 'drum_classes.py', added / 'drums_4bar.py', *inputs):
+    known.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+  folder = stock_python.parent.parent / f'{name}-{known.hexdigest()}'
+  with open(f'{folder}.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not folder.exists():
+      new = pathlib.Path(f'{folder}.new')
+      shutil.rmtree(new, ignore_errors=True)
+      new.mkdir()
+      make(new)
+      new.rename(folder)
+  return folder
+
+
+@pytest.fixture
+def unoptimized_graphs(monkeypatch):
+  """Sessions take graphs as they are. To optimize small ones takes longer than to run."""
+  from tensorflow.core.protobuf import config_pb2
+  from tensorflow.python.client import session
+  begin = session.BaseSession.__init__
+  def begin_unoptimized(self, target='', graph=None, config=None):
+    config = config or config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    begin(self, target, graph, config)
+  monkeypatch.setattr(session.BaseSession, '__init__', begin_unoptimized)
 
 
 @pytest.fixture(scope='session')

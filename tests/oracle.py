@@ -2,7 +2,6 @@
 
     python oracle.py score SLICES.npy OUT CONFIG CHECKPOINT ...
     python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
-    python oracle.py make CONFIG CHECKPOINT
     python oracle.py every CHECKPOINTS OUT.npz
     python oracle.py train CONFIG -- flags of music_vae_train
     python oracle.py generate CONFIG -- flags of music_vae_generate
@@ -121,16 +120,6 @@ def humanize(name, checkpoint, examples_path, out):
   np.savez(out, slices=slices, mu=mu, loss=loss, logits=logits)
 
 
-def make(name, checkpoint):
-  """Saves a checkpoint of random weights that are large enough to matter."""
-  import tensorflow.compat.v1 as tf
-  with tf.Graph().as_default():
-    build(get_config(name), 2)
-    with tf.Session() as sess:
-      load_random_weights(sess, 0.3, 0.3)
-      tf.train.Saver().save(sess, checkpoint)
-
-
 def load_random_weights(sess, of_kernels, of_biases):
   """Sets all variables to random numbers of these standard deviations."""
   import tensorflow.compat.v1 as tf
@@ -244,5 +233,5 @@ def generate(name, *argv):
 
 
 if __name__ == '__main__':
-  {'score': score, 'humanize': humanize, 'make': make, 'every': every,
+  {'score': score, 'humanize': humanize, 'every': every,
    'train': train, 'generate': generate}[sys.argv[1]](*sys.argv[2:])

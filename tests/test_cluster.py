@@ -6,7 +6,6 @@ import re
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 
@@ -14,6 +13,7 @@ import conftest
 from drumloops.errors import UserError
 from drumloops.training import distributed
 import pytest
+import warm
 
 JOBS = {'chief': ['a:1'], 'ps': ['b:1'], 'worker': ['c:1', 'd:1']}
 
@@ -95,9 +95,10 @@ def cluster_of(command, workers):
       port.close()
     jobs = {'ps': addresses[:1], 'chief': addresses[1:2], 'worker': addresses[2:]}
     def start(role, index):
-      process = stack.enter_context(subprocess.Popen(
-          command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-          env={**os.environ, 'TF_CONFIG': config(jobs, role, index)}))
+      process = warm.Process(
+          conftest.starter, *command, env={'TF_CONFIG': config(jobs, role, index)})
+      stack.callback(process.stdout.close)
+      stack.callback(process.wait)
       stack.callback(process.kill)
       return process
     yield start, addresses
@@ -117,7 +118,6 @@ def wait_for(process, pattern):
 # A chief or worker without a model, whose waiting takes seconds.
 COUNTING = '''
 import sys, time
-sys.path.insert(0, sys.argv[1])
 import tensorflow.compat.v1 as tf
 from drumloops.system import interrupts
 from drumloops.training import distributed
@@ -144,10 +144,16 @@ with interrupts.Stop() as stop:
 '''
 
 
-def test_machines_are_killed():
+@pytest.fixture
+def counting(tmp_path):
+  """A file with COUNTING."""
+  (tmp_path / 'counting.py').write_text(COUNTING)
+  return str(tmp_path / 'counting.py')
+
+
+def test_machines_are_killed(counting):
   """A worker, the chief, the ps: the others say so, and none waits without end."""
-  command = [sys.executable, '-c', COUNTING, str(conftest.SCRIPTS)]
-  with cluster_of(command, 3) as (start, (ps_at, chief_at, *_, third_at)):
+  with cluster_of([counting], 3) as (start, (ps_at, chief_at, *_, third_at)):
     ps, chief, first, second, third = machines = [start(*task) for task in (
         ('ps', 0), ('chief', 0), ('worker', 0), ('worker', 1), ('worker', 2))]
     for process in machines:
@@ -175,10 +181,9 @@ def test_machines_are_killed():
     assert first.returncode == 1
 
 
-def test_a_chief_that_has_nothing_to_do():
+def test_a_chief_that_has_nothing_to_do(counting):
   """A worker that waits for it learns that there is no training."""
-  command = [sys.executable, '-c', COUNTING, str(conftest.SCRIPTS), 'idle']
-  with cluster_of(command, 1) as (start, _):
+  with cluster_of([counting, 'idle'], 1) as (start, _):
     ps, worker = [start(role, 0) for role in ('ps', 'worker')]
     wait_for(worker, 'on all interfaces')
     chief = start('chief', 0)
@@ -189,7 +194,7 @@ def test_a_chief_that_has_nothing_to_do():
 
 def test_a_worker_is_killed_and_comes_back(dataset, tmp_path):
   """And the chief is stopped: all end, and one machine alone goes on."""
-  with cluster_of(conftest.endless(dataset, tmp_path / 'run'), 2) as (start, _):
+  with cluster_of(conftest.endless(dataset, tmp_path / 'run')[1:], 2) as (start, _):
     ps, chief, first, second = [start(*task) for task in (
         ('ps', 0), ('chief', 0), ('worker', 0), ('worker', 1))]
     wait_for(chief, 'loss=')

@@ -122,16 +122,18 @@ def test_official_split(groove_zip, dataset):
     assert len(info) == count and set(info.values()) == {split}
 
 
-def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python, tmp_path):
+def test_note_sequences_are_stocks_byte_for_byte(dataset, stock_python):
   midi = dataset / ('groove' if (dataset / 'groove').exists() else 'own')
-  result = conftest.run(
-      stock_python, '-m', 'magenta.scripts.convert_dir_to_note_sequences',
-      f'--input_dir={midi}/', f'--output_file={tmp_path}/stock.tfrecord',
-      '--recursive')
-  assert result.returncode == 0, result.stderr[-3000:]
+  def make(folder):
+    result = conftest.run(
+        stock_python, '-m', 'magenta.scripts.convert_dir_to_note_sequences',
+        f'--input_dir={midi}/', f'--output_file={folder}/stock.tfrecord', '--recursive')
+    assert result.returncode == 0, result.stderr[-3000:]
+  folder = conftest.made_by_stock(
+      stock_python, 'sequences', sorted(midi.rglob('*.mid')), make)
   ours = [r for split in FILES for r in records(
       splits.split_path(dataset / 'drummer.tfrecord', split))]
-  assert sorted(ours) == sorted(records(tmp_path / 'stock.tfrecord'))
+  assert sorted(ours) == sorted(records(folder / 'stock.tfrecord'))
 
 
 def meta(kind, *content):

@@ -3,13 +3,10 @@
 And with one of Magenta's: its own command, and evaluation of what can't be
 packed.
 """
-import hashlib
 import json
-import os
 import pathlib
 import random
 import re
-import shutil
 import sys
 
 import conftest
@@ -25,22 +22,14 @@ MELODY = ('--config=cat-mel_2bar_small',
 
 @pytest.fixture(scope='module')
 def found(stock_python, tmp_path_factory):
-  """What oracle.py's `every` finds in stock, and here with its checkpoints.
-
-  Stock Magenta stays what it is, so what it finds of the same configs is kept in its
-  environment.
-  """
-  new, added = tmp_path_factory.mktemp('every'), conftest.ROOT / 'magenta_patches/added'
-  sources = b''.join(path.read_bytes() for path in (
-      test_interchange.ORACLE, added / 'drum_classes.py', added / 'drums_4bar.py'))
-  kept = stock_python.parent.parent / f'every-{hashlib.sha256(sources).hexdigest()}'
-  if not kept.exists():
-    test_interchange.oracle(stock_python, 'every', new, new / 'stock.npz')
-    assert not names(np.load(new / 'stock.npz'), 'error')
-    shutil.copytree(new, f'{kept}.{os.getpid()}')
-    os.replace(f'{kept}.{os.getpid()}', kept)
-  test_interchange.oracle(sys.executable, 'every', kept, new / 'ours.npz')
-  return [dict(np.load(path)) for path in (kept / 'stock.npz', new / 'ours.npz')]
+  """What oracle.py's `every` finds in stock, and here with its checkpoints."""
+  def make(folder):
+    test_interchange.oracle(stock_python, 'every', folder, folder / 'stock.npz')
+    assert not names(np.load(folder / 'stock.npz'), 'error')
+  kept = conftest.made_by_stock(stock_python, 'every', (), make)
+  ours = tmp_path_factory.mktemp('every') / 'ours.npz'
+  test_interchange.oracle(sys.executable, 'every', kept, ours)
+  return [dict(np.load(path)) for path in (kept / 'stock.npz', ours)]
 
 
 def names(results, what):

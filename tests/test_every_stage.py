@@ -120,7 +120,7 @@ def outcome(stage):
 
 
 @pytest.mark.parametrize('name', structures())
-def test_stages(name, songs, tmp_path, monkeypatch):
+def test_stages(name, songs, tmp_path, monkeypatch, unoptimized_graphs):
   monkeypatch.chdir(tmp_path)  # Paths are relative.
   known = magenta_setup.get_config
   def small(name, hparams=''):

@@ -21,6 +21,7 @@ from magenta.models.music_vae.base_model import MusicVAE
 from tf_keras.src.layers.rnn import gru_lstm_utils
 from tf_keras.src.layers.rnn import lstm as keras_lstm
 
+pytestmark = pytest.mark.usefixtures('unoptimized_graphs')
 BATCH = 6
 TEACHER = ',sampling_schedule=constant,sampling_rate=0'
 # Sizes that differ, so that no two can be mistaken for each other.

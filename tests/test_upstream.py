@@ -47,7 +47,7 @@ def test_plot_sequence_on_bokeh_3():
 def test_console_commands(dataset, trained_tiny, tmp_path):
   """Magenta's own commands, as they are, from MIDI to MIDI."""
   bin_dir = pathlib.Path(sys.executable).parent
-  midi = dataset / ('groove/drummer1' if (dataset / 'groove').exists()
+  midi = dataset / ('groove/drummer1/session1' if (dataset / 'groove').exists()
                     else 'own')
   sequences = tmp_path / 'sequences.tfrecord'
   result = conftest.run(

@@ -48,16 +48,17 @@ class Process:
     starter: A Starter.
     script: A file of Python, or its name in scripts/.
     *arguments: Its command line.
+    env: What its environment has besides.
     timeout: In seconds; then SIGALRM ends it.
   """
 
-  def __init__(self, starter, script, *arguments, timeout=900):
+  def __init__(self, starter, script, *arguments, env=(), timeout=900):
     self._starter, self.returncode = starter, None
     with tempfile.TemporaryDirectory() as folder:
       pipe = os.path.join(folder, 'pipe')
       os.mkfifo(pipe)
-      self.pid = starter.ask(str(script), arguments, os.getcwd(), dict(os.environ),
-                             pipe, None, timeout)
+      self.pid = starter.ask(str(script), arguments, os.getcwd(),
+                             {**os.environ, **dict(env)}, pipe, None, timeout)
       self.stdout = open(pipe, 'rb', buffering=0)
 
   def send_signal(self, number):

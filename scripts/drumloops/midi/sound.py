@@ -2,6 +2,7 @@
 import atexit
 import ctypes
 import functools
+import importlib.util
 import os
 import re
 import wave
@@ -57,9 +58,8 @@ def find_soundfont(path: str | None = None) -> str:
   Raises:
     UserError: if it is none.
   """
-  import pretty_midi
   path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
-      os.path.dirname(pretty_midi.__file__), 'TimGM6mb.sf2'))
+      os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
   try:
     with open(path, 'rb') as f:
       head = f.read(12)
