@@ -6,7 +6,6 @@ import re
 import select
 import signal
 import socket
-import sys
 import time
 
 import conftest
