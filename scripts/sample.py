@@ -17,7 +17,7 @@ from drumloops import DrumLoop, DrumModel, Humanizer, abilities, requests
 from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
-from drumloops.midi import midi_file, sound
+from drumloops.midi import midi_file, soundfonts
 from drumloops.models import constraints
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
@@ -108,7 +108,7 @@ def main() -> None:
       print(f'{style}: {count} training loops')
     return
   request, take = read_requests()
-  sound.find_soundfont(FLAGS.soundfont)  # Sooner than after sampling.
+  soundfonts.find_soundfont(FLAGS.soundfont)  # Sooner than after sampling.
   model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True
                     ).for_mode(request.mode)
   model.check(request)

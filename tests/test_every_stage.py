@@ -134,7 +134,7 @@ def test_stages(name, songs, tmp_path, monkeypatch, unoptimized_graphs):
   monkeypatch.setattr(magenta_setup, 'get_config', small)
   def silent(*_):  # Sound is tested elsewhere.
     raise ImportError
-  monkeypatch.setattr(sound, 'Player', silent)
+  monkeypatch.setattr(sound, '_load', silent)
   for module, constant, value in (
       (evaluation, 'SAMPLES', 8), (evaluation, 'PAIRS', 2),
       (evaluation, 'POINTS', 3),

@@ -10,7 +10,7 @@ import shutil
 import browser
 from drumloops import DrumLoop
 from drumloops.grid import hit_at
-from drumloops.midi import sound
+from drumloops.midi import sound, soundfonts
 from drumloops.output import gallery, plots
 from drumloops.system import magenta_setup
 import numpy as np
@@ -102,7 +102,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
   write(tmp_path)  # The same loops, when there still was sound.
   def fail(*_):
     raise ImportError
-  monkeypatch.setattr(sound, 'Player', fail)
+  monkeypatch.setattr(sound, '_load', fail)
   paths = write(tmp_path)  # Whose sound is kept.
   assert not paths['wav'] and capsys.readouterr().out.count(sound.NO_SOUND) == 1
   write(tmp_path, 'rock', 2)
@@ -113,7 +113,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
 def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
-  shutil.copy(sound.find_soundfont(), own)
+  shutil.copy(soundfonts.find_soundfont(), own)
   loops = [loop_of()]
   out = str(tmp_path / 'out')
   assert gallery.write(loops, out, 'a')['name'] == 'a'
@@ -125,7 +125,7 @@ def test_other_sounds_are_other_loops(tmp_path):
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   """The page has what is through; MIDI without sound is better than nothing."""
   own = tmp_path / 'half.sf2'
-  content = pathlib.Path(sound.find_soundfont()).read_bytes()
+  content = pathlib.Path(soundfonts.find_soundfont()).read_bytes()
   own.write_bytes(content[:len(content) // 2])
   loops = [loop_of(0.1 * i) for i in range(3)]
   paths = gallery.write(loops, str(tmp_path / 'a'), 'a', own)

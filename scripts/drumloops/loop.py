@@ -244,7 +244,7 @@ class DrumLoop:
     Its end sounds on at its beginning, so it repeats without a gap.
 
     Args:
-      soundfont: Of `sound.find_soundfont`.
+      soundfont: Of `soundfonts.find_soundfont`.
 
     Raises:
       UserError: if there is no FluidSynth, or the SoundFont can't be used.

@@ -46,7 +46,7 @@ def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str 
   Args:
     loops: One, or several.
     folder: Where they are written too, as MIDI, WAV and pictures; '' for nowhere.
-    soundfont: Of `sound.find_soundfont`.
+    soundfont: Of `soundfonts.find_soundfont`.
   """
   loops = [loops] if isinstance(loops, DrumLoop) else loops
   show_html(*html_of(loops, folder, soundfont))
@@ -266,7 +266,7 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
   Args:
     input_midi: The file.
     output_dir: Where to write.
-    soundfont: Of `sound.find_soundfont`.
+    soundfont: Of `soundfonts.find_soundfont`.
     take: The first take.
     amount: How much of it, from 0 to 1.2.
     like: A MIDI file whose feel is taken.
@@ -351,7 +351,7 @@ def compare_checkpoints(config_name: str, run_dir: str, examples_path: str,
     config_name: Name of the run's config.
     run_dir: The run.
     examples_path: TFRecord of the train split.
-    soundfont: Of `sound.find_soundfont`.
+    soundfont: Of `soundfonts.find_soundfont`.
     **options: Of `DrumModel.sample`.
 
   Raises:

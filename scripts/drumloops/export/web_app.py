@@ -185,26 +185,23 @@ def sample_drums(pitches: Sequence[int], soundfont: str) -> list[dict[str, objec
   Raises:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
-  import note_seq
   import soundfile
-  hits = list(itertools.product(range(len(pitches)), SAMPLED_VELOCITIES))
-  sequence = note_seq.NoteSequence(total_time=SAMPLED_SECONDS * len(hits))
-  for i, (drum, velocity) in enumerate(hits):
-    start = i * SAMPLED_SECONDS
-    sequence.notes.add(pitch=pitches[drum], velocity=velocity, is_drum=True,
-                       start_time=start, end_time=start + 0.1)
   try:
     player = sound.Player(soundfont)
   except ImportError as e:
     raise UserError(sound.NO_SOUND) from e
   for remark in player.remarks(pitches):
     print(remark)
-  audio = player(sequence).mean(axis=1)
+  hits = list(itertools.product(range(len(pitches)), SAMPLED_VELOCITIES))
+  waves = []
+  for drum, velocity in hits:
+    wave, gain = player.kit.stroke(pitches[drum], velocity)
+    waves.append(gain * wave[:SAMPLED_SECONDS * sound.SAMPLE_RATE].mean(axis=1))
+  scale = sound.PEAK / max(np.abs(wave).max(initial=sound.SILENCE) for wave in waves)
   found = []
-  for (drum, velocity), part in zip(hits, np.split(audio, len(hits))):
+  for (drum, velocity), wave in zip(hits, waves):
     file = io.BytesIO()
-    loud = np.flatnonzero(np.abs(part) > sound.SILENCE)
-    soundfile.write(file, part[:loud[-1] + 1 if len(loud) else 1], sound.SAMPLE_RATE,
+    soundfile.write(file, scale * wave if len(wave) else np.zeros(1), sound.SAMPLE_RATE,
                     format='FLAC', subtype='PCM_16')
     found.append({'drum': drum, 'velocity': velocity,
                   'data': base64.b64encode(file.getvalue()).decode()})

@@ -1,134 +1,39 @@
-"""Loops as sound, which FluidSynth makes."""
+"""Loops as sound: each stroke starts at the sample that its time says."""
 import atexit
-import ctypes
 import functools
-import importlib.util
-import os
-import re
-import wave
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from drumloops import grid
 from drumloops.errors import UserError
-from drumloops.midi import drum_maps, midi_file
+from drumloops.midi import drum_maps, midi_file, soundfonts, wav_file
+from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE
 import numpy as np
 
-SAMPLE_RATE = 44100  # Hz.
-SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
-DRUM_BANK = 128  # Where SoundFonts keep drums.
-KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
-CHANNELS = 16
-ERROR, WARNING = 1, 2  # FluidSynth's levels of them.
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
-# Quiet enough that 16 bits never clip before the peak is set.
-GAIN = 0.2
 TAIL_BLOCK = SAMPLE_RATE // 2
 LONGEST_TAIL = 20  # Blocks.
-SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
+OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` '
     '(macOS) and run this again.')
 
 
-def events(loop: object, synth: object, font: int) -> list[tuple]:
-  """Returns what to do with a synthesizer when: [(seconds, order, what, with)].
-
-  Drums are never switched off: they sound as long as they do. Of Magenta's other
-  configs there are notes of other instruments, which end.
-  """
-  found = []
-  for note in loop.notes:
-    if note.is_drum:
-      found.append((note.start_time, 1, synth.noteon,
-                    (midi_file.DRUM_CHANNEL, note.pitch, note.velocity)))
-      continue
-    channel = note.instrument % midi_file.DRUM_CHANNEL
-    found += [(note.start_time, 1, synth.program_select,
-               (channel, font, 0, note.program)),
-              (note.start_time, 2, synth.noteon,
-               (channel, note.pitch, note.velocity)),
-              (note.end_time, 0, synth.noteoff, (channel, note.pitch))]
-  return sorted(found, key=lambda event: event[:2])
-
-
-def find_soundfont(path: str | None = None) -> str:
-  """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
-
-  Raises:
-    UserError: if it is none.
-  """
-  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
-      os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
-  try:
-    with open(path, 'rb') as f:
-      head = f.read(12)
-  except OSError as e:
-    raise UserError(
-        f'The SoundFont {path} can\'t be read ({e.strerror}).') from e
-  if head[:4] + head[8:] != b'RIFFsfbk':
-    raise UserError(f'{path} is no SoundFont (.sf2).')
-  return path
-
-
 class Player:
-  """FluidSynth with a SoundFont, for loops one after the other.
+  """Plays loops, in any number of threads.
 
-  Each is played by a synthesizer of its own, in which nothing is left of the one
-  before; the SoundFont, which takes a third of the time, is read once. A thread needs
-  a Player of its own, since FluidSynth counts who uses a SoundFont without a lock.
+  A drum's stroke is rendered once, kept, and mixed where it is needed: to the sample,
+  while FluidSynth starts sounds on a raster of 64. There are no effects.
   """
 
   def __init__(self, soundfont: str | None = None):
-    """Loads what `find_soundfont` takes.
+    """Loads what `soundfonts.find_soundfont` takes.
 
     Raises:
       ImportError: if FluidSynth's library is not installed.
       UserError: if the SoundFont can't be used.
     """
-    import fluidsynth
-    self._path = find_soundfont(soundfont)
-    def function(name, *arguments):
-      return fluidsynth.cfunc(name, ctypes.c_int, *(
-          (f'argument{i}', kind, 1) for i, kind in enumerate(arguments)))
-    self._add, self._remove = (
-        function(f'fluid_synth_{what}_sfont', ctypes.c_void_p, ctypes.c_void_p)
-        for what in ('add', 'remove'))
-    # Without a SoundFont, it warns of each of its channels; errors are said here.
-    for level in (WARNING, ERROR):
-      function('fluid_set_log_function', ctypes.c_int, ctypes.c_void_p,
-               ctypes.c_void_p)(level, None, None)
-    with open(self._path, 'rb') as f:
-      size = 8 + int.from_bytes(f.read(8)[4:], 'little')
-    if (there := os.path.getsize(self._path)) < size:
-      raise UserError(f'{self._path} is damaged: {there} of its {size} bytes are '
-                          'there; get it again.')
-    self._keeper = fluidsynth.Synth()
-    number = self._keeper.sfload(self._path)
-    self._font = number >= 0 and fluidsynth.fluid_synth_get_sfont_by_id(
-        self._keeper.synth, number)
-    self._kit = self._font and self._find_kit()
-    if not self._kit:
-      raise UserError(f'{self._path} is damaged or has no sounds.')
-
-  def __del__(self) -> None:
-    if hasattr(self, '_keeper'):
-      self._keeper.delete()
-
-  def _name(self, kit):
-    import fluidsynth
-    preset = fluidsynth.fluid_sfont_get_preset(self._font, *kit)
-    return preset and fluidsynth.fluid_preset_get_name(preset).decode('latin-1')
-
-  def _find_kit(self):
-    """Returns (bank, program) of what plays drums, None if there is nothing."""
-    if self._name(KIT):
-      return KIT
-    found = [(bank, program) for bank in range(DRUM_BANK + 1)
-             for program in range(128) if self._name((bank, program)) is not None]
-    return min(found, default=None, key=lambda kit: (
-        kit[0] != DRUM_BANK, not re.search('drum|kit|perc', self._name(kit), re.I),
-        kit))
+    self.kit = soundfonts.SoundFont(soundfont)
 
   def remarks(self, pitches: Iterable[int]) -> list[str]:
     """Returns sentences: which kit plays, if that is a guess; which drums are silent.
@@ -136,23 +41,15 @@ class Player:
     Args:
       pitches: Of drums.
     """
-    import note_seq
-    said = []
-    if self._kit != KIT:
-      bank, program = self._kit
-      said.append(f'{self._path} has no kit in bank {DRUM_BANK}, program 0; its '
-            f'{self._name(self._kit)!r} (bank {bank}, program {program}) plays the '
-            'drums.')
+    said = self.kit.remarks()
     drum_of, silent = drum_maps.drum_map(), []
     for pitch in sorted(pitches):
-      hit = note_seq.NoteSequence(total_time=0.5)
-      hit.notes.add(pitch=pitch, velocity=100, is_drum=True)
-      if np.abs(self(hit)).max() <= SILENCE:
+      if not len(self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0]):
         drum = drum_of(pitch)
         silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
                       f'note {pitch}')
     if silent:
-      said.append(f'{self._path} has no sound of these drums, so they are silent: '
+      said.append(f'{self.kit.path} has no sound of these drums, so they are silent: '
                   f'{"; ".join(silent)}.')
     return said
 
@@ -165,25 +62,145 @@ class Player:
     Args:
       loop: What `loop_file.as_loop` returned.
     """
-    import fluidsynth
-    synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS)
-    font = self._add(synth.synth, self._font)
-    try:
-      synth.program_select(midi_file.DRUM_CHANNEL, font, *self._kit)
-      return render(loop, synth, font)
-    finally:
-      self._remove(synth.synth, self._font)  # Else it would be deleted with it.
-      synth.delete()
+    samples = _samples(loop)
+    audio = np.zeros([samples, 2], np.float32)
+    drums = [note for note in loop.notes if note.is_drum]
+    if len(drums) == len(loop.notes):
+      mix(self.kit, _strokes(drums, samples), [audio] * len(drums))
+    else:
+      audio += self._with_effects(loop, samples)
+    peak = _peak(audio)
+    if peak > SILENCE:
+      audio *= PEAK / peak
+    return audio
+
+  def _with_effects(self, loop, samples):
+    """Returns a loop of several instruments as FluidSynth alone plays it."""
+    events = [(min(samples, round(time * SAMPLE_RATE)), action)
+              for time, action in _events(loop)]
+    length = samples + LONGEST_TAIL * TAIL_BLOCK
+    audio = self.kit.play(events, length)
+    level = np.abs(audio[samples:]).reshape(LONGEST_TAIL, -1).max(axis=1)
+    ends = np.flatnonzero(level < SILENCE)
+    end = samples + TAIL_BLOCK * (ends[0] + 1 if len(ends) else LONGEST_TAIL)
+    wrapped = np.zeros([samples, 2], np.float32)
+    add_wrapped(wrapped, audio[:end], 0)
+    return wrapped
+
+  def stems(self, loop: object) -> dict[str, np.ndarray]:
+    """Returns each drum's part of a loop: {drum: float32 [samples, 2]}.
+
+    All are at one gain, which takes the loudest of them and of their sum to PEAK.
+
+    Raises:
+      UserError: if other instruments play, too.
+    """
+    if not all(note.is_drum for note in loop.notes):
+      raise UserError('Stems are of drums; this loop has other instruments, too.')
+    drum_of, samples, order = drum_maps.drum_map(), _samples(loop), [
+        *grid.DRUM_CLASSES, OTHER]
+    names = [order[-1 if drum is None else drum]
+             for drum in (drum_of(note.pitch) for note in loop.notes)]
+    parts = {name: np.zeros([samples, 2], np.float32)
+             for name in sorted(set(names), key=order.index)}
+    mix(self.kit, _strokes(loop.notes, samples), [parts[name] for name in names])
+    peak = max(map(_peak, [*parts.values(), sum(parts.values())]), default=0)
+    for part in parts.values():
+      part *= PEAK / peak if peak > SILENCE else 1
+    return parts
 
   def write_wav(self, loop: object, path: str) -> None:
     """Writes a loop as a stereo 16-bit WAV file, exactly its length."""
-    audio = self(loop)
-    with open(path, 'wb') as file, wave.open(file, 'wb') as f:
-      f.setparams((2, 2, SAMPLE_RATE, len(audio), 'NONE', None))
-      for i in range(0, len(audio), SAMPLE_RATE):  # Parts that fit a core's cache.
-        # The upper half of 32 bits, as libsndfile.
-        part = np.rint(audio[i:i + SAMPLE_RATE] * 2 ** 31).astype(np.int32) >> 16
-        f.writeframesraw(part.astype('<i2'))
+    _write(path, wav_file.to_16_bits(self(loop)), loop)
+
+  def write_stems(self, loop: object, path: str, path_of: Callable[[str], str]) -> None:
+    """Writes a loop as `write_wav` does, and each drum's part, of which it is the sum.
+
+    Args:
+      loop: What `loop_file.as_loop` returned.
+      path: Of the loop.
+      path_of: Gives a drum's part its path.
+    """
+    stems = self.stems(loop)
+    parts = wav_file.to_16_bits_that_sum(list(stems.values()))
+    for name, part in zip(stems, parts):
+      _write(path_of(name), part, loop)
+    _write(path, sum(parts, np.zeros([_samples(loop), 2], '<i2')), loop)
+
+
+def _write(path, audio, loop):
+  qpm = loop.tempos[0].qpm
+  wav_file.write(path, audio, SAMPLE_RATE, qpm, round(loop.total_time * qpm / 60))
+
+
+def _samples(loop):
+  return round(loop.total_time * SAMPLE_RATE)
+
+
+def _peak(audio):
+  return max(audio.max(), -audio.min())
+
+
+def _strokes(notes, samples):
+  """Returns what `mix` takes, in the order of notes."""
+  return [(round(note.start_time * SAMPLE_RATE) % samples, note.pitch, note.velocity)
+          for note in notes]
+
+
+def mix(kit: object, strokes: list[tuple[int, int, int]], outputs: list[np.ndarray]
+        ) -> None:
+  """Adds strokes to outputs, whose ends go on at their beginnings.
+
+  Args:
+    kit: A SoundFont, or what has its `stroke`, `is_cut_off` and `cut_off`.
+    strokes: [(sample, pitch, velocity)].
+    outputs: [samples, 2], one for each stroke; several may be the same.
+  """
+  order = sorted(range(len(strokes)), key=lambda i: strokes[i][0])
+  for place, i in enumerate(order):
+    start, pitch, velocity = strokes[i]
+    wave, gain = kit.stroke(pitch, velocity)
+    for later in range(place + 1, place + len(order) + 1):
+      rounds, j = divmod(later, len(order))
+      other, after = strokes[order[j]][1], (
+          strokes[order[j]][0] + rounds * len(outputs[i]) - start)
+      if after >= len(wave):
+        break
+      if kit.is_cut_off(pitch, other):
+        wave, gain = kit.cut_off(pitch, velocity, other, after)
+        break
+    add_wrapped(outputs[i], gain * wave, start)
+
+
+def add_wrapped(output: np.ndarray, wave: np.ndarray, start: int) -> None:
+  """Adds a wave to an output from a sample on; what is over goes to its beginning."""
+  while len(wave):
+    part = wave[:len(output) - start]
+    output[start:start + len(part)] += part
+    wave, start = wave[len(part):], 0
+
+
+def _events(loop):
+  """Returns what to do with a synthesizer when: [(seconds, action)].
+
+  Drums are never switched off: they sound as long as they do. Of Magenta's other
+  configs there are notes of other instruments, which end.
+  """
+  found = []
+  for note in loop.notes:
+    def on(synth, font, note=note, channel=(
+        midi_file.DRUM_CHANNEL if note.is_drum else
+        note.instrument % midi_file.DRUM_CHANNEL)):
+      if not note.is_drum:
+        synth.program_select(channel, font, 0, note.program)
+      synth.noteon(channel, note.pitch, note.velocity)
+    found.append((note.start_time, 1, on))
+    if not note.is_drum:
+      def off(synth, font, note=note):
+        synth.noteoff(note.instrument % midi_file.DRUM_CHANNEL, note.pitch)
+      found.append((note.end_time, 0, off))
+  return [(time, action) for time, _, action in sorted(
+      found, key=lambda event: event[:2])]
 
 
 _load = functools.cache(Player)
@@ -192,46 +209,12 @@ atexit.register(_load.cache_clear)
 
 
 def load_player(soundfont: str | None = None) -> Player:
-  """Returns the Player of a SoundFont, for one thread; it is loaded once.
+  """Returns the Player of a SoundFont; it is loaded once.
 
   Raises:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
   try:
-    return _load(find_soundfont(soundfont))
+    return _load(soundfonts.find_soundfont(soundfont))
   except ImportError as e:
     raise UserError(NO_SOUND) from e
-
-
-def render(loop: object, synth: object, font: int) -> np.ndarray:
-  """Returns a loop as Player does, played by a synthesizer with a SoundFont."""
-  import fluidsynth
-  samples = round(loop.total_time * SAMPLE_RATE)
-  audio = np.empty([samples + LONGEST_TAIL * TAIL_BLOCK, 2], np.int16)
-  now = 0
-  def play(until):
-    # Unlike pyfluidsynth's own, without copies; other threads go on meanwhile.
-    nonlocal now
-    data = audio.ctypes.data + now * audio.strides[0]
-    fluidsynth.fluid_synth_write_s16(synth.synth, until - now, data, 0, 2, data, 1, 2)
-    now = until
-  for time, _, action, arguments in events(loop, synth, font):
-    start = min(samples, round(time * SAMPLE_RATE))
-    if start > now:
-      play(start)
-    action(*arguments)
-  play(samples)
-  for _ in range(LONGEST_TAIL):
-    play(now + TAIL_BLOCK)
-    tail = audio[now - TAIL_BLOCK:now]
-    if max(tail.max(), -int(tail.min())) < SILENCE * 2 ** 15:
-      break
-  wrapped = audio[:samples].astype(np.float32)
-  for i in range(samples, now, samples):
-    part = audio[i:min(now, i + samples)]
-    wrapped[:len(part)] += part
-  wrapped /= 2 ** 15
-  peak = max(wrapped.max(), -wrapped.min())
-  if peak > SILENCE:
-    wrapped *= PEAK / peak
-  return wrapped

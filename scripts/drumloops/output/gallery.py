@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 
 from drumloops import grid
 from drumloops.errors import MOST_SEED, UserError, field, in_words
-from drumloops.midi import sound
+from drumloops.midi import sound, soundfonts
 from drumloops.output import plots, web_files
 from drumloops.system import disk
 import numpy as np
@@ -64,7 +64,7 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     output_dir: The folder, made if need be.
     name: What the files' names begin with. If other loops are called so, the name is
       NAME-take2 or the like.
-    soundfont: Of `sound.find_soundfont`.
+    soundfont: Of `soundfonts.find_soundfont`.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
 
@@ -83,7 +83,7 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
   os.makedirs(output_dir, exist_ok=True)
   files = [loop.to_midi() for loop in loops]
   facts = {**loops[0].facts,
-           'soundfont': os.path.basename(sound.find_soundfont(soundfont))}
+           'soundfont': os.path.basename(soundfonts.find_soundfont(soundfont))}
   with alone(output_dir):  # The MIDI files reserve the name.
     name = free_name(output_dir, name, files, facts['soundfont'])
     bases = [os.path.join(output_dir, f'{name}-{i + 1}') for i in range(len(files))]
@@ -162,7 +162,6 @@ class Renderer:
     """Takes what `write` takes."""
     self._soundfont, self._sounds, self._pictures = soundfont, sounds, pictures
     self._painters = {}  # By number of bars.
-    self._here = threading.local()  # Has a thread's own sound.Player.
     self._lock = threading.Lock()
     self.why_silent = None  # Why sound was asked for and not made.
 
@@ -179,16 +178,12 @@ class Renderer:
     if not self._sounds or self.why_silent:
       return False
     try:
-      with self._lock:
-        if not hasattr(self._here, 'player'):
-          self._here.player = sound.Player(self._soundfont)
+      player = sound.load_player(self._soundfont)
       with disk.replacing(base + '.wav') as path:
-        self._here.player.write_wav(loop.to_note_sequence(), path)
+        player.write_wav(loop.to_note_sequence(), path)
       return True
-    except ImportError:
-      self.why_silent = sound.NO_SOUND
     except UserError as e:
-      self.why_silent = f'No sound was made: {e}'
+      self.why_silent = str(e) if str(e) == sound.NO_SOUND else f'No sound was made: {e}'
     return False
 
 

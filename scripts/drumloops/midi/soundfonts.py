@@ -1,0 +1,232 @@
+"""SoundFonts, which FluidSynth plays: single strokes, and how one cuts off another."""
+import ctypes
+import functools
+import importlib.util
+import os
+import re
+import threading
+
+from drumloops.errors import UserError
+from drumloops.midi import midi_file
+import numpy as np
+
+SAMPLE_RATE = 44100  # Hz.
+SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
+DRUM_BANK = 128  # Where SoundFonts keep drums.
+KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
+CHANNELS = 16
+ERROR, WARNING = 1, 2  # FluidSynth's levels of them.
+GAIN = 0.2  # FluidSynth's own.
+RASTER = 64  # Samples; FluidSynth starts and fades sounds at multiples of it.
+SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
+STROKE_END = 10 ** (-80 / 20)  # Of a stroke's peak.
+SECOND = SAMPLE_RATE // RASTER * RASTER  # Samples, all but.
+LONGEST_STROKE = 10  # Seconds.
+LEAD = 10 * RASTER  # Samples in which strokes play before they count.
+ALL_SOUND_OFF = 120  # A controller.
+LOUDEST = 127
+COMPARED = 32 * RASTER  # Samples of two strokes that are compared: 46 ms.
+LEAST = 1e-30  # Against a division by 0.
+SAME = 10 ** (-70 / 20)  # What is less, of the peak, is no difference.
+CUT = 16  # Blocks; 23 ms, when most drums are loud.
+CUT_WAVES = 512  # That are kept.
+DRY = {'synth.reverb.active': 0, 'synth.chorus.active': 0}
+
+
+def find_soundfont(path: str | None = None) -> str:
+  """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
+
+  Raises:
+    UserError: if it is none.
+  """
+  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
+      os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
+  try:
+    with open(path, 'rb') as f:
+      head = f.read(12)
+  except OSError as e:
+    raise UserError(
+        f'The SoundFont {path} can\'t be read ({e.strerror}).') from e
+  if head[:4] + head[8:] != b'RIFFsfbk':
+    raise UserError(f'{path} is no SoundFont (.sf2).')
+  return path
+
+
+class SoundFont:
+  """A SoundFont's drums, for any number of threads.
+
+  Each stroke is played by a synthesizer of its own, in which nothing is left of the
+  one before. The file is read once. FluidSynth counts who uses it without a lock.
+  """
+
+  def __init__(self, path: str | None = None):
+    """Loads what `find_soundfont` takes.
+
+    Raises:
+      ImportError: if FluidSynth's library is not installed.
+      UserError: if the SoundFont can't be used.
+    """
+    import fluidsynth
+    self.path = find_soundfont(path)
+    def function(name, *arguments):
+      return fluidsynth.cfunc(name, ctypes.c_int, *(
+          (f'argument{i}', kind, 1) for i, kind in enumerate(arguments)))
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    self._add, self._remove = (function(f'fluid_synth_{what}_sfont', pointer, pointer)
+                               for what in ('add', 'remove'))
+    self._write = function('fluid_synth_write_float', pointer, number, pointer, number,
+                           number, pointer, number, number)
+    # Without a SoundFont, it warns of each of its channels; errors are said here.
+    for level in (WARNING, ERROR):
+      function('fluid_set_log_function', number, pointer, pointer)(level, None, None)
+    with open(self.path, 'rb') as f:
+      size = 8 + int.from_bytes(f.read(8)[4:], 'little')
+    if (there := os.path.getsize(self.path)) < size:
+      raise UserError(f'{self.path} is damaged: {there} of its {size} bytes are there; '
+                      'get it again.')
+    self._lock = threading.RLock()
+    self._keeper = fluidsynth.Synth()
+    font = self._keeper.sfload(self.path)
+    self._font = font >= 0 and fluidsynth.fluid_synth_get_sfont_by_id(
+        self._keeper.synth, font)
+    self._preset = self._font and self._find_kit()
+    if not self._preset:
+      raise UserError(f'{self.path} is damaged or has no sounds.')
+    self._layer_of, self._wave, self._is_cut = map(
+        functools.cache, (self._layer, self._whole, self._is_cut_off))
+    self._cut_wave = functools.lru_cache(CUT_WAVES)(self._cut)
+
+  def __del__(self) -> None:
+    if hasattr(self, '_keeper'):
+      self._keeper.delete()
+
+  def _name(self, kit):
+    """Returns the name of a (bank, program), None if there is none."""
+    import fluidsynth
+    preset = fluidsynth.fluid_sfont_get_preset(self._font, *kit)
+    return preset and fluidsynth.fluid_preset_get_name(preset).decode('latin-1')
+
+  def _find_kit(self):
+    """Returns (bank, program) of what plays drums, None if there is nothing."""
+    if self._name(KIT):
+      return KIT
+    found = [(bank, program) for bank in range(DRUM_BANK + 1)
+             for program in range(128) if self._name((bank, program)) is not None]
+    return min(found, default=None, key=lambda kit: (
+        kit[0] != DRUM_BANK, not re.search('drum|kit|perc', self._name(kit), re.I),
+        kit))
+
+  def remarks(self) -> list[str]:
+    """Returns a sentence that says which kit plays, if that is a guess."""
+    bank, program = self._preset
+    return [f'{self.path} has no kit in bank {DRUM_BANK}, program 0; its '
+            f'{self._name(self._preset)!r} (bank {bank}, program {program}) plays the '
+            'drums.'] * (self._preset != KIT)
+
+  def play(self, events: list[tuple], samples: int, **settings: object) -> np.ndarray:
+    """Returns what FluidSynth plays: float32 [samples, 2].
+
+    Args:
+      events: [(sample, what to do: a function of a pyfluidsynth Synth and the
+        SoundFont's number)], by time.
+      samples: The length.
+      **settings: FluidSynth's.
+    """
+    import fluidsynth
+    audio, now = np.zeros([samples, 2], np.float32), 0
+    with self._lock:
+      synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS, **settings)
+      font = self._add(synth.synth, self._font)
+      try:
+        synth.program_select(midi_file.DRUM_CHANNEL, font, *self._preset)
+        for until, action in [*events, (samples, lambda synth, font: None)]:
+          if until > now:
+            data = audio.ctypes.data + now * audio.strides[0]
+            self._write(synth.synth, until - now, data, 0, 2, data, 1, 2)
+            now = until
+          action(synth, font)
+      finally:
+        self._remove(synth.synth, self._font)  # Else it would be deleted with it.
+        synth.delete()
+    return audio
+
+  def _play_strokes(self, strokes, samples):
+    """Returns what strokes, [(sample, pitch, velocity)], sound like without effects.
+
+    All have played before. FluidSynth fades in what the first voice of its place plays,
+    in 64 samples, so that a new synthesizer's strokes would lack their attack.
+    """
+    def on(hit):
+      return lambda synth, font: synth.noteon(midi_file.DRUM_CHANNEL, *hit)
+    def stop(synth, font):
+      synth.cc(midi_file.DRUM_CHANNEL, ALL_SOUND_OFF, 0)
+    return self.play([
+        *((0, on(hit)) for _, *hit in strokes), (RASTER, stop),
+        *((LEAD + at, on(hit)) for at, *hit in strokes)], LEAD + samples, **DRY)[LEAD:]
+
+  def _layer(self, pitch, velocity):
+    """Returns (which velocity's wave a stroke is, its gain).
+
+    Most SoundFonts have one wave of a drum, or few, which they play at many levels. The
+    loudest stands for those that differ from it in level alone.
+    """
+    loudest, own = (self._play_strokes([(0, pitch, v)], COMPARED)
+                    for v in (LOUDEST, velocity))
+    gain = np.vdot(loudest, own) / max(np.vdot(loudest, loudest), LEAST)
+    if np.abs(own - gain * loudest).max() <= SAME * np.abs(own).max():
+      return LOUDEST, gain
+    return velocity, np.float32(1)
+
+  def _whole(self, pitch, velocity):
+    """Returns a stroke that nothing cuts off: float32 [samples, 2]."""
+    for seconds in (1, 3, LONGEST_STROKE):
+      wave = self._play_strokes([(0, pitch, velocity)], seconds * SECOND)
+      end = _end(wave, np.abs(wave).max())
+      if end < len(wave):  # Else it still sounds.
+        break
+    return wave[:end].copy()
+
+  def _cut(self, pitch, velocity, other, blocks):
+    """Returns a stroke that another cuts off, after blocks of RASTER samples."""
+    whole, second = self._wave(pitch, velocity), (blocks * RASTER, other, LOUDEST)
+    both, alone = (self._play_strokes(strokes, -(-len(whole) // RASTER) * RASTER)
+                   for strokes in ([(0, pitch, velocity), second], [second]))
+    wave = both - alone
+    return wave[:_end(wave, np.abs(whole).max())].copy()
+
+  def _is_cut_off(self, pitch, other):
+    whole, cut = self._wave(pitch, LOUDEST), self._cut(pitch, LOUDEST, other, CUT)
+    tail = np.pad(whole, ((0, CUT * RASTER), (0, 0)))[CUT * RASTER:]
+    cut_tail = np.pad(cut, ((0, len(tail)), (0, 0)))[CUT * RASTER:][:len(tail)]
+    return np.abs(tail - cut_tail).max() > SAME * np.abs(whole).max()
+
+  def stroke(self, pitch: int, velocity: int) -> tuple[np.ndarray, float]:
+    """Returns a stroke without effects: a wave, float32 [samples, 2], and its gain.
+
+    It begins as FluidSynth plays it, and ends where it stays below STROKE_END.
+    """
+    velocity, gain = self._layer_of(pitch, velocity)
+    return self._wave(pitch, velocity), gain
+
+  def is_cut_off(self, pitch: int, other: int) -> bool:
+    """Whether a stroke changes one of a pitch that still sounds.
+
+    SoundFonts have exclusive classes: a stroke of a class cuts off the others. What is
+    struck again is released, too.
+    """
+    return self._is_cut(pitch, other)
+
+  def cut_off(self, pitch: int, velocity: int, other: int, samples: int
+              ) -> tuple[np.ndarray, float]:
+    """Returns a stroke, as `stroke` does, that another cuts off after some samples.
+
+    FluidSynth does so on its raster; here it is the nearest point of it.
+    """
+    velocity, gain = self._layer_of(pitch, velocity)
+    return self._cut_wave(pitch, velocity, other, round(samples / RASTER)), gain
+
+
+def _end(wave, peak):
+  """Returns where a wave's end begins that is below STROKE_END of a peak."""
+  loud = np.flatnonzero(np.abs(wave).max(axis=1) > STROKE_END * peak)
+  return loud[-1] + 1 if len(loud) else 0
