@@ -58,6 +58,8 @@ def define_flags() -> None:
                       'SoundFont (.sf2) that plays the drums; default: the '
                       'environment variable SOUNDFONT, else a small one.')
   flags.DEFINE_bool('sound', True, 'Whether to write WAV files.')
+  flags.DEFINE_bool('stems', False, 'Whether to write a WAV file of each drum too; '
+                    'their sum is the loop.')
   flags.DEFINE_bool('pictures', True, 'Whether to write pictures.')
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
@@ -125,7 +127,7 @@ def main() -> None:
     say([model.abilities.why_not(abilities.BE_HUMANIZED)])
   written = gallery.write(
       loops, FLAGS.output_dir, request.style or request.mode, FLAGS.soundfont,
-      FLAGS.sound, FLAGS.pictures)
+      FLAGS.sound, FLAGS.pictures, FLAGS.stems)
   say(gallery.describe_files(loops, written, model.checkpoint))
 
 

@@ -35,6 +35,22 @@ def test_midi_is_four_bars_on_channel_10(qpm, tmp_path):
   assert min(n.start_time for n in again.notes) == 0
 
 
+def test_daws_are_told_names_and_places():
+  """The drums' names are texts of their track; markers say where parts begin."""
+  long, usual = (mido.MidiFile(file=io.BytesIO(loop_file.midi_bytes(
+      loop_file.as_loop(beat(), bars=bars)))) for bars in (10, 4))
+  assert [message.text for message in usual.tracks[1] if message.type == 'text'] == [
+      '36 kick', '38 snare', '42 closed hi-hat', '49 crash']
+  assert usual.tracks[1].name == 'Drums'
+  assert all(message.type != 'marker' for message in usual.tracks[0])
+  now, found = 0, []
+  for message in long.tracks[0]:
+    now += message.time
+    if message.type == 'marker':
+      found.append((now / long.ticks_per_beat / 4, message.text))
+  assert found == [(0, 'bars 1 to 4'), (4, 'bars 5 to 8'), (8, 'bars 9 to 10')]
+
+
 def test_what_is_after_the_loop_is_left_out():
   loop = loop_file.as_loop(beat(shift=1.5))
   assert {n.pitch for n in loop.notes} == {KICK, SNARE, HIHAT}
@@ -43,7 +59,7 @@ def test_what_is_after_the_loop_is_left_out():
 
 @pytest.mark.parametrize('qpm', [60., 97.3, 120., 240.])
 def test_bytes_are_note_seqs(qpm):
-  """But for the tempo, rounded instead of cut off, and where its tracks end."""
+  """But for names of drums, the tempo, rounded, not cut off, and the tracks' ends."""
   rng = np.random.RandomState(int(qpm))
   for instruments in ([9], [0], [1, 9, 12, 17]):
     sequence = note_seq.NoteSequence()
@@ -63,8 +79,8 @@ def test_bytes_are_note_seqs(qpm):
     # note_seq adds an empty track for a piano.
     tracks[1] = [tracks[1][0]] + [track for track in tracks[1][1:] if any(
         message.type == 'note_on' for message in track)]
-    assert [track[:-1] for track in tracks[0][1:]] == [
-        track[:-1] for track in tracks[1][1:]]
+    assert [[message for message in track[:-1] if message.type != 'text']
+            for track in tracks[0][1:]] == [track[:-1] for track in tracks[1][1:]]
     assert tracks[0][0][1:-1] == tracks[1][0][1:-1]
     again = io.BytesIO()
     mido.MidiFile(file=io.BytesIO(found.getvalue())).save(file=again)

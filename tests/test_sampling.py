@@ -4,13 +4,14 @@ import os
 import conftest
 from drumloops import DrumLoop, DrumModel, UserError, abilities, grid
 from drumloops.humanize.take import TakeRequest
-from drumloops.midi import loop_file, midi_file, sound
+from drumloops.midi import drum_maps, loop_file, midi_file, sound
 from drumloops.models import latent
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
 from drumloops.system import magenta_setup
 import numpy as np
 import pytest
+import soundfile
 import test_sound
 
 
@@ -197,6 +198,24 @@ def test_without_fluidsynth(trained, tmp_path):
   assert sorted(os.listdir(tmp_path / 'out')) == [
       'index.html', 'sample-1.mid', 'sample-1.png']
   assert sound.NO_SOUND in result.stdout
+
+
+def test_stems(trained, tmp_path):
+  """A WAV file a drum of the loop, beside its own; without sound there are none."""
+  result = make(tmp_path, trained, '--num_outputs=2', '--stems', '--nopictures')
+  assert result.returncode == 0, result.stderr
+  for i in (1, 2):
+    file = midi_file.read(str(tmp_path / f'sample-{i}.mid'))
+    drums = {drum_maps.drum_of_decoded(hit.pitch)
+             for hit in midi_file.find_hits(file.tracks)}
+    mix, *stems = (soundfile.read(tmp_path / name, dtype='int16')[0].astype(int)
+                   for name in [f'sample-{i}.wav', *(
+                       f'sample-{i}-{grid.DRUM_CLASSES[drum].replace(" ", "-")}.wav'
+                       for drum in drums)])
+    np.testing.assert_array_equal(sum(stems), mix)
+  assert f'{len(list(tmp_path.glob("*-?-*.wav")))} stems' in result.stdout
+  conftest.check_sentence(
+      make(tmp_path, trained, '--num_outputs=1', '--stems', '--nosound'), '--stems')
 
 
 def test_without_sound_and_pictures(trained, tmp_path):

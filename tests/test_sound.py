@@ -42,10 +42,10 @@ def test_tails_wrap():
   np.testing.assert_allclose(audio, turned, atol=1e-6)
 
 
-def read_wav(loop, tmp_path):
-  """Returns the samples, [samples, 2], of a loop's written WAV."""
-  sound.Player().write_wav(loop, tmp_path / 'loop.wav')
-  return soundfile.read(tmp_path / 'loop.wav', dtype='int16')[0].astype(int)
+def read_wav(loop, path):
+  """Writes a loop as a WAV file; returns its samples, int [samples, 2]."""
+  sound.load_player().write_wav(loop, path)
+  return soundfile.read(path, dtype='int16')[0].astype(int)
 
 
 def onset(audio, level=0.1):
@@ -59,7 +59,7 @@ def test_onsets_are_at_their_samples(tmp_path):
   for pitch in (KICK, SNARE, HIHAT, 46):
     first = note_seq.NoteSequence()
     first.notes.add(pitch=pitch, velocity=100, is_drum=True, end_time=0.1)
-    lead = onset(read_wav(loop_file.as_loop(first), tmp_path))
+    lead = onset(read_wav(loop_file.as_loop(first), tmp_path / 'a.wav'))
     assert lead < 80  # The sound's own attack.
     for _ in range(10):
       sequence = note_seq.NoteSequence()
@@ -68,7 +68,7 @@ def test_onsets_are_at_their_samples(tmp_path):
         sequence.notes.add(pitch=pitch, velocity=100, is_drum=True, start_time=time,
                            end_time=time + 0.1)
       loop = loop_file.as_loop(sequence)
-      audio = read_wav(loop, tmp_path)
+      audio = read_wav(loop, tmp_path / 'a.wav')
       for note in loop.notes:
         start = round(note.start_time * 44100)
         before = np.abs(audio[max(0, start - 40):start]).max(initial=0)
@@ -107,6 +107,58 @@ def test_strokes_are_fluidsynths(drums):
     difference[at:at + soundfonts.RASTER] = 0
   inside = slice(strokes[0][0], strokes[-1][0])
   assert (difference[inside] ** 2).mean() < 1e-6 * (expected[inside] ** 2).mean()
+
+
+def chunks_of(path):
+  """Returns {name: bytes} of a RIFF file's chunks."""
+  content, at, found = path.read_bytes(), 12, {}
+  assert int.from_bytes(content[4:8], 'little') == len(content) - 8
+  while at < len(content):
+    size = int.from_bytes(content[at + 4:at + 8], 'little')
+    found[content[at:at + 4]] = content[at + 8:at + 8 + size]
+    at += 8 + size
+  return found
+
+
+@pytest.mark.parametrize('qpm,bars', [(97., 4), (120., 1), (173.5, 16)])
+def test_wav_says_its_tempo_and_repeats(qpm, bars, tmp_path):
+  """As libsndfile reads it from the chunk acid; the loop of smpl is all of it."""
+  path = tmp_path / 'loop.wav'
+  sound.Player().write_wav(loop_file.as_loop(beat(), qpm, bars), path)
+  with soundfile.SoundFile(path) as file:
+    ffi, library = soundfile._ffi, soundfile._snd
+    info = ffi.new('char[]', 44)  # SF_LOOP_INFO, which soundfile does not declare.
+    assert library.sf_command(file._file, 0x10e0, info, 44)
+    numerator, denominator, _, beats, bpm = struct.unpack(
+        '<hhiif', ffi.buffer(info, 16)[:])
+    frames = file.frames
+  assert (numerator, denominator, beats) == (4, 4, 4 * bars)
+  assert bpm == pytest.approx(qpm)
+  smpl = struct.unpack('<15I', chunks_of(path)[b'smpl'])
+  assert smpl[7] == 1 and smpl[10:] == (0, 0, frames - 1, 0, 0)
+
+
+def test_stems_sum_to_the_loop(tmp_path):
+  """Each as long as it, of its drum alone, and all at its gain."""
+  sequence = beat(shift=0.3)
+  for i in range(8):  # Open hi-hats, which closed ones cut off, and no drum of the nine.
+    sequence.notes.add(pitch=(46, 88)[i % 2], velocity=90, start_time=i + 0.2,
+                       end_time=i + 0.3, is_drum=True)
+  loop, player = loop_file.as_loop(sequence, 97), sound.Player()
+  player.write_wav(loop, tmp_path / 'all.wav', lambda drum: tmp_path / f'{drum}.wav')
+  def read(path):
+    return soundfile.read(path, dtype='int16')[0].astype(int)
+  stems = {path.stem: read(path) for path in tmp_path.glob('*.wav')}
+  mix = stems.pop('all')
+  assert set(stems) == {'kick', 'snare', 'closed hi-hat', 'open hi-hat', 'crash',
+                        sound.OTHER}
+  np.testing.assert_array_equal(sum(stems.values()), mix)
+  assert np.abs(mix - read_wav(loop, tmp_path / 'mix.wav')).max() <= 1
+  kicks = note_seq.NoteSequence(tempos=loop.tempos, total_time=loop.total_time)
+  kicks.notes.extend(note for note in loop.notes if note.pitch == KICK)
+  alone = player(kicks)
+  gain = np.vdot(stems['kick'], alone) / np.vdot(alone, alone)
+  assert np.abs(stems['kick'] - gain * alone).max() <= 1.5  # Units of 16 bits.
 
 
 def test_silence_stays_silence():

@@ -251,6 +251,17 @@ class DrumLoop:
     """
     return sound.load_player(soundfont)(self.to_note_sequence())
 
+  def stems(self, soundfont: str | None = None) -> dict[str, np.ndarray]:
+    """Returns each drum's part of `audio`, at one gain: {drum: float32 [samples, 2]}.
+
+    Args:
+      soundfont: Of `soundfonts.find_soundfont`.
+
+    Raises:
+      UserError: as `audio` does, and if other instruments play, too.
+    """
+    return sound.load_player(soundfont).stems(self.to_note_sequence())
+
   def plot(self, title: str | None = None) -> object:
     """Returns a matplotlib figure of the loop: a row a drum, a column a step."""
     figure, axes = plots.figure_of(1)

@@ -39,34 +39,37 @@ def show_html(*parts: str) -> None:
   display.display(display.HTML('\n'.join(parts)))
 
 
-def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = ''
-         ) -> None:
+def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = '',
+         stems: bool = False) -> None:
   """Shows loops: each one's picture, a player under it.
 
   Args:
     loops: One, or several.
     folder: Where they are written too, as MIDI, WAV and pictures; '' for nowhere.
     soundfont: Of `soundfonts.find_soundfont`.
+    stems: Whether a WAV file of each drum is written, too.
   """
   loops = [loops] if isinstance(loops, DrumLoop) else loops
-  show_html(*html_of(loops, folder, soundfont))
+  show_html(*html_of(loops, folder, soundfont, stems))
 
 
-def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = ''
-            ) -> list[str]:
+def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = '',
+            stems: bool = False) -> list[str]:
   """Returns each loop's HTML; prints what is said of loops that a model made.
 
   Args:
     loops: Of one request.
     folder: Of `show`.
     soundfont: Of `show`.
+    stems: Of `show`.
   """
   import soundfile
   say(dict.fromkeys(remark for loop in loops for remark in loop.remarks))
   if not folder:
     return [loop.html(soundfont) for loop in loops]
   facts = loops[0].facts
-  written = gallery.write(loops, folder, facts['style'] or facts['mode'], soundfont)
+  written = gallery.write(
+      loops, folder, facts['style'] or facts['mode'], soundfont, stems=stems)
   say(gallery.describe_files(loops, written, facts['checkpoint']))
   show_image(written.get('strip', ''))
   return [loop_html(pathlib.Path(picture).read_bytes(), *(
@@ -75,7 +78,7 @@ def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = ''
 
 
 def show_beside(given: DrumLoop, made: Sequence[DrumLoop], folder: str,
-                soundfont: str = '') -> None:
+                soundfont: str = '', stems: bool = False) -> None:
   """Shows a given loop beside its reconstruction, which is written.
 
   Args:
@@ -83,8 +86,9 @@ def show_beside(given: DrumLoop, made: Sequence[DrumLoop], folder: str,
     made: Its reconstruction, in a list.
     folder: Of `show`.
     soundfont: Of `show`.
+    stems: Of `show`.
   """
-  [shown] = html_of(made, folder, soundfont)
+  [shown] = html_of(made, folder, soundfont, stems)
   show_html(side_by_side({given.name: given.html(soundfont), 'reconstruction': shown}))
 
 

@@ -61,3 +61,12 @@ def drum_of_decoded(pitch: int) -> int | None:
       if pitch == pitches[0]:
         return drum
   return None
+
+
+def drum_of_written(pitch: int) -> int | None:
+  """Returns the drum (from 0) of a loop's pitch, None if it is none.
+
+  That is a decoded one, or, where hits of a user's file are kept, any of `drum_map`.
+  """
+  drum = drum_of_decoded(pitch)
+  return drum_map()(pitch) if drum is None else drum

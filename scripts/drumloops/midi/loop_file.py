@@ -10,7 +10,7 @@ from drumloops import grid
 from drumloops.midi import drum_maps, midi_file
 from tqdm.auto import tqdm
 
-TRACK_NAME = 0x03  # Of a MIDI file's events.
+TEXT, TRACK_NAME, MARKER = 0x01, 0x03, 0x06  # Of a MIDI file's events.
 TICKS_PER_QUARTER = 480  # Fine enough for a drummer's timing (1 ms at 120).
 
 
@@ -57,7 +57,8 @@ def midi_bytes(loop: object) -> bytes:
 
   Its bytes are those that note_seq writes, in a fifteenth of the time, but for a
   tempo that is rounded to the microsecond, and tracks that end with the loop, for
-  whose length a DAW takes them.
+  whose length a DAW takes them. A text says which drum each note is, and a marker where
+  each four bars of a longer loop begin.
   """
   qpm = loop.tempos[0].qpm
   tick = 60 / (qpm * TICKS_PER_QUARTER)  # Seconds.
@@ -65,7 +66,7 @@ def midi_bytes(loop: object) -> bytes:
   tempo = round(60e6 / qpm).to_bytes(3, 'big')
   tracks = [track_bytes([(0, bytes([midi_file.META, midi_file.TEMPO, 3]) + tempo),
                          (0, bytes([midi_file.META, midi_file.TIME_SIGNATURE, 4,
-                                    4, 2, 24, 8]))], length)]
+                                    4, 2, 24, 8])), *markers(loop)], length)]
   names = {info.instrument: info.name for info in loop.instrument_infos}
   instruments = collections.defaultdict(list)
   for note in loop.notes:
@@ -79,16 +80,37 @@ def midi_bytes(loop: object) -> bytes:
     hits = sorted((round(time / tick), note.pitch, velocity)
                   for note in notes for time, velocity in (
                       (note.start_time, note.velocity), (note.end_time, 0)))
-    name = names.get(number, instrument_name(number, program, is_drum)).encode(
-        'latin1')
+    name = names.get(number, instrument_name(number, program, is_drum))
     tracks.append(track_bytes([
-        *[(0, bytes([midi_file.META, TRACK_NAME]) + midi_file.write_number(len(name)) +
-           name)] * bool(name),
+        *[(0, text_event(TRACK_NAME, name))] * bool(name),
+        *((0, text_event(TEXT, text)) for text in drum_names(notes) if is_drum),
         (0, bytes([midi_file.PROGRAM | channel, program])),
         *((at, bytes([midi_file.NOTE_ON | channel, pitch, velocity]))
           for at, pitch, velocity in hits)], length))
   return struct.pack('>4sIHHH', b'MThd', 6, 1, len(tracks),
                      TICKS_PER_QUARTER) + b''.join(tracks)
+
+
+def text_event(kind: int, text: str) -> bytes:
+  """Returns a MIDI event of a kind of text."""
+  data = text.encode('latin1')
+  return bytes([midi_file.META, kind]) + midi_file.write_number(len(data)) + data
+
+
+def drum_names(notes: Sequence[object]) -> list[str]:
+  """Returns which drum each note is, as '36 kick', of those that are drums."""
+  drums = {pitch: drum_maps.drum_of_written(pitch)
+           for pitch in sorted({note.pitch for note in notes})}
+  return [f'{pitch} {grid.DRUM_CLASSES[drum]}' for pitch, drum in drums.items()
+          if drum is not None]
+
+
+def markers(loop: object) -> list[tuple[int, bytes]]:
+  """Returns where each four bars of a longer loop begin: [(tick, event)]."""
+  bars = bars_of(loop)
+  return [(bar * 4 * TICKS_PER_QUARTER,
+           text_event(MARKER, f'bars {bar + 1} to {min(bar + grid.BARS, bars)}'))
+          for bar in range(0, bars, grid.BARS) if bars > grid.BARS]
 
 
 def instrument_name(number: int, program: int, is_drum: bool) -> str:

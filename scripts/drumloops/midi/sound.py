@@ -42,10 +42,10 @@ class Player:
       pitches: Of drums.
     """
     said = self.kit.remarks()
-    drum_of, silent = drum_maps.drum_map(), []
+    silent = []
     for pitch in sorted(pitches):
       if not len(self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0]):
-        drum = drum_of(pitch)
+        drum = drum_maps.drum_of_written(pitch)
         silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
                       f'note {pitch}')
     if silent:
@@ -97,10 +97,9 @@ class Player:
     """
     if not all(note.is_drum for note in loop.notes):
       raise UserError('Stems are of drums; this loop has other instruments, too.')
-    drum_of, samples, order = drum_maps.drum_map(), _samples(loop), [
-        *grid.DRUM_CLASSES, OTHER]
-    names = [order[-1 if drum is None else drum]
-             for drum in (drum_of(note.pitch) for note in loop.notes)]
+    samples, order = _samples(loop), [*grid.DRUM_CLASSES, OTHER]
+    names = [order[-1 if drum is None else drum] for drum in (
+        drum_maps.drum_of_written(note.pitch) for note in loop.notes)]
     parts = {name: np.zeros([samples, 2], np.float32)
              for name in sorted(set(names), key=order.index)}
     mix(self.kit, _strokes(loop.notes, samples), [parts[name] for name in names])
@@ -109,22 +108,23 @@ class Player:
       part *= PEAK / peak if peak > SILENCE else 1
     return parts
 
-  def write_wav(self, loop: object, path: str) -> None:
-    """Writes a loop as a stereo 16-bit WAV file, exactly its length."""
-    _write(path, wav_file.to_16_bits(self(loop)), loop)
-
-  def write_stems(self, loop: object, path: str, path_of: Callable[[str], str]) -> None:
-    """Writes a loop as `write_wav` does, and each drum's part, of which it is the sum.
+  def write_wav(self, loop: object, path: str,
+                stem_path: Callable[[str], str] | None = None) -> None:
+    """Writes a loop as a stereo 16-bit WAV file, exactly its length.
 
     Args:
       loop: What `loop_file.as_loop` returned.
-      path: Of the loop.
-      path_of: Gives a drum's part its path.
+      path: The file.
+      stem_path: Gives a drum's stem its path, if stems are written, too. The loop is
+        their sum, to the unit.
     """
+    if not stem_path:
+      _write(path, wav_file.to_16_bits(self(loop)), loop)
+      return
     stems = self.stems(loop)
     parts = wav_file.to_16_bits_that_sum(list(stems.values()))
-    for name, part in zip(stems, parts):
-      _write(path_of(name), part, loop)
+    for drum, part in zip(stems, parts):
+      _write(stem_path(drum), part, loop)
     _write(path, sum(parts, np.zeros([_samples(loop), 2], '<i2')), loop)
 
 

@@ -55,8 +55,8 @@ SHOWN = 100  # Loops that are complete at once; others when they are near.
 
 
 def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
-          soundfont: str | None = None, sounds: bool = True, pictures: bool = True
-          ) -> dict[str, object]:
+          soundfont: str | None = None, sounds: bool = True, pictures: bool = True,
+          stems: bool = False) -> dict[str, object]:
   """Writes NAME-1.mid, .wav and .png ... and the page into a folder.
 
   Args:
@@ -67,20 +67,28 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     soundfont: Of `soundfonts.find_soundfont`.
     sounds: Whether to write WAV files.
     pictures: Whether to write pictures.
+    stems: Whether to write a WAV file of each drum too, as NAME-1-kick.wav.
 
   Returns:
     {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
-    FluidSynth), 'page': path, 'was_there': whether these very loops were}. If the loops
-    go from one to another, also the path of a picture of all: 'strip'.
+    FluidSynth), 'stems': paths, 'page': path, 'was_there': whether these very loops
+    were}. If the loops go from one to another, also the path of a picture of all:
+    'strip'.
 
   Raises:
-    UserError: if there is no such SoundFont, or the loops are no model's.
+    UserError: if there is no such SoundFont, the loops are no model's, or they have no
+      stems.
   """
   if 'mode' not in loops[0].facts:
     raise UserError('The page is of loops that a model made; save others one by one, '
                     "as by loop.save('a.mid').")
   output_dir = os.path.expanduser(output_dir)
   os.makedirs(output_dir, exist_ok=True)
+  if stems and not sounds:
+    raise UserError(f'{field("stems")} are WAV files; without sound there are none.')
+  if stems and any(loop.other_notes for loop in loops):
+    raise UserError(f'{field("stems")} are of drums; these loops have other '
+                    'instruments, too.')
   files = [loop.to_midi() for loop in loops]
   facts = {**loops[0].facts,
            'soundfont': os.path.basename(soundfonts.find_soundfont(soundfont))}
@@ -91,12 +99,12 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     for base, file in zip(bases, files):
       with disk.replacing(base + '.mid') as path, open(path, 'wb') as f:
         f.write(file)
-  renderer = Renderer(soundfont, sounds, pictures)
+  renderer = Renderer(soundfont, sounds, pictures, stems)
   futures, executor = [], concurrent.futures.ThreadPoolExecutor(os.cpu_count())
   try:
     for i, (loop, base) in enumerate(zip(loops, bases)):
       futures.append(executor.submit(renderer, base, loop, f'{name} {i + 1}'))
-    has_sound = [future.result() for future in tqdm(
+    rendered = [future.result() for future in tqdm(
         futures, desc='Rendering', unit='loop', leave=False)]
   finally:  # If it is stopped, the page has the loops that are finished.
     executor.shutdown(wait=False, cancel_futures=True)
@@ -105,11 +113,12 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
           {'name': os.path.basename(base), 'bars': loop.bars, **facts}
           for base, loop, future in zip(bases, loops, futures)
           if future.done() and not future.cancelled() and not future.exception()])
-  wavs = [base + '.wav' for base, has in zip(bases, has_sound) if has]
+  wavs = [paths[0] for paths in rendered if paths]
   for remark in sound_remarks(loops, soundfont) if wavs else [renderer.why_silent or '']:
     print(remark, end='\n' * bool(remark))
   written = {'name': name, 'midi': [base + '.mid' for base in bases], 'wav': wavs,
              'picture': [base + '.png' for base in bases if pictures],
+             'stems': [path for paths in rendered for path in paths[1:]],
              'page': os.path.join(output_dir, PAGE), 'was_there': was_there}
   if facts['mode'] == 'interpolate':
     written['strip'] = os.path.join(output_dir, name + '.png')
@@ -131,6 +140,9 @@ def describe_files(loops: Sequence[DrumLoop], written: Mapping[str, object],
   facts = loops[0].facts
   said = [f'{len(loops)} loops from {source}: {written["midi"][0]} ...; listen to them '
           f'in {written["page"]}']
+  if written['stems']:
+    said.append(f'{len(written["stems"])} stems, a WAV file of each drum, are beside '
+                f'them: {written["stems"][0]} ...')
   if written['was_there']:
     has_others = facts['mode'] == 'sample' and facts['seed'] < MOST_SEED
     said.append(in_words(
@@ -158,15 +170,16 @@ class Renderer:
   FluidSynth and zlib, which take most of the time, let other threads go on.
   """
 
-  def __init__(self, soundfont: str | None, sounds: bool, pictures: bool):
+  def __init__(self, soundfont: str | None, sounds: bool, pictures: bool, stems: bool):
     """Takes what `write` takes."""
-    self._soundfont, self._sounds, self._pictures = soundfont, sounds, pictures
+    self._soundfont, self._sounds = soundfont, sounds
+    self._pictures, self._stems = pictures, stems
     self._painters = {}  # By number of bars.
     self._lock = threading.Lock()
     self.why_silent = None  # Why sound was asked for and not made.
 
-  def __call__(self, base: str, loop: DrumLoop, title: str) -> bool:
-    """Writes BASE.png and BASE.wav; returns whether the latter was written."""
+  def __call__(self, base: str, loop: DrumLoop, title: str) -> list[str]:
+    """Writes BASE.png, BASE.wav and stems; returns the WAV files, BASE.wav first."""
     if self._pictures:
       with self._lock:  # matplotlib is not made for several threads.
         if loop.bars not in self._painters:
@@ -176,15 +189,21 @@ class Renderer:
       with disk.replacing(base + '.png') as path:
         image.save(path, compress_level=1)  # More takes longer, and saves 2 kB.
     if not self._sounds or self.why_silent:
-      return False
+      return []
+    paths = [base + '.wav']
     try:
       player = sound.load_player(self._soundfont)
-      with disk.replacing(base + '.wav') as path:
-        player.write_wav(loop.to_note_sequence(), path)
-      return True
+      with contextlib.ExitStack() as stack:
+        def stem(drum):
+          paths.append(f'{base}-{drum.replace(" ", "-")}.wav')
+          return stack.enter_context(disk.replacing(paths[-1]))
+        player.write_wav(
+            loop.to_note_sequence(), stack.enter_context(disk.replacing(paths[0])),
+            stem if self._stems else None)
+      return paths
     except UserError as e:
       self.why_silent = str(e) if str(e) == sound.NO_SOUND else f'No sound was made: {e}'
-    return False
+    return []
 
 
 def alone(folder: str) -> contextlib.AbstractContextManager[None]:
