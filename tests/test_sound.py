@@ -102,11 +102,13 @@ def test_strokes_are_fluidsynths(drums):
   sound.add_wrapped(expected, played, 0)
   # Strokes at the beginning cut off the tails of those at the end, which FluidSynth,
   # that plays the loop once, does not know.
-  difference = mixed - expected
+  difference, kick = mixed - expected, player.kit.stroke(KICK, 127)[0]
   for at, *_ in strokes:
     difference[at:at + soundfonts.RASTER] = 0
   inside = slice(strokes[0][0], strokes[-1][0])
-  assert (difference[inside] ** 2).mean() < 1e-6 * (expected[inside] ** 2).mean()
+  # Of the loop: with as many kicks, where these are of a softer drum.
+  loudness = max((expected[inside] ** 2).sum(), len(strokes) * (kick ** 2).sum())
+  assert (difference[inside] ** 2).sum() < 1e-6 * loudness
 
 
 def chunks_of(path):

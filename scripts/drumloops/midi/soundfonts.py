@@ -19,7 +19,8 @@ ERROR, WARNING = 1, 2  # FluidSynth's levels of them.
 GAIN = 0.2  # FluidSynth's own.
 RASTER = 64  # Samples; FluidSynth starts and fades sounds at multiples of it.
 SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
-STROKE_END = 10 ** (-80 / 20)  # Of a stroke's peak.
+KICK = 36
+STROKE_END = 10 ** (-80 / 20)  # Of a stroke's peak, or the kick's.
 SECOND = SAMPLE_RATE // RASTER * RASTER  # Samples, all but.
 LONGEST_STROKE = 10  # Seconds.
 LEAD = 10 * RASTER  # Samples in which strokes play before they count.
@@ -27,8 +28,10 @@ ALL_SOUND_OFF = 120  # A controller.
 LOUDEST = 127
 COMPARED = 32 * RASTER  # Samples of two strokes that are compared: 46 ms.
 LEAST = 1e-30  # Against a division by 0.
-SAME = 10 ** (-70 / 20)  # What is less, of the peak, is no difference.
+SAME = 10 ** (-70 / 20)  # What is less is no difference.
 CUT = 16  # Blocks; 23 ms, when most drums are loud.
+STEPS = 4, 16, 64  # Blocks.
+NEAR = 10 ** (-63 / 20)  # What is less need not be told apart.
 CUT_WAVES = 512  # That are kept.
 DRY = {'synth.reverb.active': 0, 'synth.chorus.active': 0}
 
@@ -92,8 +95,9 @@ class SoundFont:
     self._preset = self._font and self._find_kit()
     if not self._preset:
       raise UserError(f'{self.path} is damaged or has no sounds.')
-    self._layer_of, self._wave, self._is_cut = map(
-        functools.cache, (self._layer, self._whole, self._is_cut_off))
+    self._beginning, self._layer_of, self._wave, self._long, self._how = map(
+        functools.cache, (self._begin, self._layer, self._whole, self._longest,
+                          self._how_cut))
     self._cut_wave = functools.lru_cache(CUT_WAVES)(self._cut)
 
   def __del__(self) -> None:
@@ -164,14 +168,20 @@ class SoundFont:
         *((0, on(hit)) for _, *hit in strokes), (RASTER, stop),
         *((LEAD + at, on(hit)) for at, *hit in strokes)], LEAD + samples, **DRY)[LEAD:]
 
+  def _begin(self, pitch, velocity):
+    return self._play_strokes([(0, pitch, velocity)], COMPARED)
+
+  def _loud(self, pitch, velocity):
+    """Returns the peak of a stroke or, if it is louder, of the kick."""
+    return max(np.abs(self._beginning(drum, velocity)).max() for drum in (KICK, pitch))
+
   def _layer(self, pitch, velocity):
     """Returns (which velocity's wave a stroke is, its gain).
 
     Most SoundFonts have one wave of a drum, or few, which they play at many levels. The
     loudest stands for those that differ from it in level alone.
     """
-    loudest, own = (self._play_strokes([(0, pitch, v)], COMPARED)
-                    for v in (LOUDEST, velocity))
+    loudest, own = self._beginning(pitch, LOUDEST), self._beginning(pitch, velocity)
     gain = np.vdot(loudest, own) / max(np.vdot(loudest, loudest), LEAST)
     if np.abs(own - gain * loudest).max() <= SAME * np.abs(own).max():
       return LOUDEST, gain
@@ -181,24 +191,40 @@ class SoundFont:
     """Returns a stroke that nothing cuts off: float32 [samples, 2]."""
     for seconds in (1, 3, LONGEST_STROKE):
       wave = self._play_strokes([(0, pitch, velocity)], seconds * SECOND)
-      end = _end(wave, np.abs(wave).max())
+      end = _end(wave, self._loud(pitch, velocity))
       if end < len(wave):  # Else it still sounds.
         break
     return wave[:end].copy()
 
-  def _cut(self, pitch, velocity, other, blocks):
-    """Returns a stroke that another cuts off, after blocks of RASTER samples."""
-    whole, second = self._wave(pitch, velocity), (blocks * RASTER, other, LOUDEST)
-    both, alone = (self._play_strokes(strokes, -(-len(whole) // RASTER) * RASTER)
-                   for strokes in ([(0, pitch, velocity), second], [second]))
-    wave = both - alone
-    return wave[:_end(wave, np.abs(whole).max())].copy()
+  def _longest(self, pitch):
+    return self._play_strokes([(0, pitch, LOUDEST)], LONGEST_STROKE * SECOND)
 
-  def _is_cut_off(self, pitch, other):
-    whole, cut = self._wave(pitch, LOUDEST), self._cut(pitch, LOUDEST, other, CUT)
-    tail = np.pad(whole, ((0, CUT * RASTER), (0, 0)))[CUT * RASTER:]
-    cut_tail = np.pad(cut, ((0, len(tail)), (0, 0)))[CUT * RASTER:][:len(tail)]
-    return np.abs(tail - cut_tail).max() > SAME * np.abs(whole).max()
+  def _cut(self, pitch, velocity, other, blocks, samples):
+    """Returns a stroke that another cuts off after blocks, and lasts samples at most."""
+    at = blocks * RASTER
+    wave = self._play_strokes([(0, pitch, velocity), (at, other, LOUDEST)], samples)
+    wave[at:] -= self._long(other)[:samples - at]
+    return wave[:_end(wave, self._loud(pitch, velocity))].copy()
+
+  def _how_cut(self, pitch, other):
+    """Returns how a stroke of one pitch cuts off one of another; None if it does not.
+
+    That is how many blocks of RASTER samples make a difference, and for how many
+    samples it sounds on at most.
+    """
+    whole = self._wave(pitch, LOUDEST)
+    def difference(one, other):  # In energy, beside that of a whole stroke.
+      one, other = (np.pad(x, ((0, len(whole) - len(x)), (0, 0))) for x in (one, other))
+      return ((one - other) ** 2).sum() / max(
+          (wave ** 2).sum() for wave in (whole, self._wave(KICK, LOUDEST)))
+    if len(whole) <= CUT * RASTER:
+      return None
+    cut = self._cut(pitch, LOUDEST, other, CUT, len(whole))
+    if difference(whole, cut) <= SAME ** 2:
+      return None
+    steps = [step for step in STEPS if difference(cut, self._cut(
+        pitch, LOUDEST, other, CUT + step // 2, len(whole))) <= NEAR ** 2]
+    return max(steps, default=1), len(cut) - CUT * RASTER
 
   def stroke(self, pitch: int, velocity: int) -> tuple[np.ndarray, float]:
     """Returns a stroke without effects: a wave, float32 [samples, 2], and its gain.
@@ -209,21 +235,27 @@ class SoundFont:
     return self._wave(pitch, velocity), gain
 
   def is_cut_off(self, pitch: int, other: int) -> bool:
-    """Whether a stroke changes one of a pitch that still sounds.
+    """Whether a stroke of another pitch changes one of a pitch that still sounds.
 
     SoundFonts have exclusive classes: a stroke of a class cuts off the others. What is
     struck again is released, too.
     """
-    return self._is_cut(pitch, other)
+    return self._how(pitch, other) is not None
 
   def cut_off(self, pitch: int, velocity: int, other: int, samples: int
               ) -> tuple[np.ndarray, float]:
     """Returns a stroke, as `stroke` does, that another cuts off after some samples.
 
-    FluidSynth does so on its raster; here it is the nearest point of it.
+    FluidSynth does so on its raster; here it is the nearest point of it, or, if that
+    makes no difference, of a coarser one.
     """
     velocity, gain = self._layer_of(pitch, velocity)
-    return self._cut_wave(pitch, velocity, other, round(samples / RASTER)), gain
+    step, tail = self._how(pitch, other)
+    blocks = step * round(samples / RASTER / step)
+    length = min(len(self._wave(pitch, velocity)), max(CUT, blocks) * RASTER + tail)
+    if blocks * RASTER >= length:
+      return self._wave(pitch, velocity), gain
+    return self._cut_wave(pitch, velocity, other, blocks, length), gain
 
 
 def _end(wave, peak):
