@@ -30,8 +30,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from drumloops import ROOT
+from drumloops import ROOT, DrumModel, Humanizer
 from drumloops.errors import UserError
+from drumloops.midi import sound
 from drumloops.system import cli, magenta_setup
 from drumloops.training import train_graph
 from absl import flags
@@ -515,14 +516,31 @@ def report_data() -> Iterator[str]:
   yield from ['', '*In brackets: times that of 1 x GMD.*', '']
 
 
+def measure_sound() -> tuple[float, float]:
+  """Returns CPU seconds of a loop's sound: by FluidSynth, of mixed strokes."""
+  loops = [loop.to_note_sequence() for loop in Humanizer().play(
+      DrumModel().sample(LOOPS))]
+  player, seconds = sound.Player(), []
+  for play in (player.by_fluidsynth, player):
+    start = time.process_time()
+    for loop in loops:
+      play(loop)
+    seconds.append((time.process_time() - start) / len(loops))
+  return tuple(seconds)
+
+
 def report_loops() -> Iterator[str]:
-  """Yields a line: how long sample.py takes."""
+  """Yields lines: what sound takes, and sample.py as a whole."""
   with tempfile.TemporaryDirectory() as folder:
     def seconds(count, *arguments):
       return seconds_of('sample.py', f'--num_outputs={count}', '--humanize',
                         f'--output_dir={folder}/{len(os.listdir(folder))}', *arguments)
     four, all_of, midi = seconds(4), seconds(LOOPS), seconds(
         LOOPS, '--nosound', '--nopictures')
+  whole, mixed = in_process(measure_sound)
+  yield (f'CPU time of the sound of {LOOPS:,} humanized loops, each: played by '
+         f'FluidSynth, with effects, {1000 * whole:.1f} ms; strokes mixed '
+         f'{1000 * mixed:.1f} ms, ratio {whole / mixed:.1f}.')
   yield (f'sample.py --humanize, from the command to its end: 4 loops {four:.1f} s, '
          f'{LOOPS:,} {all_of:.1f} s ({(LOOPS - 4) / (all_of - four):.0f} more a '
          f'second), without sound and pictures {midi:.1f} s, ratio '

@@ -195,7 +195,7 @@ def sample_drums(pitches: Sequence[int], soundfont: str) -> list[dict[str, objec
   hits = list(itertools.product(range(len(pitches)), SAMPLED_VELOCITIES))
   waves = []
   for drum, velocity in hits:
-    wave, gain = player.kit.stroke(pitches[drum], velocity)
+    [(wave, gain)] = player.kit.stroke(pitches[drum], velocity)
     waves.append(gain * wave[:SAMPLED_SECONDS * sound.SAMPLE_RATE].mean(axis=1))
   scale = sound.PEAK / max(np.abs(wave).max(initial=sound.SILENCE) for wave in waves)
   found = []

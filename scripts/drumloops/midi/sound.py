@@ -1,5 +1,4 @@
 """Loops as sound: each stroke starts at the sample that its time says."""
-import atexit
 import functools
 from collections.abc import Callable, Iterable
 
@@ -10,8 +9,7 @@ from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE
 import numpy as np
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
-TAIL_BLOCK = SAMPLE_RATE // 2
-LONGEST_TAIL = 20  # Blocks.
+LONGEST_TAIL = 10  # Seconds.
 OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
@@ -44,7 +42,7 @@ class Player:
     said = self.kit.remarks()
     silent = []
     for pitch in sorted(pitches):
-      if not len(self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0]):
+      if not len(self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0][0]):
         drum = drum_maps.drum_of_written(pitch)
         silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
                       f'note {pitch}')
@@ -68,23 +66,21 @@ class Player:
     if len(drums) == len(loop.notes):
       mix(self.kit, _strokes(drums, samples), [audio] * len(drums))
     else:
-      audio += self._with_effects(loop, samples)
+      audio += self.by_fluidsynth(loop)
     peak = _peak(audio)
     if peak > SILENCE:
       audio *= PEAK / peak
     return audio
 
-  def _with_effects(self, loop, samples):
-    """Returns a loop of several instruments as FluidSynth alone plays it."""
-    events = [(min(samples, round(time * SAMPLE_RATE)), action)
-              for time, action in _events(loop)]
-    length = samples + LONGEST_TAIL * TAIL_BLOCK
-    audio = self.kit.play(events, length)
-    level = np.abs(audio[samples:]).reshape(LONGEST_TAIL, -1).max(axis=1)
-    ends = np.flatnonzero(level < SILENCE)
-    end = samples + TAIL_BLOCK * (ends[0] + 1 if len(ends) else LONGEST_TAIL)
+  def by_fluidsynth(self, loop: object) -> np.ndarray:
+    """Returns a loop as FluidSynth alone plays it, with effects: [samples, 2].
+
+    So other instruments are played.
+    """
+    samples = _samples(loop)
+    events = [(round(time * SAMPLE_RATE), action) for time, action in _events(loop)]
     wrapped = np.zeros([samples, 2], np.float32)
-    add_wrapped(wrapped, audio[:end], 0)
+    add_wrapped(wrapped, self.kit.play(events, samples, LONGEST_TAIL), 0)
     return wrapped
 
   def stems(self, loop: object) -> dict[str, np.ndarray]:
@@ -159,17 +155,18 @@ def mix(kit: object, strokes: list[tuple[int, int, int]], outputs: list[np.ndarr
   order = sorted(range(len(strokes)), key=lambda i: strokes[i][0])
   for place, i in enumerate(order):
     start, pitch, velocity = strokes[i]
-    wave, gain = kit.stroke(pitch, velocity)
+    waves = kit.stroke(pitch, velocity)
     for later in range(place + 1, place + len(order) + 1):
       rounds, j = divmod(later, len(order))
       other, after = strokes[order[j]][1], (
           strokes[order[j]][0] + rounds * len(outputs[i]) - start)
-      if after >= len(wave):
+      if after >= len(waves[0][0]):
         break
       if kit.is_cut_off(pitch, other):
-        wave, gain = kit.cut_off(pitch, velocity, other, after)
+        waves = kit.cut_off(pitch, velocity, other, after)
         break
-    add_wrapped(outputs[i], gain * wave, start)
+    for wave, gain in waves:
+      add_wrapped(outputs[i], gain * wave, start)
 
 
 def add_wrapped(output: np.ndarray, wave: np.ndarray, start: int) -> None:
@@ -204,8 +201,6 @@ def _events(loop):
 
 
 _load = functools.cache(Player)
-# Else the interpreter's end would take FluidSynth from them first.
-atexit.register(_load.cache_clear)
 
 
 def load_player(soundfont: str | None = None) -> Player:

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import threading
+import weakref
 
 from drumloops.errors import UserError
 from drumloops.midi import midi_file
@@ -20,7 +21,7 @@ GAIN = 0.2  # FluidSynth's own.
 RASTER = 64  # Samples; FluidSynth starts and fades sounds at multiples of it.
 SILENCE = 2 / 2 ** 15  # A tail's end: below, only rounding is left.
 KICK = 36
-STROKE_END = 10 ** (-80 / 20)  # Of a stroke's peak, or the kick's.
+STROKE_END = 10 ** (-74 / 20)  # Of a stroke's peak, or the kick's.
 SECOND = SAMPLE_RATE // RASTER * RASTER  # Samples, all but.
 LONGEST_STROKE = 10  # Seconds.
 LEAD = 10 * RASTER  # Samples in which strokes play before they count.
@@ -30,10 +31,11 @@ COMPARED = 32 * RASTER  # Samples of two strokes that are compared: 46 ms.
 LEAST = 1e-30  # Against a division by 0.
 SAME = 10 ** (-70 / 20)  # What is less is no difference.
 CUT = 16  # Blocks; 23 ms, when most drums are loud.
-STEPS = 4, 16, 64  # Blocks.
-NEAR = 10 ** (-63 / 20)  # What is less need not be told apart.
+STEPS = 64, 32, 16, 8, 4, 2  # Blocks.
+NEAR = 10 ** (-54 / 20)  # An error of one stroke; few of a loop are cut off.
 CUT_WAVES = 512  # That are kept.
 DRY = {'synth.reverb.active': 0, 'synth.chorus.active': 0}
+VOICES = {'synth.polyphony': 64}  # Enough for two strokes; 256 take longer to make.
 
 
 def find_soundfont(path: str | None = None) -> str:
@@ -89,6 +91,8 @@ class SoundFont:
                       'get it again.')
     self._lock = threading.RLock()
     self._keeper = fluidsynth.Synth()
+    # Before the interpreter's end takes FluidSynth.
+    weakref.finalize(self, self._keeper.delete)
     font = self._keeper.sfload(self.path)
     self._font = font >= 0 and fluidsynth.fluid_synth_get_sfont_by_id(
         self._keeper.synth, font)
@@ -99,10 +103,6 @@ class SoundFont:
         functools.cache, (self._begin, self._layer, self._whole, self._longest,
                           self._how_cut))
     self._cut_wave = functools.lru_cache(CUT_WAVES)(self._cut)
-
-  def __del__(self) -> None:
-    if hasattr(self, '_keeper'):
-      self._keeper.delete()
 
   def _name(self, kit):
     """Returns the name of a (bank, program), None if there is none."""
@@ -127,32 +127,43 @@ class SoundFont:
             f'{self._name(self._preset)!r} (bank {bank}, program {program}) plays the '
             'drums.'] * (self._preset != KIT)
 
-  def play(self, events: list[tuple], samples: int, **settings: object) -> np.ndarray:
+  def play(self, events: list[tuple], samples: int, longest_tail: int = 0,
+           **settings: object) -> np.ndarray:
     """Returns what FluidSynth plays: float32 [samples, 2].
 
     Args:
       events: [(sample, what to do: a function of a pyfluidsynth Synth and the
         SoundFont's number)], by time.
-      samples: The length.
+      samples: The length; it is longer while there is sound, ...
+      longest_tail: ... by so many seconds at most.
       **settings: FluidSynth's.
     """
     import fluidsynth
-    audio, now = np.zeros([samples, 2], np.float32), 0
+    part = SAMPLE_RATE // 2
+    audio, now = np.zeros([samples + 2 * longest_tail * part, 2], np.float32), 0
     with self._lock:
       synth = fluidsynth.Synth(GAIN, float(SAMPLE_RATE), CHANNELS, **settings)
       font = self._add(synth.synth, self._font)
       try:
         synth.program_select(midi_file.DRUM_CHANNEL, font, *self._preset)
-        for until, action in [*events, (samples, lambda synth, font: None)]:
+        def write(until):
+          nonlocal now
           if until > now:
             data = audio.ctypes.data + now * audio.strides[0]
             self._write(synth.synth, until - now, data, 0, 2, data, 1, 2)
             now = until
-          action(synth, font)
+        for at, action in events:
+          if at <= samples:
+            write(at)
+            action(synth, font)
+        write(samples)
+        while now < len(audio) and (now == samples or
+                                    np.abs(audio[now - part:now]).max() > SILENCE):
+          write(now + part)
       finally:
         self._remove(synth.synth, self._font)  # Else it would be deleted with it.
         synth.delete()
-    return audio
+    return audio[:now]
 
   def _play_strokes(self, strokes, samples):
     """Returns what strokes, [(sample, pitch, velocity)], sound like without effects.
@@ -166,7 +177,8 @@ class SoundFont:
       synth.cc(midi_file.DRUM_CHANNEL, ALL_SOUND_OFF, 0)
     return self.play([
         *((0, on(hit)) for _, *hit in strokes), (RASTER, stop),
-        *((LEAD + at, on(hit)) for at, *hit in strokes)], LEAD + samples, **DRY)[LEAD:]
+        *((LEAD + at, on(hit)) for at, *hit in strokes)], LEAD + samples, **DRY, **VOICES
+        )[LEAD:]
 
   def _begin(self, pitch, velocity):
     return self._play_strokes([(0, pitch, velocity)], COMPARED)
@@ -203,36 +215,45 @@ class SoundFont:
     """Returns a stroke that another cuts off after blocks, and lasts samples at most."""
     at = blocks * RASTER
     wave = self._play_strokes([(0, pitch, velocity), (at, other, LOUDEST)], samples)
-    wave[at:] -= self._long(other)[:samples - at]
+    wave[at:] -= self._long(other)[:max(0, samples - at)]
     return wave[:_end(wave, self._loud(pitch, velocity))].copy()
 
   def _how_cut(self, pitch, other):
     """Returns how a stroke of one pitch cuts off one of another; None if it does not.
 
-    That is how many blocks of RASTER samples make a difference, and for how many
-    samples it sounds on at most.
+    That is (of how many blocks a raster is fine enough, whether to interpolate between
+    its points, for how many samples the stroke sounds on at most).
     """
     whole = self._wave(pitch, LOUDEST)
-    def difference(one, other):  # In energy, beside that of a whole stroke.
-      one, other = (np.pad(x, ((0, len(whole) - len(x)), (0, 0))) for x in (one, other))
-      return ((one - other) ** 2).sum() / max(
-          (wave ** 2).sum() for wave in (whole, self._wave(KICK, LOUDEST)))
     if len(whole) <= CUT * RASTER:
       return None
-    cut = self._cut(pitch, LOUDEST, other, CUT, len(whole))
-    if difference(whole, cut) <= SAME ** 2:
+    def cut(late=0):
+      wave = np.zeros_like(whole)
+      part = self._cut(pitch, LOUDEST, other, CUT + late, len(whole))
+      wave[:len(part)] = part
+      return wave
+    first = cut()
+    loudness = max((x ** 2).sum() for x in (whole, self._wave(KICK, LOUDEST)))
+    def is_near(one, other, error):
+      return ((one - other) ** 2).sum() <= error ** 2 * loudness
+    if is_near(first, whole, SAME):
       return None
-    steps = [step for step in STEPS if difference(cut, self._cut(
-        pitch, LOUDEST, other, CUT + step // 2, len(whole))) <= NEAR ** 2]
-    return max(steps, default=1), len(cut) - CUT * RASTER
+    tail = _end(first, self._loud(pitch, LOUDEST)) - CUT * RASTER
+    for step in STEPS:
+      middle = cut(step // 2)
+      if is_near(first, middle, NEAR):
+        return step, False, tail
+      if is_near((first + cut(step)) / 2, middle, NEAR):
+        return step, True, tail
+    return 1, True, tail
 
-  def stroke(self, pitch: int, velocity: int) -> tuple[np.ndarray, float]:
+  def stroke(self, pitch: int, velocity: int) -> list[tuple[np.ndarray, float]]:
     """Returns a stroke without effects: a wave, float32 [samples, 2], and its gain.
 
     It begins as FluidSynth plays it, and ends where it stays below STROKE_END.
     """
     velocity, gain = self._layer_of(pitch, velocity)
-    return self._wave(pitch, velocity), gain
+    return [(self._wave(pitch, velocity), gain)]
 
   def is_cut_off(self, pitch: int, other: int) -> bool:
     """Whether a stroke of another pitch changes one of a pitch that still sounds.
@@ -243,22 +264,28 @@ class SoundFont:
     return self._how(pitch, other) is not None
 
   def cut_off(self, pitch: int, velocity: int, other: int, samples: int
-              ) -> tuple[np.ndarray, float]:
-    """Returns a stroke, as `stroke` does, that another cuts off after some samples.
+              ) -> list[tuple[np.ndarray, float]]:
+    """Returns a stroke that another cuts off after some samples.
 
-    FluidSynth does so on its raster; here it is the nearest point of it, or, if that
-    makes no difference, of a coarser one.
+    FluidSynth cuts off at points of a raster. Between two of them, the sum of two
+    strokes is it.
     """
     velocity, gain = self._layer_of(pitch, velocity)
-    step, tail = self._how(pitch, other)
-    blocks = step * round(samples / RASTER / step)
-    length = min(len(self._wave(pitch, velocity)), max(CUT, blocks) * RASTER + tail)
-    if blocks * RASTER >= length:
-      return self._wave(pitch, velocity), gain
-    return self._cut_wave(pitch, velocity, other, blocks, length), gain
+    step, is_between, tail = self._how(pitch, other)
+    place, late = divmod(samples / RASTER / step, 1)
+    if not is_between:
+      place, late = place + round(late), 0
+    def wave(blocks):
+      whole = self._wave(pitch, velocity)
+      length = min(len(whole), max(CUT, blocks) * RASTER + tail)
+      if blocks * RASTER >= length:
+        return whole
+      return self._cut_wave(pitch, velocity, other, blocks, length)
+    return [(wave(int(at) * step), gain * share) for at, share in (
+        (place, 1 - late), (place + 1, late)) if share]
 
 
 def _end(wave, peak):
   """Returns where a wave's end begins that is below STROKE_END of a peak."""
-  loud = np.flatnonzero(np.abs(wave).max(axis=1) > STROKE_END * peak)
-  return loud[-1] + 1 if len(loud) else 0
+  loud = (np.abs(wave) > STROKE_END * peak).ravel()
+  return (len(loud) - int(loud[::-1].argmax()) + 1) // 2 if loud.any() else 0
