@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 
 from drumloops import grid
-from drumloops.midi import drum_maps, midi_file
+from drumloops.midi import midi_file
 from tqdm.auto import tqdm
 
 TRACK_NAME = 0x03  # Of a MIDI file's events.
@@ -39,7 +39,6 @@ def as_loop(sequence: object, qpm: float = grid.DEFAULT_QPM, bars: int = grid.BA
     start = max(0, note.start_time * old_qpm / qpm)
     if start < loop.total_time:
       loop.notes.add().CopyFrom(note)
-      loop.notes[-1].pitch = drum_maps.GENERAL_MIDI.get(note.pitch, note.pitch)
       loop.notes[-1].velocity = max(1, note.velocity)  # 0 would end a note.
       loop.notes[-1].start_time = start
       loop.notes[-1].end_time = min(
