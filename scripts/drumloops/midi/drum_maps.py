@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.system import magenta_setup
+from magenta_patches.added.drum_classes import (
+    CLOSED_HIHAT, KICK, OPEN_HIHAT, RIDE, SNARE)
 
 # General MIDI's notes of a drum kit. Other percussion that counts as one of the nine
 # drums gives it its note only where nothing else does.
@@ -19,10 +21,10 @@ OF_A_KIT = {*range(35, 54), 55, 57, 59}
 # are of each drum. NO_DRUM: The probability of a note that a map has not.
 SHARES = 20, 30, 27, 3, 3, 1, 3, 1, 12
 NO_DRUM = 1e-4
-FREQUENT = {'kick', 'snare', 'closed hi-hat', 'open hi-hat', 'ride'}
-# A map is clearly better if a hit's probability has this logarithm more on average, and
-# so many more of all hits are FREQUENT.
-MORE_LIKELY, MORE_FREQUENT = 0.75, 0.1
+FREQUENT = KICK, SNARE, CLOSED_HIHAT, OPEN_HIHAT, RIDE
+# A map is clearly better if by it the probability of a file's notes has a logarithm that
+# is larger by so much a hit, and in all, and if so many more of the hits are FREQUENT.
+MORE_LIKELY, EVIDENCE, MORE_FREQUENT = 0.5, 25, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,19 +206,22 @@ def better_map(name: str, pitches: Iterable[int], used: DrumMap | None = None
     used: By which it is read; None for Magenta's maps.
   """
   counts = collections.Counter(pitches)
-  best = max(MAPS.values(), key=lambda drum_map: drum_map.likelihood(counts))
-  own = max(drum_map.likelihood(counts)
-            for drum_map in ([used] if used else [GM, MAPS['td11']]))
-  def frequent(drum_of: Callable[[int], int | None]) -> int:
-    return sum(count for note, count in counts.items() if drum_of(note) is not None and
-               grid.DRUM_CLASSES[drum_of(note)] in FREQUENT)
-  there, here = map(frequent, (best.drum_of, used.drum_of if used else drum_map()))
-  if best.likelihood(counts) < own + MORE_LIKELY or (
-      there < here + MORE_FREQUENT * counts.total()):
+  hits = counts.total()
+  best = max(MAPS.values(), key=lambda kit: kit.likelihood(counts))
+  gain = best.likelihood(counts) - max(
+      kit.likelihood(counts) for kit in ([used] if used else [GM, MAPS['td11']]))
+  def count(drum_of: Callable[[int], int | None]) -> int:
+    return sum(n for note, n in counts.items() if drum_of(note) in FREQUENT)
+  def usual(kit: DrumMap) -> Callable[[int], int | None]:
+    return {note: drum for drum, note in kit.written.items()}.get
+  what, there, here = max(
+      (('', count(best.drum_of), count(used.drum_of if used else drum_map())),
+       ('the usual notes of ', count(usual(best)), count(usual(used or GM)))),
+      key=lambda way: way[1] - way[2])
+  if gain < max(MORE_LIKELY, EVIDENCE / hits) or there - here < MORE_FREQUENT * hits:
     return []
-  return [f'{name} reads like {best.name}: {there} of {counts.total()} hits are kick, '
-          f'snare, hi-hat or ride there, {here} here; {field("map", best.name)} reads it '
-          'so.']
+  return [f'{name} reads like {best.name}: {there} of {hits} hits are {what}kick, snare, '
+          f'hi-hat or ride there, {here} here; {field("map", best.name)} reads it so.']
 
 
 @functools.cache
