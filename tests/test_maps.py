@@ -146,9 +146,14 @@ def test_completions_stay_in_the_files_kit(tmp_path):
     assert all(grid.DRUM_CLASSES[kit.drum_of(hit.pitch)] == hit.drum for hit in loop.hits)
     assert {hit.pitch for hit in loop.kept} == {36, 42}
     assert {hit.pitch for hit in loop.hits if hit.drum == 'closed hi-hat'} <= {50}
+    assert loop.map is kit
     loop = Humanizer().play(loop)[0].with_map('superior3')
     assert loop.kept <= set(loop.hits)
     assert {hit.pitch for hit in loop.hits if hit.drum == 'snare'} == {38}
+  for loop in (*model.reconstruct(mine), *model.vary(mine), *model.interpolate(
+      mine, mine, count=2)):
+    assert loop.map is kit
+    assert all(grid.DRUM_CLASSES[kit.drum_of(hit.pitch)] == hit.drum for hit in loop.hits)
 
 
 def test_a_map_of_ones_own(tmp_path):

@@ -379,8 +379,10 @@ class DrumModel:
           f'{disk.printable(given.name)} swings ({given.swing.unit} at '
           f'{given.swing.share:.0%}), and so does what is made from it.',)
     own = ()
-    if mode != requests.RECONSTRUCT and self.abilities.has_nine_drums:
-      pitches, kit = given.pitches, given.map
+    if self.abilities.has_nine_drums:
+      kit = given.map
+      pitches = (given.pitches if mode != requests.RECONSTRUCT else
+                 kit.written if kit else {})
       # The decoded note may be another drum of the given loop's kit.
       hits = [hit._replace(pitch=pitches.get(hit.index, None if kit else hit.pitch))
               for hit in hits if not is_kept(hit)]
