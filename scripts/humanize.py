@@ -4,6 +4,7 @@
 
     python3 scripts/humanize.py in.mid out.mid --take=2 --amount=0.7
     python3 scripts/humanize.py in.mid out.mid --like=played.mid
+    python3 scripts/humanize.py in.mid out.mid --map=addictive2 --output_map=superior3
 
 This is GrooVAE (Gillick et al. 2019, arXiv 1905.06118). A model trained on drummers
 reads a pattern: drums at the 64 steps of 4 bars. It gives each hit a velocity and a
@@ -13,7 +14,7 @@ from drumloops import Humanizer
 from drumloops.errors import in_words
 from drumloops.humanize import humanizer, take
 from drumloops.humanize.take import TakeRequest
-from drumloops.midi import midi_file
+from drumloops.midi import drum_maps, midi_file
 from drumloops.system import cli
 from absl import flags
 
@@ -25,6 +26,7 @@ def define_flags() -> None:
                      'as it is, byte for byte, to 1.2.')
   flags.DEFINE_string('like', None, 'MIDI file of a performance whose feel is taken.')
   midi_file.define_flags()
+  drum_maps.define_flags()
   take.define_flags()
 
 
@@ -35,7 +37,8 @@ def main(input_midi: str, output_midi: str) -> None:
                         FLAGS.drummer, FLAGS.like)
   for sentence in Humanizer(
       cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True).humanize_file(
-          input_midi, output_midi, request, FLAGS.drum_channel):
+          input_midi, output_midi, request, FLAGS.drum_channel, FLAGS.map,
+          FLAGS.output_map):
     print(in_words(sentence))
 
 

@@ -8,6 +8,7 @@
         --input_midi_1=a.mid
     python3 scripts/sample.py --mode=complete --input_midi_1=a.mid --keep=kick,snare
     python3 scripts/sample.py --mode=vary --input_midi_1=a.mid --amount=0.2
+    python3 scripts/sample.py --output_map=superior3
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
 """
@@ -17,7 +18,7 @@ from drumloops import DrumLoop, DrumModel, Humanizer, abilities, requests
 from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
-from drumloops.midi import midi_file, soundfonts
+from drumloops.midi import drum_maps, midi_file, soundfonts
 from drumloops.models import constraints
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
@@ -41,6 +42,7 @@ def define_flags() -> None:
                       'or to vary.')
   flags.DEFINE_string('input_midi_2', None, 'MIDI file to interpolate to.')
   midi_file.define_flags()
+  drum_maps.define_flags()
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
   constraints.define_flags()
@@ -92,10 +94,13 @@ def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:
   if None in paths:
     raise UserError(f'{field("mode", request.mode)} needs ' + ' and '.join(
         field(f'input_midi_{i + 1}') for i in range(count)) + '.')
-  if (FLAGS.first_bar or FLAGS.drum_channel != midi_file.DRUM_CHANNEL + 1) and not paths:
-    raise UserError(f'{field("first_bar")} and {field("drum_channel")} say how a MIDI '
-                    'file is read, so they need one; loops are written on channel 10.')
-  options = {'first_bar': FLAGS.first_bar, 'drum_channel': FLAGS.drum_channel}
+  if not paths and (FLAGS.first_bar or FLAGS.map or
+                    FLAGS.drum_channel != midi_file.DRUM_CHANNEL + 1):
+    raise UserError(f'{field("first_bar")}, {field("drum_channel")} and {field("map")} '
+                    'say how a MIDI file is read, so they need one; loops are written '
+                    f'on channel 10, with the notes of {field("output_map")}.')
+  options = {'first_bar': FLAGS.first_bar, 'drum_channel': FLAGS.drum_channel,
+             'map': FLAGS.map}
   if request.mode == requests.COMPLETE and request.bars:
     options['bars'] = request.bars
   return [model.read(path, **options) for path in paths]
@@ -110,7 +115,9 @@ def main() -> None:
       print(f'{style}: {count} training loops')
     return
   request, take = read_requests()
-  soundfonts.find_soundfont(FLAGS.soundfont)  # Sooner than after sampling.
+  # Sooner than after sampling.
+  soundfonts.find_soundfont(FLAGS.soundfont)
+  kit = drum_maps.find(FLAGS.output_map, 'output_map')
   model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True
                     ).for_mode(request.mode)
   model.check(request)
@@ -125,6 +132,7 @@ def main() -> None:
     loops = Humanizer(progress=True).play_take(loops, take)
   elif take:
     say([model.abilities.why_not(abilities.BE_HUMANIZED)])
+  loops = [loop.with_map(kit) for loop in loops]
   written = gallery.write(
       loops, FLAGS.output_dir, request.style or request.mode, FLAGS.soundfont,
       FLAGS.sound, FLAGS.pictures, FLAGS.stems)

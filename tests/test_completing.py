@@ -309,7 +309,7 @@ def test_mixed_loops_are_of_the_batchs_bars_and_drums():
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=5'), 'goes up to 4'),
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=5', '--bars=8'),
      'mine.mid gives 4 bars, so --keep_bars goes up to 4'),
-    (('--drum_channel=2',), '--first_bar and --drum_channel say how a MIDI file is'),
+    (('--drum_channel=2',), '--first_bar, --drum_channel and --map say how a MIDI'),
     (('--mode=complete', '--input_midi_1=MINE', '--rhythm', '--keep=toms',
       '--without=kick,snare,cymbals'), 'no drum is left'),
     (('--mode=complete', '--input_midi_1=MINE', '--keep=hi-hat',

@@ -7,7 +7,7 @@ import shutil
 
 import browser
 import conftest
-from drumloops import DrumLoop, errors, grid
+from drumloops import DrumLoop, Hit, errors, grid
 from drumloops.export import web_app
 from drumloops.midi import drum_maps, midi_file
 from drumloops.output import web_files
@@ -318,6 +318,33 @@ def test_a_midi_file_is_taken_in(window, tmp_path):
   assert window.run('pattern(0)') == loop.pattern().tolist() and file.tracks
   assert 'MIDI' in drop(window, ('notes.txt', b'no music'))
   assert window.run('document.querySelectorAll(".loop").length') == 5
+
+
+def test_files_of_other_kits(window, tmp_path):
+  """A better map is said; what the selects say is read, written and kept in the link."""
+  path = tmp_path / 'mine.mid'
+  loop = DrumLoop([Hit('closed hi-hat', i / 2) for i in range(32)] + [
+      Hit(('kick', 'snare')[i % 2], i) for i in range(16)])
+  loop.save(path, map='addictive2')
+  assert 'reads like XLN Addictive Drums 2: 48 of 48' in drop(
+      window, ('mine.mid', path.read_bytes()))
+  for name, kit in (('map', 'addictive2'), ('outputMap', 'ssd5')):
+    do(window, f'''(() => {{
+        const select = document.getElementById('{name}');
+        select.value = '{kit}';
+        select.dispatchEvent(new Event('change', {{bubbles: true}}));
+      }})()''')
+  assert 'reads like' not in drop(window, ('mine.mid', path.read_bytes()))
+  assert window.run('pattern(0)') == loop.pattern().tolist()
+  path.write_bytes(save(window, 0, 'midi'))
+  again = DrumLoop.read(path, map='ssd5')
+  assert again.pattern().tolist() == loop.pattern().tolist()
+  do(window, 'document.getElementById("copy").click()')
+  kits = '["map", "outputMap"].map(name => document.getElementById(name).value)'
+  link = window.run('location.href')
+  window.open(link)
+  set_up(window)
+  assert window.run(kits) == ['addictive2', 'ssd5']
 
 
 def test_a_link_holds_everything_in_every_browser(page, tmp_path):

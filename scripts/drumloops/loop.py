@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from drumloops import grid
-from drumloops.errors import UserError, field
+from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.midi import drum_maps, input_loop, loop_file, midi_file, sound
+from drumloops.midi.drum_maps import DrumMap
 from drumloops.midi.swing import Swing, find_swing
 from drumloops.output import html, plots
 from drumloops.system import magenta_setup
@@ -51,6 +52,7 @@ class DrumLoop:
     kept: Of hits, those that were given; None if nothing was.
     swing: How its off-beats are played, None if they are straight.
     pitches: {drum: its MIDI note}, where a file plays it with another than a model.
+    map: The DrumMap, or its name, that its notes are of; None for Magenta's maps.
     left_out: Sentences that say what of a file is not in it, or is used by no model.
     remarks: Sentences that say what a model guessed or dropped for it.
     facts: How it was made, for the page of written loops.
@@ -63,6 +65,7 @@ class DrumLoop:
   kept: frozenset[Hit] | None = None
   swing: Swing | None = None
   pitches: dict[int, int] = dataclasses.field(default_factory=dict, compare=False)
+  map: DrumMap | None = None
   left_out: tuple[str, ...] = dataclasses.field(default=(), compare=False)
   remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
   facts: dict[str, object] = dataclasses.field(
@@ -78,6 +81,7 @@ class DrumLoop:
     hits = tuple(sorted((Hit(*hit) for hit in self.hits),
                         key=lambda hit: max(0, hit.time)))
     object.__setattr__(self, 'hits', hits)
+    object.__setattr__(self, 'map', drum_maps.find(self.map))
     if self.bars != int(self.bars) or self.bars < 1:
       raise UserError(f'A loop has at least one bar, not {self.bars}.')
     if not MIN_QPM <= self.qpm <= MAX_QPM:
@@ -99,7 +103,8 @@ class DrumLoop:
   @classmethod
   def read(cls, path: str, bars: int = grid.BARS, first_bar: int = 0,
            drum_channel: int = midi_file.DRUM_CHANNEL + 1,
-           pitch_classes: Sequence[Sequence[int]] | None = None) -> 'DrumLoop':
+           pitch_classes: Sequence[Sequence[int]] | None = None,
+           map: str | DrumMap | None = None) -> 'DrumLoop':
     """Returns the bars of a MIDI file from the first in which a drum plays.
 
     Args:
@@ -108,15 +113,20 @@ class DrumLoop:
       first_bar: The bar to begin with instead, from 1.
       drum_channel: The MIDI channel of its drums, from 1.
       pitch_classes: A config's map of pitches, as `drum_maps.drum_map` takes it.
+      map: Instead, the kit that the file was made for: see `drum_maps.find`.
 
     Raises:
-      UserError: if it is no MIDI file, is not in 4/4 there, or has no drums.
+      UserError: if it is no MIDI file, is not in 4/4 there, or has no drums, or if
+        there is no such map.
     """
     path = os.path.expanduser(path)
-    found = input_loop.read_bars(path, bars, first_bar, drum_channel, pitch_classes)
+    kit = drum_maps.find(map)
+    found = input_loop.read_bars(path, bars, first_bar, drum_channel, pitch_classes,
+                                 kit)
     return cls(found.hits, found.count, found.qpm, os.path.basename(path),
                swing=find_swing([hit for hit in found.hits if hit.drum]),
-               pitches=found.pitches, left_out=found.left_out)
+               pitches=found.pitches, map=kit, left_out=tuple(
+                   in_words(sentence) for sentence in found.left_out))
 
   @classmethod
   def of_note_sequence(cls, sequence: object, qpm: float = grid.DEFAULT_QPM,
@@ -179,7 +189,13 @@ class DrumLoop:
     steps, drums = self.bars * grid.STEPS_PER_BAR, len(upstream.pitch_classes(converter))
     hits, velocities, offsets = np.zeros([3, steps, drums], np.float32)
     for hit in self.hits:
-      drum = drum_of(drum_maps.pitch_of(hit.index) if hit.pitch is None else hit.pitch)
+      if self.map is None and hit.pitch is not None:
+        drum = drum_of(hit.pitch)
+      elif hit.drum is None:  # A note that the map has not.
+        continue
+      else:
+        drum = hit.index if drums == grid.DRUMS else drum_of(
+            drum_maps.GM.pitch_of(hit.index))
       step = grid.step_of(hit.start, steps)
       # As upstream: of several, the loudest.
       if drum is not None and hit.velocity / 127 > velocities[step, drum]:
@@ -193,38 +209,79 @@ class DrumLoop:
     classes = (hits.astype(int) << np.arange(drums)).sum(axis=1)
     return np.eye(converter.input_depth, dtype=bool)[classes]
 
+  def with_map(self, map: str | DrumMap | None) -> 'DrumLoop':
+    """Returns the loop for a kit: each drum has the note that is written there.
+
+    What is none of the nine drums is left out.
+
+    Args:
+      map: See `drum_maps.find`; None leaves the loop as it is.
+
+    Raises:
+      UserError: if there is no such map, or it has no note of a drum that plays.
+    """
+    kit = drum_maps.find(map, 'output_map')
+    if kit is None:
+      return self
+    def moved(hits):
+      return [hit._replace(pitch=kit.pitch_of(hit.index)) for hit in hits if hit.drum]
+    return dataclasses.replace(
+        self, hits=tuple(moved(self.hits)), pitches=kit.written, map=kit,
+        kept=None if self.kept is None else frozenset(moved(self.kept)),
+        other_notes=tuple(note for note in self.other_notes if not note.is_drum))
+
   def to_note_sequence(self) -> object:
     """Returns the loop as a NoteSequence, exactly its bars long.
 
     A hit before its beginning is played at it. What begins after its end is not in it.
+    If the loop has a map, its drums have General MIDI's notes here, which Magenta and
+    SoundFonts know.
     """
+    return (self.with_map(drum_maps.GM) if self.map else self)._own_notes()
+
+  def _own_notes(self):
+    """Returns the loop as a NoteSequence with the notes of its map."""
     magenta_setup.music_vae()  # Else note_seq would import TensorFlow aloud.
     import note_seq
     sequence = note_seq.NoteSequence()
     sequence.tempos.add(qpm=grid.DEFAULT_QPM)
     beat = 60 / grid.DEFAULT_QPM  # Seconds.
     for note in (*map(self._note_of, self.hits), *self.other_notes):
+      pitch = note.pitch
+      if note.is_drum and not self.map:
+        pitch = drum_maps.GENERAL_MIDI.get(pitch, pitch)
       sequence.notes.add(
-          pitch=note.pitch, velocity=note.velocity, instrument=note.instrument,
+          pitch=pitch, velocity=note.velocity, instrument=note.instrument,
           program=note.program, is_drum=note.is_drum, start_time=note.begin * beat,
           end_time=note.end * beat)
     return loop_file.as_loop(sequence, self.qpm, self.bars)
 
-  @staticmethod
-  def _note_of(hit: Hit) -> OtherNote:
-    pitch = drum_maps.pitch_of(hit.index) if hit.pitch is None else hit.pitch
+  def _note_of(self, hit: Hit) -> OtherNote:
+    pitch = ((self.map or drum_maps.GM).pitch_of(hit.index) if hit.pitch is None else
+             hit.pitch)
     return OtherNote(pitch, hit.time, hit.time + NOTE_BEATS, hit.velocity,
-                midi_file.DRUM_CHANNEL, 0, True)
+                     midi_file.DRUM_CHANNEL, 0, True)
 
-  def to_midi(self) -> bytes:
-    """Returns the loop as a MIDI file, exactly its bars long."""
-    return loop_file.midi_bytes(self.to_note_sequence())
+  def to_midi(self, map: str | DrumMap | None = None) -> bytes:
+    """Returns the loop as a MIDI file, exactly its bars long.
 
-  def save(self, path: str) -> None:
+    Args:
+      map: Of `with_map`.
+    """
+    loop = self.with_map(map)
+    return loop_file.midi_bytes(
+        loop._own_notes(), loop.map.drum_of if loop.map else drum_maps.drum_of_written)
+
+  def save(self, path: str, map: str | DrumMap | None = None) -> None:
     """Writes the loop, as MIDI (.mid) or as sound (.wav).
 
+    Args:
+      path: The file.
+      map: Of `with_map`, for MIDI.
+
     Raises:
-      UserError: if the path is no such file, or there is no FluidSynth to make sound.
+      UserError: if the path is no such file, there is no such map, or there is no
+        FluidSynth to make sound.
       OSError: if it can't be written.
     """
     path = os.path.expanduser(path)
@@ -236,7 +293,7 @@ class DrumLoop:
     if ending == '.wav':
       sound.load_player().write_wav(self.to_note_sequence(), path)
     else:
-      midi_file.write(self.to_midi(), path)
+      midi_file.write(self.to_midi(map), path)
 
   def audio(self, soundfont: str | None = None) -> np.ndarray:
     """Returns the loop as sound: float32 [samples, 2] at `sound.SAMPLE_RATE`.

@@ -68,7 +68,7 @@ class DrumModel:
     kept = styles.load(self.checkpoint)
     return {str(name): int(count) for name, count in zip(kept['names'], kept['counts'])}
 
-  def read(self, path: str, **options: int) -> DrumLoop:
+  def read(self, path: str, **options: object) -> DrumLoop:
     """Returns `DrumLoop.read` of a file, by the config's length and map of pitches."""
     from magenta.models.music_vae import upstream
     self.abilities.require(abilities.ENCODE)
@@ -238,7 +238,7 @@ class DrumModel:
   def _fit(self, loop: DrumLoop, request: LoopRequest) -> DrumLoop:
     """Returns a given loop with the config's drums, and as long as it is used."""
     from magenta.models.music_vae import upstream
-    if self.abilities.has_nine_drums:
+    if self.abilities.has_nine_drums and not loop.map:
       drum_of = drum_maps.drum_map(upstream.pitch_classes(self.config.data_converter))
       loop = dataclasses.replace(loop, hits=tuple(
           hit if hit.pitch is None or drum_of(hit.pitch) is None else
@@ -370,7 +370,7 @@ class DrumModel:
     def is_kept(hit: Hit) -> bool:
       return kept is not None and bool(kept[grid.step_of(hit.start, len(kept)),
                                             hit.index])
-    hits, remarks, swings, pitches = loop.hits, loop.remarks, None, {}
+    hits, remarks, swings, pitches, kit = loop.hits, loop.remarks, None, {}, None
     if given.swing and self.abilities.can(abilities.BE_HUMANIZED):
       swings = given.swing
       unkept = swing.play_swung(hits, given.swing)
@@ -379,14 +379,17 @@ class DrumModel:
           f'{disk.printable(given.name)} swings ({given.swing.unit} at '
           f'{given.swing.share:.0%}), and so does what is made from it.',)
     own = ()
-    if mode != requests.RECONSTRUCT and self.abilities.has_nine_drums:
-      pitches = given.pitches
-      hits = [hit._replace(pitch=pitches.get(hit.index, hit.pitch))
+    if self.abilities.has_nine_drums:
+      kit = given.map
+      pitches = (given.pitches if mode != requests.RECONSTRUCT else
+                 kit.written if kit else {})
+      # The decoded note may be another drum of the given loop's kit.
+      hits = [hit._replace(pitch=pitches.get(hit.index, None if kit else hit.pitch))
               for hit in hits if not is_kept(hit)]
       own = tuple(hit for hit in given.hits if hit.drum and is_kept(hit))
     return dataclasses.replace(
         loop, hits=(*hits, *own), kept=None if kept is None else frozenset(own),
-        swing=swings, pitches=pitches, remarks=remarks)
+        swing=swings, pitches=pitches, map=kit, remarks=remarks)
 
 
 def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop:

@@ -40,30 +40,33 @@ def show_html(*parts: str) -> None:
 
 
 def show(loops: DrumLoop | Sequence[DrumLoop], folder: str = '', soundfont: str = '',
-         stems: bool = False) -> None:
+         output_map: str = '', stems: bool = False) -> None:
   """Shows loops: each one's picture, a player under it.
 
   Args:
     loops: One, or several.
     folder: Where they are written too, as MIDI, WAV and pictures; '' for nowhere.
     soundfont: Of `soundfonts.find_soundfont`.
+    output_map: The kit that the MIDI is written for: see `DrumLoop.with_map`.
     stems: Whether a WAV file of each drum is written, too.
   """
   loops = [loops] if isinstance(loops, DrumLoop) else loops
-  show_html(*html_of(loops, folder, soundfont, stems))
+  show_html(*html_of(loops, folder, soundfont, output_map, stems))
 
 
 def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = '',
-            stems: bool = False) -> list[str]:
+            output_map: str = '', stems: bool = False) -> list[str]:
   """Returns each loop's HTML; prints what is said of loops that a model made.
 
   Args:
     loops: Of one request.
     folder: Of `show`.
     soundfont: Of `show`.
+    output_map: Of `show`.
     stems: Of `show`.
   """
   import soundfile
+  loops = [loop.with_map(output_map) for loop in loops]
   say(dict.fromkeys(remark for loop in loops for remark in loop.remarks))
   if not folder:
     return [loop.html(soundfont) for loop in loops]
@@ -78,7 +81,7 @@ def html_of(loops: Sequence[DrumLoop], folder: str = '', soundfont: str = '',
 
 
 def show_beside(given: DrumLoop, made: Sequence[DrumLoop], folder: str,
-                soundfont: str = '', stems: bool = False) -> None:
+                soundfont: str = '', output_map: str = '', stems: bool = False) -> None:
   """Shows a given loop beside its reconstruction, which is written.
 
   Args:
@@ -86,9 +89,10 @@ def show_beside(given: DrumLoop, made: Sequence[DrumLoop], folder: str,
     made: Its reconstruction, in a list.
     folder: Of `show`.
     soundfont: Of `show`.
+    output_map: Of `show`.
     stems: Of `show`.
   """
-  [shown] = html_of(made, folder, soundfont, stems)
+  [shown] = html_of(made, folder, soundfont, output_map, stems)
   show_html(side_by_side({given.name: given.html(soundfont), 'reconstruction': shown}))
 
 
@@ -194,7 +198,7 @@ def show_tensorboard(logdir: str) -> None:
 
 
 def choose(model: DrumModel, path: str, upload: bool, default: DrumLoop, first_bar: int,
-           drum_channel: int, bars: int | None = None) -> DrumLoop:
+           drum_channel: int, bars: int | None = None, map: str = '') -> DrumLoop:
   """Returns the loop that a form means, and says what of a file is not in it.
 
   Args:
@@ -205,6 +209,7 @@ def choose(model: DrumModel, path: str, upload: bool, default: DrumLoop, first_b
     first_bar: The bar that a file begins with, from 1; 0 for the first with a drum.
     drum_channel: The MIDI channel of its drums.
     bars: How many at most; None for the model's.
+    map: The kit that a file was made for: see `DrumLoop.read`.
 
   Raises:
     UserError: if the file can't be read, or nothing was uploaded.
@@ -212,7 +217,7 @@ def choose(model: DrumModel, path: str, upload: bool, default: DrumLoop, first_b
   path = choose_midi(path, upload)
   if not path:
     return default
-  loop = model.read(path, first_bar=first_bar, drum_channel=drum_channel,
+  loop = model.read(path, first_bar=first_bar, drum_channel=drum_channel, map=map,
                     **{'bars': bars} if bars else {})
   say(loop.left_out)
   return loop
@@ -238,16 +243,17 @@ def tempo_of(loop: DrumLoop, other: float) -> float:
   return loop.qpm if grid.MIN_QPM <= loop.qpm <= grid.MAX_QPM else other
 
 
-def plain_loop(model: DrumModel, folder: str, **options: object) -> str:
+def plain_loop(model: DrumModel, folder: str, map: str = '', **options: object) -> str:
   """Returns the path of a MIDI file of a loop without velocity and microtiming.
 
   Args:
     model: Samples it.
     folder: Where it is written.
+    map: The kit that it is written for.
     **options: Of `DrumModel.sample`.
   """
   path = os.path.join(folder, 'plain.mid')
-  model.sample(**options)[0].save(path)
+  model.sample(**options)[0].save(path, map)
   return path
 
 
@@ -261,8 +267,8 @@ def that_completes(model: DrumModel) -> DrumModel:
 
 def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
                    take: int = takes.DEFAULT_TAKE, amount: float = 1., like: str = '',
-                   first_bar: int = 0, drum_channel: int = midi_file.DRUM_CHANNEL + 1
-                   ) -> None:
+                   first_bar: int = 0, drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+                   map: str = '', output_map: str = '') -> None:
   """Shows a MIDI file's first bars, and how a take plays them.
 
   A button below plays the next take. The new files are called after the old one.
@@ -276,22 +282,24 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
     like: A MIDI file whose feel is taken.
     first_bar: The first that is shown: see `DrumLoop.read`.
     drum_channel: Of both files.
+    map: The kit that both files were made for: see `DrumLoop.read`.
+    output_map: The kit that the new files are for: see `DrumLoop.with_map`.
   """
   import ipywidgets
   from IPython import display
   stem = os.path.splitext(os.path.basename(input_midi))[0]
   os.makedirs(output_dir, exist_ok=True)
   numbers = itertools.count(take)
-  def show_file(path: str) -> None:
-    show(DrumLoop.read(path, first_bar=first_bar, drum_channel=drum_channel),
+  def show_file(path: str, kit: str) -> None:
+    show(DrumLoop.read(path, first_bar=first_bar, drum_channel=drum_channel, map=kit),
          soundfont=soundfont)
   def play() -> None:
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
     say(humanizer().humanize_file(input_midi, output_midi, TakeRequest(
-        number, amount, like=like or None), drum_channel))
-    show_file(output_midi)
-  show_file(input_midi)
+        number, amount, like=like or None), drum_channel, map, output_map))
+    show_file(output_midi, output_map or map)
+  show_file(input_midi, map)
   play()
   button = ipywidgets.Button(description='New take')
   others = ipywidgets.Output()

@@ -133,6 +133,12 @@ def constants(config: Config) -> dict[str, object]:
       'drums': {
           'names': grid.DRUM_CLASSES, 'pitches': [own[0] for own in pitches],
           'ofPitch': list(map(drum_maps.drum_map(pitches), range(128)))},
+      'kits': {name: {'title': kit.title, 'notes': kit.notes}
+               for name, kit in drum_maps.MAPS.items()},
+      'kitsOfFiles': {
+          'shares': drum_maps.SHARES, 'noDrum': drum_maps.NO_DRUM,
+          'frequent': drum_maps.FREQUENT, 'moreLikely': drum_maps.MORE_LIKELY,
+          'evidence': drum_maps.EVIDENCE, 'moreFrequent': drum_maps.MORE_FREQUENT},
       'grid': {'bar': grid.STEPS_PER_BAR, 'beat': grid.STEPS_PER_QUARTER},
       'limits': {
           'tempos': [grid.MIN_QPM, grid.MAX_QPM], 'bars': grid.MAX_BARS,

@@ -1,13 +1,16 @@
 """Humanizes the drums of a MIDI file. All else in it stays as it is."""
 import bisect
 import math
+import os
 import pathlib
+from collections.abc import Callable
 
 from drumloops import grid
 from drumloops.errors import UserError
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import WHOLE, Amount, PlaysHits
 from drumloops.midi import drum_maps, midi_file
+from drumloops.midi.drum_maps import DrumMap
 from drumloops.system import disk
 
 HI_HAT, EVERY_DRUM = 'hi-hat', 'every drum'  # Whose sound a mark is of: see `_marks`.
@@ -17,7 +20,7 @@ FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 
 def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: PlaysHits,
-                    amount: Amount = WHOLE) -> tuple[int, int]:
+                    amount: Amount = WHOLE, kit: DrumMap | None = None) -> int:
   """Humanizes the drum hits of tracks that are played together, in place.
 
   All else stays where it is. Each hit keeps its sound: it is not moved past an event
@@ -29,12 +32,17 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     step: Ticks of a sixteenth.
     take: Of `take.play`.
     amount: How much of it.
+    kit: The map that says which drum a note is; None for the take's.
 
   Returns:
-    How many hits were humanized, of how many.
+    How many hits were humanized.
   """
   notes = midi_file.find_hits(tracks)
-  drum_of = drum_maps.drum_map(take.pitch_classes)
+  drum_of = kit.drum_of if kit else drum_maps.drum_map(take.pitch_classes)
+  hi_hats = kit.hi_hats if kit else drum_maps.HI_HATS
+  def part_of(pitch):
+    """Returns of what a hit is a part: all hi-hats are one, other drums their own."""
+    return HI_HAT if pitch in hi_hats else pitch
   shift = midi_file.bar_shifts(tracks, step)
   [played] = takes.play(take, [[
       grid.hit_at(drum_of(note.pitch), note.on.tick / step + shift(note.on.tick),
@@ -50,7 +58,7 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     if not hit:
       continue
     late = shift(note.on.tick)
-    part = _part_of(note.pitch)
+    part = part_of(note.pitch)
     sixteenth = grid.nearest_step(note.on.tick / step + late)
     first, end = _room(
         before[id(note.on)],
@@ -63,14 +71,9 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
       note.off.tick = max(tick, note.off.tick + tick - note.on.tick)
     note.on.tick = tick
     note.on.data = bytes([note.on.data[0], note.pitch, hit.velocity])
-  _move_marks(marks, repeats, notes, before)
+  _move_marks(marks, repeats, notes, before, part_of)
   _sort(tracks, notes, before)
-  return sum(map(bool, played)), len(notes)
-
-
-def _part_of(pitch: int) -> object:
-  """Returns of what a hit is a part: all hi-hats are one, other drums their own."""
-  return HI_HAT if pitch in drum_maps.HI_HATS else pitch
+  return sum(map(bool, played))
 
 
 def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list],
@@ -144,7 +147,7 @@ def _marks(tracks: list[list[midi_file.Event]]) -> tuple[dict, set[int]]:
 
 
 def _move_marks(marks: dict, repeats: set[int], notes: list[midi_file.Note],
-                before: dict[int, tuple]) -> None:
+                before: dict[int, tuple], part_of: Callable[[int], object]) -> None:
   """Moves the marks that were at the tick of a hit, by no more than it takes.
 
   Args:
@@ -152,9 +155,10 @@ def _move_marks(marks: dict, repeats: set[int], notes: list[midi_file.Note],
     repeats: What it returned second.
     notes: Hits that have been moved.
     before: {id of an event: its place in time before}.
+    part_of: Returns of what a hit of a pitch is a part.
   """
   for stream, events in marks.items():
-    related = [note for note in notes if stream in (note.pitch, _part_of(note.pitch))]
+    related = [note for note in notes if stream in (note.pitch, part_of(note.pitch))]
     for event in events:
       if id(event) in repeats:
         continue
@@ -171,38 +175,86 @@ def _move_marks(marks: dict, repeats: set[int], notes: list[midi_file.Note],
           event.tick = bound(event.tick, neighbour.tick)
 
 
+def change_notes(tracks: list[list[midi_file.Event]],
+                 drum_of: Callable[[int], int | None], kit: DrumMap) -> set[int]:
+  """Gives the drums of tracks the notes that are written for a kit, in place.
+
+  Args:
+    tracks: Of a midi_file.Midi.
+    drum_of: Returns the drum (from 0) of a note, None if it is none.
+    kit: The kit's map.
+
+  Returns:
+    The notes of hits that are none of the nine drums. These stay.
+
+  Raises:
+    UserError: if the kit has no note of a drum that is hit.
+  """
+  unknown = set()
+  for event in (event for track in tracks for event in track):
+    if event.is_drum(midi_file.NOTE_ON, midi_file.NOTE_OFF, midi_file.KEY_PRESSURE):
+      status, note, value = event.data
+      drum = drum_of(note)
+      if drum is not None:
+        event.data = bytes([status, kit.pitch_of(drum), value])
+      elif event.is_hit:
+        unknown.add(note)
+  return unknown
+
+
 def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
                   amount: Amount = WHOLE,
-                  drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> list[str]:
+                  drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+                  map: str | DrumMap | None = None,
+                  output_map: str | DrumMap | None = None) -> list[str]:
   """Humanizes the drums of a MIDI file; all else in it stays.
 
   With an amount of nothing, every byte of it stays. The drums stay on their channel:
-  see `midi_file.read`.
+  see `midi_file.read`. They keep their notes, if no `output_map` is named.
+
+  Args:
+    input_midi: The file.
+    output_midi: Where the new one is written.
+    take: Of `take.play`.
+    amount: How much of it.
+    drum_channel: Of the file's drums, from 1.
+    map: The kit that the file was made for: see `drum_maps.find`.
+    output_map: The kit that the new one is for.
 
   Returns:
     Sentences: how many hits were humanized, and what was guessed.
 
   Raises:
-    UserError: if it is not MIDI or has no drums, or if the output can't be written.
+    UserError: if it is not MIDI or has no drums, if there is no such map, or if the
+      output can't be written.
   """
+  kit, output_kit = drum_maps.find(map), drum_maps.find(output_map, 'output_map')
   file = midi_file.read(input_midi, drum_channel)
   remarks = midi_file.remarks_on_channel(input_midi, file, drum_channel)
   if amount.timing:
     file.refine(FINE_TICKS)
-  counts = [humanize_tracks(tracks, file.ticks_per_step, take, amount)
-            for tracks in file.patterns]
-  humanized, hits = (sum(part) for part in zip(*counts))
-  if not hits:
+  pitches = [note.pitch for tracks in file.patterns
+             for note in midi_file.find_hits(tracks)]
+  if not pitches:
     raise UserError(midi_file.no_drums(input_midi, file))
+  humanized = sum(humanize_tracks(tracks, file.ticks_per_step, take, amount, kit)
+                  for tracks in file.patterns)
+  unknown = change_notes(file.tracks, kit.drum_of if kit else drum_maps.drum_map(
+      take.pitch_classes), output_kit) if output_kit else set()
+  is_changed = any(amount) or output_kit
   midi_file.write(
-      midi_file.to_bytes(midi_file.exchange(file, file.drum_channel)) if any(amount)
+      midi_file.to_bytes(midi_file.exchange(file, file.drum_channel)) if is_changed
       else pathlib.Path(input_midi).read_bytes(), output_midi)
   is_four_four = all(
       midi_file.is_four_four(file, tracks, midi_file.pickup(tracks, file.ticks_per_step),
                              file.last_tick + 1) for tracks in file.patterns)
-  remarks = [*remarks, f'{disk.printable(output_midi)}: {humanized} of {hits} drum hits '
-             'humanized.']
+  remarks = [*remarks, f'{disk.printable(output_midi)}: {humanized} of {len(pitches)} '
+             'drum hits humanized.']
+  if unknown:
+    remarks.append(f'The pitches {midi_file.numbers(unknown)} are none of the nine '
+                   'drums, so they stay.')
   if not is_four_four:
     remarks.append('It is not in 4/4 throughout; where it is not, it was read four '
                    'quarters a bar.')
-  return remarks
+  return remarks + drum_maps.better_map(
+      disk.printable(os.path.basename(input_midi)), pitches, kit)

@@ -13,6 +13,7 @@ from drumloops.humanize import take as takes
 from drumloops.humanize.take import Take, TakeRequest
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, midi_file
+from drumloops.midi.drum_maps import DrumMap
 from drumloops.models import groove_model
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -63,12 +64,14 @@ class Humanizer:
     return feel_model.load(self.checkpoint)
 
   def choose(self, request: TakeRequest = TakeRequest(),
-             drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> Take:
+             drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+             map: str | DrumMap | None = None) -> Take:
     """Returns the Take that is asked for.
 
     Args:
       request: The take.
       drum_channel: Of the performance whose feel is taken: see `midi_file.read`.
+      map: The kit that it was made for: see `drum_maps.find`.
 
     Raises:
       UserError: if there is no such drummer or performance, or no feel to take.
@@ -82,7 +85,7 @@ class Humanizer:
       feel = feel_model.gaussian(self.feels, f'drummer{request.drummer}')
     if request.like:
       feel = feel_model.feel_of(self.model, self.feels, read_performance(
-          os.path.expanduser(request.like), self.model, drum_channel)), 0.
+          os.path.expanduser(request.like), self.model, drum_channel, map)), 0.
     return Take(self.model, self.feels, request.take, feel, self.progress)
 
   def play(self, loops: DrumLoop | Iterable[DrumLoop], take: int = takes.DEFAULT_TAKE,
@@ -127,15 +130,19 @@ class Humanizer:
 
   def humanize_file(self, input_midi: str, output_midi: str,
                     request: TakeRequest = TakeRequest(),
-                    drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> list[str]:
+                    drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+                    map: str | DrumMap | None = None,
+                    output_map: str | DrumMap | None = None) -> list[str]:
     """Humanizes the drums of a MIDI file: see `humanize_file.humanize_file`."""
     return humanize_file.humanize_file(
         os.path.expanduser(input_midi), os.path.expanduser(output_midi),
-        self.choose(request, drum_channel), request.how_much, drum_channel)
+        self.choose(request, drum_channel, map), request.how_much, drum_channel, map,
+        output_map)
 
 
 def read_performance(path: str, model: groove_model.GrooveModel,
-                     drum_channel: int = midi_file.DRUM_CHANNEL + 1) -> np.ndarray:
+                     drum_channel: int = midi_file.DRUM_CHANNEL + 1,
+                     map: str | DrumMap | None = None) -> np.ndarray:
   """Returns the hits of a MIDI file as slices of a performance: [slices, 64, 27].
 
   4 bars at a time, those in which a drum plays; of several hits of a drum at a step
@@ -144,8 +151,8 @@ def read_performance(path: str, model: groove_model.GrooveModel,
   Raises:
     UserError: if it is not MIDI, or has no drums.
   """
-  file = midi_file.read(path, drum_channel)
-  drum_of, slices = drum_maps.drum_map(model.pitch_classes), {}
+  file, kit, slices = midi_file.read(path, drum_channel), drum_maps.find(map), {}
+  drum_of = kit.drum_of if kit else drum_maps.drum_map(model.pitch_classes)
   for i, tracks in enumerate(file.patterns):
     shift = midi_file.bar_shifts(tracks, file.ticks_per_step)
     for note in midi_file.find_hits(tracks):

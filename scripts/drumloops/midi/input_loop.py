@@ -8,6 +8,7 @@ from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.grid import Hit
 from drumloops.midi import drum_maps, midi_file
+from drumloops.midi.drum_maps import DrumMap
 from drumloops.system import disk
 
 
@@ -41,7 +42,8 @@ class _Place(NamedTuple):
 
 def read_bars(path: str, bars: int = grid.BARS, first_bar: int = 0,
               drum_channel: int = midi_file.DRUM_CHANNEL + 1,
-              pitch_classes: Sequence[Sequence[int]] | None = None) -> Bars:
+              pitch_classes: Sequence[Sequence[int]] | None = None,
+              kit: DrumMap | None = None) -> Bars:
   """Returns the Bars of a file: from the first bar in which a drum plays.
 
   Args:
@@ -51,13 +53,14 @@ def read_bars(path: str, bars: int = grid.BARS, first_bar: int = 0,
       none.
     drum_channel: Of `midi_file.read`.
     pitch_classes: Of `drum_maps.drum_map`.
+    kit: The map that says instead which drum a note is.
 
   Raises:
     UserError: if it can't be read, is not in 4/4 or has no such drums.
   """
   if first_bar < 0:
     raise UserError(f'{field("first_bar")} is the number of a bar, from 1.')
-  drum_of = drum_maps.drum_map(pitch_classes)
+  drum_of = kit.drum_of if kit else drum_maps.drum_map(pitch_classes)
   midi = midi_file.read(path, drum_channel)
   tracks = next((p for p in midi.patterns if midi_file.find_hits(p)), midi.tracks)
   notes = midi_file.find_hits(tracks)
@@ -69,14 +72,17 @@ def read_bars(path: str, bars: int = grid.BARS, first_bar: int = 0,
   place = _find_place(path, midi, tracks, known[0], bars, first_bar)
   hits, remarks = _hits_in(path, midi, notes, drum_of, place,
                            place.begin if first_bar else known[0].on.tick)
-  if pitch_classes and len(pitch_classes) != grid.DRUMS:
+  if not kit and pitch_classes and len(pitch_classes) != grid.DRUMS:
     hits = [hit._replace(drum=None) for hit in hits]
   return Bars(
       tuple(hits), midi_file.tempo_at(tracks, place.begin), place.used,
       # What is in these bars counts before what is elsewhere in the file.
-      {**_most_frequent((note.pitch for note in known), drum_of),
-       **_most_frequent((hit.pitch for hit in hits), drum_of)},
-      (*midi_file.remarks_on_channel(path, midi, drum_channel), *remarks))
+      {**(kit.written if kit else {}),
+       **_most_frequent((note.pitch for note in known), drum_of, kit),
+       **_most_frequent((hit.pitch for hit in hits), drum_of, kit)},
+      (*midi_file.remarks_on_channel(path, midi, drum_channel), *remarks,
+       *drum_maps.better_map(disk.printable(os.path.basename(path)),
+                             [note.pitch for note in notes], kit)))
 
 
 def _find_place(path: str, midi: midi_file.Midi, tracks: list, first: midi_file.Note,
@@ -136,10 +142,11 @@ def _hits_in(path: str, midi: midi_file.Midi, notes: list[midi_file.Note],
   return hits, remarks
 
 
-def _most_frequent(pitches: Iterable[int], drum_of: Callable[[int], int | None]
-                   ) -> dict[int, int]:
+def _most_frequent(pitches: Iterable[int], drum_of: Callable[[int], int | None],
+                   kit: DrumMap | None) -> dict[int, int]:
   """Returns the note of each drum that is there most often: {drum: pitch}."""
   counts = collections.Counter(
-      drum_maps.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
+      pitch if kit else drum_maps.GENERAL_MIDI.get(pitch, pitch) for pitch in pitches)
   return {drum_of(pitch): pitch for pitch in sorted(counts, key=lambda pitch: (
-      pitch in drum_maps.OF_A_KIT, counts[pitch], -pitch)) if drum_of(pitch) is not None}
+      kit is not None or pitch in drum_maps.OF_A_KIT, counts[pitch], -pitch))
+          if drum_of(pitch) is not None}

@@ -4,10 +4,10 @@ import copy
 import os
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from drumloops import grid
-from drumloops.midi import drum_maps, midi_file
+from drumloops.midi import midi_file
 from tqdm.auto import tqdm
 
 TEXT, TRACK_NAME, MARKER = 0x01, 0x03, 0x06  # Of a MIDI file's events.
@@ -39,7 +39,6 @@ def as_loop(sequence: object, qpm: float = grid.DEFAULT_QPM, bars: int = grid.BA
     start = max(0, note.start_time * old_qpm / qpm)
     if start < loop.total_time:
       loop.notes.add().CopyFrom(note)
-      loop.notes[-1].pitch = drum_maps.GENERAL_MIDI.get(note.pitch, note.pitch)
       loop.notes[-1].velocity = max(1, note.velocity)  # 0 would end a note.
       loop.notes[-1].start_time = start
       loop.notes[-1].end_time = min(
@@ -52,13 +51,18 @@ def bars_of(loop: object) -> int:
   return round(loop.total_time * loop.tempos[0].qpm / 60 / 4)
 
 
-def midi_bytes(loop: object) -> bytes:
+def midi_bytes(loop: object, drum_of: Callable[[int], int | None] =
+               drum_maps.drum_of_written) -> bytes:
   """Returns the notes of a loop as a MIDI file that ends after its bars.
 
   Its bytes are those that note_seq writes, in a fifteenth of the time, but for a
   tempo that is rounded to the microsecond, and tracks that end with the loop, for
   whose length a DAW takes them. A text says which drum each note is, and a marker where
   each four bars of a longer loop begin.
+
+  Args:
+    loop: What `as_loop` returned.
+    drum_of: Returns the drum (from 0) of a note, None if it is none.
   """
   qpm = loop.tempos[0].qpm
   tick = 60 / (qpm * TICKS_PER_QUARTER)  # Seconds.
@@ -83,7 +87,7 @@ def midi_bytes(loop: object) -> bytes:
     name = names.get(number, instrument_name(number, program, is_drum))
     tracks.append(track_bytes([
         *[(0, text_event(TRACK_NAME, name))] * bool(name),
-        *((0, text_event(TEXT, text)) for text in drum_names(notes) if is_drum),
+        *((0, text_event(TEXT, text)) for text in drum_names(notes, drum_of) if is_drum),
         (0, bytes([midi_file.PROGRAM | channel, program])),
         *((at, bytes([midi_file.NOTE_ON | channel, pitch, velocity]))
           for at, pitch, velocity in hits)], length))
@@ -97,10 +101,10 @@ def text_event(kind: int, text: str) -> bytes:
   return bytes([midi_file.META, kind]) + midi_file.write_number(len(data)) + data
 
 
-def drum_names(notes: Sequence[object]) -> list[str]:
+def drum_names(notes: Sequence[object], drum_of: Callable[[int], int | None]
+               ) -> list[str]:
   """Returns which drum each note is, as '36 kick', of those that are drums."""
-  drums = {pitch: drum_maps.drum_of_written(pitch)
-           for pitch in sorted({note.pitch for note in notes})}
+  drums = {pitch: drum_of(pitch) for pitch in sorted({note.pitch for note in notes})}
   return [f'{pitch} {grid.DRUM_CLASSES[drum]}' for pitch, drum in drums.items()
           if drum is not None]
 

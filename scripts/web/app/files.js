@@ -18,7 +18,8 @@ function download(name, bytes, type) {
 }
 
 export function saveMidi({name, hits, pattern}) {
-  download(`${name}.mid`, writeMidi(hits, pattern.length, page.settings.tempo),
+  const {tempo, outputMap} = page.settings;
+  download(`${name}.mid`, writeMidi(hits, pattern.length, tempo, outputMap),
            'audio/midi');
   say(`${name}.mid is saved.`);
 }
@@ -35,7 +36,7 @@ async function openFile(file) {
   if (file.size > MOST_BYTES) throw new MidiError('is too large for a MIDI file.');
   const {pattern, tempo: exact, notes} = readMidi(
     new Uint8Array(await file.arrayBuffer()),
-    {least: page.engine.steps / BAR, most: MOST_BARS_OF_FILE});
+    {least: page.engine.steps / BAR, most: MOST_BARS_OF_FILE, map: page.settings.map});
   const tempo = possibleTempo(Math.round(100 * exact) / 100);
   const loop = newLoop({
     pattern, seed: nextSeed(), isOwn: true,

@@ -89,7 +89,10 @@ export function readLink(text) {
   }
   check(found?.version === VERSION && typeof found.settings === 'object' &&
         Array.isArray(found.loops));
-  const settings = {style: checkText(found.settings?.style)};
+  // Older links have no kits.
+  const {style, map = '', outputMap = ''} = found.settings;
+  const settings = {
+    style: checkText(style), map: checkText(map), outputMap: checkText(outputMap)};
   for (const [name, [least, most]] of Object.entries(NUMBERS)) {
     settings[name] = checkNumber(
       found.settings[name], least, most, WHOLE.includes(name));

@@ -1,6 +1,7 @@
 // MIDI files of loops: written as loop_file.py does, read as midi_file.py does.
 import {spec} from '../shared/spec.js';
-import {BAR, BEAT, DRUM_OF_PITCH, PITCHES} from './constants.js';
+import {BAR, BEAT} from './constants.js';
+import {betterKit, drumsOf, notesFor} from './drum_maps.js';
 
 const {
   channel: DRUM_CHANNEL,  // Counted from 0.
@@ -46,11 +47,13 @@ function trackOf(events, end) {
 /**
  * Returns the bytes of a MIDI file that is exactly its bars long.
  * @param {Object[]} hits {drum, start: in steps, velocity: 1 to 127}
+ * @param {string} kit Whose notes are written: see drum_maps.js.
  */
-export function writeMidi(hits, steps, tempo) {
+export function writeMidi(hits, steps, tempo, kit = '') {
   const end = steps * TICKS_PER_STEP, beat = Math.round(60e6 / tempo);
+  const pitches = notesFor(kit);
   const notes = hits.map(({drum, start, velocity}) => ({
-    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: PITCHES[drum],
+    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: pitches[drum],
     velocity})).sort((a, b) => a.tick - b.tick);
   const events = [], sounding = new Map();
   for (const note of notes) {
@@ -261,12 +264,13 @@ function findBars(tracks, ticksPerQuarter, firstTick, most) {
  * notes: sentences that say what was left out or added}.
  * @param {number} least Bars of a loop; a file that has fewer is repeated.
  * @param {number} most Bars that are used.
+ * @param {string} map The kit whose notes it has: see drum_maps.js.
  * @throws {MidiError}
  */
-export function readMidi(bytes, {least, most}) {
+export function readMidi(bytes, {least, most, map = ''}) {
   const {kind, ticksPerQuarter, tracks: all} = parseMidi(bytes);
   const {tracks, hits} = findHits(kind, all);
-  const drumOf = ({data}) => DRUM_OF_PITCH[data[0]];
+  const drumOfPitch = drumsOf(map), drumOf = ({data}) => drumOfPitch(data[0]);
   const first = hits.find(hit => drumOf(hit) !== null);
   if (!first) {
     throw new MidiError('has no hit of the nine drums, only of the pitches ' +
@@ -298,6 +302,7 @@ export function readMidi(bytes, {least, most}) {
     notes.push(`Of the file ${where} ${steps === BAR ? 'is' : 'are'} used, the ${
       after} hits after that are not.`);
   }
+  notes.push(...betterKit(hits.map(({data}) => data[0]), map));
   const times = Math.ceil(least * BAR / steps);
   if (times > 1) notes.push(`It is repeated to fill ${times * steps / BAR} bars.`);
   return {notes, tempo: tempoAt(tracks, begin), pattern: Uint16Array.from(

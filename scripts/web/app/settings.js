@@ -1,12 +1,14 @@
 // The settings: the form's fields and sliders, and the drums that are muted.
 import {BAR, DRUM_NAMES, MOST_FEEL, MOST_SEED} from './constants.js';
+import {KITS} from './drum_maps.js';
 import {byId} from './elements.js';
 import {humanizeAll, makeLoops, resample} from './jobs.js';
 import {replaySoon} from './playback.js';
 import {allLoops, numberAfter, page, possibleTempo, saveSoon, say, show,
         tell} from './state.js';
 
-const FIELDS = ['style', 'seed', 'bars', 'take', 'drummer'];
+const KIT_FIELDS = ['map', 'outputMap'], TEXTS = ['style', ...KIT_FIELDS];
+const FIELDS = [...TEXTS, 'seed', 'bars', 'take', 'drummer'];
 const percent = value => `${Math.round(100 * value)} %`;
 const SLIDERS = {  // What a setting is multiplied by there, and the text beside it.
   temperature: [1, value => value.toFixed(2)],
@@ -30,6 +32,9 @@ export function takeSettings({settings, muted, solo}) {
   if (!engine.styles.includes(settings.style)) settings.style = '';
   if (!engine.drummers.includes(settings.drummer)) settings.drummer = 0;
   if (!lengths().includes(settings.bars)) settings.bars = lengths()[0];
+  for (const name of KIT_FIELDS) {
+    if (!Object.hasOwn(KITS, settings[name])) settings[name] = '';
+  }
   settings.tempo = possibleTempo(settings.tempo);
   Object.assign(page, {settings, muted, solo});
   showSettings();
@@ -71,6 +76,10 @@ export function fillSettings() {
   byId('bars').append(...lengths().map(bars => option(bars, bars)));
   byId('drummer').append(...engine.drummers.map(
     drummer => option(drummer, `drummer ${drummer}`)));
+  for (const name of KIT_FIELDS) {
+    byId(name).append(...Object.entries(KITS).map(
+      ([kit, {title}]) => option(kit, title)));
+  }
   byId('seed').max = byId('take').max = MOST_SEED;
   byId('feel').max = 100 * MOST_FEEL;
   byId('feel-fields').hidden = byId('feel-intro').hidden = !engine.canHumanize;
@@ -97,7 +106,7 @@ export function listenToSettings() {
         say(`Seeds and takes are whole numbers from ${target.min} to ${target.max}.`);
         showSettings();
       } else {
-        applySetting(name, name === 'style' ? target.value : Number(target.value));
+        applySetting(name, TEXTS.includes(name) ? target.value : Number(target.value));
       }
     });
   }

@@ -20,7 +20,7 @@ const noDrums = () => Array.from({length: DRUMS}, () => false);
 export const page = {
   engine: null, player: null, said: '',
   settings: {style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
-             take: 1, drummer: 0, change: 0.5},
+             take: 1, drummer: 0, change: 0.5, map: '', outputMap: ''},
   muted: noDrums(), solo: noDrums(), made: 0, loops: [], a: null, b: null, share: 0.5,
   current: null, playing: null, morph: null};
 const undoable = [];
