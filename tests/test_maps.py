@@ -1,5 +1,6 @@
 """Maps: kits' notes, read and written, by Python and by the page."""
 import collections
+import io
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from drumloops.humanize import humanize_file, humanizer
 from drumloops.loop import OtherNote
 from drumloops.midi import drum_maps, loop_file, midi_file
 from drumloops.system import cells, magenta_setup
+import mido
 import numpy as np
 import own_loops
 import pytest
@@ -82,6 +84,29 @@ def test_nine_drums_go_out_and_come_back(name, tmp_path, node):  # noqa: F811
                  drums=list(range(grid.DRUMS)), name=name)
   (tmp_path / 'a.mid').write_bytes(bytes(written))
   assert drums_of(DrumLoop.read(path, map=name)) == list(grid.DRUM_CLASSES)
+
+
+@pytest.mark.parametrize('name', ['gm', 'addictive2'])
+def test_daws_are_told_the_drums_names(name, node):  # noqa: F811
+  """By both alike, as the map's notes; and where the parts of a longer loop begin."""
+  loop = DrumLoop([Hit(drum, 4 * i) for i, drum in enumerate(grid.DRUM_CLASSES)], 10)
+  written = node(None, """
+      const {writeMidi} = await app('midi');
+      return [...writeMidi(given.drums.map(drum => ({
+        drum, start: 16 * drum, velocity: 100})), 160, 120, given.name)];""",
+                 drums=list(range(grid.DRUMS)), name=name)
+  def said(data):
+    return [[(message.type, message.dict().get('text', message.dict().get('name')))
+             for message in track if message.type in ('track_name', 'text', 'marker')]
+            for track in mido.MidiFile(file=io.BytesIO(data)).tracks]
+  of_places, of_drums = said(loop.to_midi(map=name))
+  assert said(bytes(written)) == [of_places, of_drums]
+  kit = drum_maps.MAPS[name]
+  assert of_drums == [('track_name', 'Drums'), *(
+      ('text', f'{pitch} {grid.DRUM_CLASSES[drum]}')
+      for pitch, drum in sorted((p, d) for d, p in kit.written.items()))]
+  assert of_places == [('marker', f'bars {a} to {b}')
+                       for a, b in ((1, 4), (5, 8), (9, 10))]
 
 
 @pytest.mark.parametrize('name', NAMES)

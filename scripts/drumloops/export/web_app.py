@@ -139,7 +139,8 @@ def constants(config: Config) -> dict[str, object]:
           'shares': drum_maps.SHARES, 'noDrum': drum_maps.NO_DRUM,
           'frequent': drum_maps.FREQUENT, 'moreLikely': drum_maps.MORE_LIKELY,
           'evidence': drum_maps.EVIDENCE, 'moreFrequent': drum_maps.MORE_FREQUENT},
-      'grid': {'bar': grid.STEPS_PER_BAR, 'beat': grid.STEPS_PER_QUARTER},
+      'grid': {'bar': grid.STEPS_PER_BAR, 'beat': grid.STEPS_PER_QUARTER,
+               'part': grid.BARS},
       'limits': {
           'tempos': [grid.MIN_QPM, grid.MAX_QPM], 'bars': grid.MAX_BARS,
           'seed': errors.MOST_SEED, 'feel': takes.MOST,

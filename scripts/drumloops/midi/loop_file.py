@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from drumloops import grid
-from drumloops.midi import midi_file
+from drumloops.midi import drum_maps, midi_file
 from tqdm.auto import tqdm
 
 TEXT, TRACK_NAME, MARKER = 0x01, 0x03, 0x06  # Of a MIDI file's events.

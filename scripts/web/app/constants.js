@@ -6,6 +6,7 @@ export const CLASSES = 1 << DRUMS;  // Of a step: each drum is hit or not.
 export const PITCHES = spec.drums.pitches;  // Of the drums, as they are written.
 export const DRUM_OF_PITCH = spec.drums.ofPitch;  // Null for a pitch of no drum.
 export const [BAR, BEAT] = [spec.grid.bar, spec.grid.beat];  // Steps.
+export const PART = spec.grid.part;  // Bars, of a longer loop, that a marker names.
 export const RATE = spec.rate;  // Of sound, samples a second.
 export const TEMPOS = spec.limits.tempos;  // The least and the most, beats a minute.
 export const MOST_BARS = spec.limits.bars;

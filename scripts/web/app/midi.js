@@ -1,6 +1,6 @@
 // MIDI files of loops: written as loop_file.py does, read as midi_file.py does.
 import {spec} from '../shared/spec.js';
-import {BAR, BEAT} from './constants.js';
+import {BAR, BEAT, DRUM_NAMES, PART} from './constants.js';
 import {betterKit, drumsOf, notesFor} from './drum_maps.js';
 
 const {
@@ -9,7 +9,8 @@ const {
   // In quarters, and as a time signature has it: a 128th. What is beyond is damage.
   longestBar: LONGEST_BAR, shortestNote: SHORTEST_NOTE} = spec.midi;
 const TICKS_PER_STEP = TICKS_PER_BEAT / BEAT;
-const [META, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [0xff, 0x2f, 0x51, 0x58];
+const [META, TEXT, TRACK_NAME, MARKER, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [
+  0xff, 0x01, 0x03, 0x06, 0x2f, 0x51, 0x58];
 // Data bytes after a status.
 const SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
   0xf1: 1, 0xf2: 2, 0xf3: 1};
@@ -30,6 +31,12 @@ function chunk(name, bytes) {
   const {length} = bytes;
   return [...Array.from(name, c => c.charCodeAt(0)),
           length >>> 24, length >> 16 & 255, length >> 8 & 255, length & 255, ...bytes];
+}
+
+/** Returns an event of a kind of text, in ASCII. */
+function textEvent(kind, text) {
+  return [META, kind, ...variableLength(text.length),
+          ...Array.from(text, c => c.charCodeAt(0))];
 }
 
 /** Returns the bytes of a track of events, [tick, order, bytes] each, with its end. */
@@ -55,7 +62,16 @@ export function writeMidi(hits, steps, tempo, kit = '') {
   const notes = hits.map(({drum, start, velocity}) => ({
     tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: pitches[drum],
     velocity})).sort((a, b) => a.tick - b.tick);
-  const events = [], sounding = new Map();
+  const names = new Map(hits.map(({drum}) => [pitches[drum], DRUM_NAMES[drum]]));
+  const events = [
+    [0, 0, textEvent(TRACK_NAME, 'Drums')],
+    ...[...names].sort(([a], [b]) => a - b).map(
+      ([pitch, name]) => [0, 0, textEvent(TEXT, `${pitch} ${name}`)])];
+  const bars = steps / BAR, markers = [], sounding = new Map();
+  for (let bar = 0; bars > PART && bar < bars; bar += PART) {
+    markers.push([bar * BAR * TICKS_PER_STEP, 2, textEvent(
+      MARKER, `bars ${bar + 1} to ${Math.min(bar + PART, bars)}`)]);
+  }
   for (const note of notes) {
     note.end = Math.min(end, note.tick + TICKS_PER_STEP);
     const before = sounding.get(note.pitch);
@@ -70,7 +86,7 @@ export function writeMidi(hits, steps, tempo, kit = '') {
     ...chunk('MThd', [0, 1, 0, 2, TICKS_PER_BEAT >> 8, TICKS_PER_BEAT & 255]),
     ...trackOf([
       [0, 0, [META, TEMPO, 3, beat >> 16, beat >> 8 & 255, beat & 255]],
-      [0, 1, [META, TIME_SIGNATURE, 4, 4, 2, 24, 8]]], end),
+      [0, 1, [META, TIME_SIGNATURE, 4, 4, 2, 24, 8]], ...markers], end),
     ...trackOf(events, end)]);
 }
 
