@@ -1,22 +1,26 @@
 """Loops as sound: each stroke starts at the sample that its time says."""
 import atexit
+import collections
 import functools
+import math
 from collections.abc import Callable, Iterable
 
 from drumloops import grid
-from drumloops.errors import UserError
-from drumloops.midi import drum_maps, midi_file, soundfonts, wav_file
-from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE
+from drumloops.errors import UserError, field
+from drumloops.midi import (
+    drum_kit, drum_maps, midi_file, soundfonts, wav_file)
+from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE, SYNTH
 import numpy as np
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 TAIL_BLOCK = SAMPLE_RATE // 2
 LONGEST_TAIL = 20  # Blocks.
+TIE = 1e-6  # Samples; errors of a time are smaller.
 OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` '
-    '(macOS) and run this again.')
+    f'(macOS) and run this again, or hear drums by {field("soundfont", SYNTH)}.')
 
 
 class Player:
@@ -33,7 +37,8 @@ class Player:
       ImportError: if FluidSynth's library is not installed.
       UserError: if the SoundFont can't be used.
     """
-    self.kit = soundfonts.SoundFont(soundfont)
+    path = soundfonts.find_soundfont(soundfont)
+    self.kit = drum_kit.DrumKit() if path == SYNTH else soundfonts.SoundFont(path)
 
   def remarks(self, pitches: Iterable[int]) -> list[str]:
     """Returns sentences: which kit plays, if that is a guess; which drums are silent.
@@ -54,7 +59,7 @@ class Player:
     return said
 
   def __call__(self, loop: object) -> np.ndarray:
-    """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
+    """Returns a loop as stereo audio: float64, [samples, 2], its peak at PEAK.
 
     What still sounds after the loop's end (its `total_time`) is added to its
     beginning, so that it repeats without a gap.
@@ -63,7 +68,7 @@ class Player:
       loop: What `loop_file.as_loop` returned.
     """
     samples = _samples(loop)
-    audio = np.zeros([samples, 2], np.float32)
+    audio = np.zeros([samples, 2])
     drums = [note for note in loop.notes if note.is_drum]
     if len(drums) == len(loop.notes):
       mix(self.kit, _strokes(drums, samples), [audio] * len(drums))
@@ -76,6 +81,9 @@ class Player:
 
   def _with_effects(self, loop, samples):
     """Returns a loop of several instruments as FluidSynth alone plays it."""
+    if isinstance(self.kit, drum_kit.DrumKit):
+      raise UserError(NO_SOUND if not soundfonts.has_fluidsynth() else (
+          f'{self.kit.path} has drums alone, and this loop has other instruments, too.'))
     events = [(min(samples, round(time * SAMPLE_RATE)), action)
               for time, action in _events(loop)]
     length = samples + LONGEST_TAIL * TAIL_BLOCK
@@ -88,7 +96,7 @@ class Player:
     return wrapped
 
   def stems(self, loop: object) -> dict[str, np.ndarray]:
-    """Returns each drum's part of a loop: {drum: float32 [samples, 2]}.
+    """Returns each drum's part of a loop: {drum: float64 [samples, 2]}.
 
     All are at one gain, which takes the loudest of them and of their sum to PEAK.
 
@@ -101,7 +109,7 @@ class Player:
         *grid.DRUM_CLASSES, OTHER]
     names = [order[-1 if drum is None else drum]
              for drum in (drum_of(note.pitch) for note in loop.notes)]
-    parts = {name: np.zeros([samples, 2], np.float32)
+    parts = {name: np.zeros([samples, 2])
              for name in sorted(set(names), key=order.index)}
     mix(self.kit, _strokes(loop.notes, samples), [parts[name] for name in names])
     peak = max(map(_peak, [*parts.values(), sum(parts.values())]), default=0)
@@ -133,8 +141,16 @@ def _write(path, audio, loop):
   wav_file.write(path, audio, SAMPLE_RATE, qpm, round(loop.total_time * qpm / 60))
 
 
+def sample_at(seconds: float) -> int:
+  """Returns the nearest sample; between two, the later one, as the page does.
+
+  At 120 beats a minute, each second sixteenth is between two, but for errors.
+  """
+  return math.floor(seconds * SAMPLE_RATE + 0.5 + TIE)
+
+
 def _samples(loop):
-  return round(loop.total_time * SAMPLE_RATE)
+  return sample_at(loop.total_time)
 
 
 def _peak(audio):
@@ -143,7 +159,7 @@ def _peak(audio):
 
 def _strokes(notes, samples):
   """Returns what `mix` takes, in the order of notes."""
-  return [(round(note.start_time * SAMPLE_RATE) % samples, note.pitch, note.velocity)
+  return [(sample_at(note.start_time) % samples, note.pitch, note.velocity)
           for note in notes]
 
 
@@ -152,22 +168,25 @@ def mix(kit: object, strokes: list[tuple[int, int, int]], outputs: list[np.ndarr
   """Adds strokes to outputs, whose ends go on at their beginnings.
 
   Args:
-    kit: A SoundFont, or what has its `stroke`, `is_cut_off` and `cut_off`.
+    kit: A SoundFont or a DrumKit.
     strokes: [(sample, pitch, velocity)].
     outputs: [samples, 2], one for each stroke; several may be the same.
   """
   order = sorted(range(len(strokes)), key=lambda i: strokes[i][0])
+  numbers = collections.Counter()
   for place, i in enumerate(order):
     start, pitch, velocity = strokes[i]
-    wave, gain = kit.stroke(pitch, velocity)
+    number = numbers[pitch]
+    numbers[pitch] += 1
+    wave, gain = kit.stroke(pitch, velocity, number)
     for later in range(place + 1, place + len(order) + 1):
       rounds, j = divmod(later, len(order))
       other, after = strokes[order[j]][1], (
           strokes[order[j]][0] + rounds * len(outputs[i]) - start)
       if after >= len(wave):
         break
-      if kit.is_cut_off(pitch, other):
-        wave, gain = kit.cut_off(pitch, velocity, other, after)
+      if after and kit.is_cut_off(pitch, other):
+        wave, gain = kit.cut_off(pitch, velocity, other, after, number)
         break
     add_wrapped(outputs[i], gain * wave, start)
 

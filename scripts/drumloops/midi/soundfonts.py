@@ -1,4 +1,5 @@
 """SoundFonts, which FluidSynth plays: single strokes, and how one cuts off another."""
+import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -12,6 +13,7 @@ import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.
 SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
+SYNTH = 'synth'  # Names the synthesized kit, where a SoundFont could be named.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
 KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
 CHANNELS = 16
@@ -33,13 +35,29 @@ CUT_WAVES = 512  # That are kept.
 DRY = {'synth.reverb.active': 0, 'synth.chorus.active': 0}
 
 
+@functools.cache
+def has_fluidsynth() -> bool:
+  """Whether FluidSynth's library is there."""
+  try:
+    with contextlib.redirect_stdout(None):  # Where $CI is set, it says where.
+      import fluidsynth  # noqa: F401
+  except ImportError:
+    return False
+  return True
+
+
 def find_soundfont(path: str | None = None) -> str:
   """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
 
+  It is SYNTH, which is none, if that is named, or if none is and FluidSynth is missing.
+
   Raises:
-    UserError: if it is none.
+    UserError: if another is none.
   """
-  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
+  path = path or os.environ.get(SOUNDFONT) or ('' if has_fluidsynth() else SYNTH)
+  if path == SYNTH:
+    return path
+  path = os.path.expanduser(path or os.path.join(
       os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
   try:
     with open(path, 'rb') as f:
@@ -200,10 +218,12 @@ class SoundFont:
     cut_tail = np.pad(cut, ((0, len(tail)), (0, 0)))[CUT * RASTER:][:len(tail)]
     return np.abs(tail - cut_tail).max() > SAME * np.abs(whole).max()
 
-  def stroke(self, pitch: int, velocity: int) -> tuple[np.ndarray, float]:
+  def stroke(self, pitch: int, velocity: int, number: int = 0
+             ) -> tuple[np.ndarray, float]:
     """Returns a stroke without effects: a wave, float32 [samples, 2], and its gain.
 
-    It begins as FluidSynth plays it, and ends where it stays below STROKE_END.
+    It begins as FluidSynth plays it, and ends where it stays below STROKE_END. All
+    strokes are alike, whatever their `number`.
     """
     velocity, gain = self._layer_of(pitch, velocity)
     return self._wave(pitch, velocity), gain
@@ -216,8 +236,8 @@ class SoundFont:
     """
     return self._is_cut(pitch, other)
 
-  def cut_off(self, pitch: int, velocity: int, other: int, samples: int
-              ) -> tuple[np.ndarray, float]:
+  def cut_off(self, pitch: int, velocity: int, other: int, samples: int,
+              number: int = 0) -> tuple[np.ndarray, float]:
     """Returns a stroke, as `stroke` does, that another cuts off after some samples.
 
     FluidSynth does so on its raster; here it is the nearest point of it.

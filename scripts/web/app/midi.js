@@ -1,13 +1,12 @@
 // MIDI files of loops: written as loop_file.py does, read as midi_file.py does.
 import {spec} from '../shared/spec.js';
-import {BAR, BEAT, DRUM_OF_PITCH, PITCHES} from './constants.js';
+import {BAR, BEAT, DRUM_OF_PITCH, PITCHES, TICKS} from './constants.js';
 
 const {
   channel: DRUM_CHANNEL,  // Counted from 0.
-  tempo: DEFAULT_TEMPO, ticks: TICKS_PER_BEAT,
+  tempo: DEFAULT_TEMPO,
   // In quarters, and as a time signature has it: a 128th. What is beyond is damage.
   longestBar: LONGEST_BAR, shortestNote: SHORTEST_NOTE} = spec.midi;
-const TICKS_PER_STEP = TICKS_PER_BEAT / BEAT;
 const [META, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [0xff, 0x2f, 0x51, 0x58];
 // Data bytes after a status.
 const SIZES = {0x80: 2, 0x90: 2, 0xa0: 2, 0xb0: 2, 0xc0: 1, 0xd0: 1, 0xe0: 2,
@@ -48,13 +47,13 @@ function trackOf(events, end) {
  * @param {Object[]} hits {drum, start: in steps, velocity: 1 to 127}
  */
 export function writeMidi(hits, steps, tempo) {
-  const end = steps * TICKS_PER_STEP, beat = Math.round(60e6 / tempo);
+  const end = steps * TICKS, beat = Math.round(60e6 / tempo);
   const notes = hits.map(({drum, start, velocity}) => ({
-    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: PITCHES[drum],
+    tick: Math.max(0, Math.round(start * TICKS)), pitch: PITCHES[drum],
     velocity})).sort((a, b) => a.tick - b.tick);
   const events = [], sounding = new Map();
   for (const note of notes) {
-    note.end = Math.min(end, note.tick + TICKS_PER_STEP);
+    note.end = Math.min(end, note.tick + TICKS);
     const before = sounding.get(note.pitch);
     if (before) before.end = Math.min(before.end, note.tick);
     sounding.set(note.pitch, note);
@@ -64,7 +63,7 @@ export function writeMidi(hits, steps, tempo) {
     events.push([off, 0, [0x80 | DRUM_CHANNEL, pitch, 0]]);
   }
   return Uint8Array.from([
-    ...chunk('MThd', [0, 1, 0, 2, TICKS_PER_BEAT >> 8, TICKS_PER_BEAT & 255]),
+    ...chunk('MThd', [0, 1, 0, 2, spec.midi.ticks >> 8, spec.midi.ticks & 255]),
     ...trackOf([
       [0, 0, [META, TEMPO, 3, beat >> 16, beat >> 8 & 255, beat & 255]],
       [0, 1, [META, TIME_SIGNATURE, 4, 4, 2, 24, 8]]], end),

@@ -1,10 +1,17 @@
 // Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
 // repeats it to the sample, so the page's computations do not disturb the sound.
-import {BAR, DRUMS, RATE} from './constants.js';
-import {HEADROOM, loopLength, PANS, partOf, renderPart} from './drum_kit.js';
+import {DRUMS, RATE} from './constants.js';
+import {loopLength, partOf, renderPart} from './drum_kit.js';
 
 const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
+const HEADROOM = 0.4;  // All drums at all steps, at any tempo, reach 2.4 without.
+
+function bufferOf(wave) {
+  const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
+  buffer.copyToChannel(Float32Array.from(wave), 0);
+  return buffer;
+}
 
 export class Player {
   /** @param {Kit} kit */
@@ -21,7 +28,7 @@ export class Player {
       this.context = new AudioContext({sampleRate: RATE});
       const out = new GainNode(this.context, {gain: HEADROOM});
       out.connect(this.context.destination);
-      this.channels = PANS.map((pan, drum) => {
+      this.channels = this.kit.pans.map((pan, drum) => {
         const gain = new GainNode(this.context, {gain: Number(this.audible[drum])});
         gain.connect(new StereoPannerNode(this.context, {pan})).connect(out);
         return gain;
@@ -41,11 +48,9 @@ export class Player {
   /** Plays one hit at once. */
   hit(drum, velocity) {
     this.wake();
-    const {wave, gain} = this.kit.sound(drum, velocity, 0);
-    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-    buffer.copyToChannel(wave, 0);
-    const source = new AudioBufferSourceNode(this.context, {buffer});
-    source.connect(new GainNode(this.context, {gain})).connect(this.channels[drum]);
+    const source = new AudioBufferSourceNode(
+      this.context, {buffer: bufferOf(this.kit.stroke(drum, velocity))});
+    source.connect(this.channels[drum]);
     source.start();
   }
 
@@ -62,13 +67,13 @@ export class Player {
    */
   play(hits, steps, tempo) {
     this.wake();
-    const length = loopLength(steps / BAR, tempo), asked = ++this.asked;
+    const length = loopLength(steps, tempo), asked = ++this.asked;
     const isOther = length !== this.length || steps !== this.steps;
     const voices = this.voices.map((before, drum) => {
-      const part = partOf(drum, hits, steps), key = JSON.stringify(part);
+      const part = partOf(drum, hits, tempo, length), key = JSON.stringify(part);
       if (before?.key === key && !isOther) return before;
       return part.length ?
-        this.voice(drum, key, renderPart(this.kit, drum, part, steps, length)) : null;
+        this.voice(drum, key, renderPart(this.kit, drum, part, length)) : null;
     });
     setTimeout(() => {
       if (asked === this.asked) this.change(voices, steps, length);
@@ -93,9 +98,8 @@ export class Player {
 
   voice(drum, key, wave) {
     const {context} = this;
-    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-    buffer.copyToChannel(wave, 0);
-    const source = new AudioBufferSourceNode(context, {buffer, loop: true});
+    const source = new AudioBufferSourceNode(
+      context, {buffer: bufferOf(wave), loop: true});
     const fader = new GainNode(context);
     source.connect(fader).connect(this.channels[drum]);
     return {key, source, fader};

@@ -1,0 +1,182 @@
+"""The synthesized kit: of the same samples in Python, Node.js and browsers."""
+import base64
+import dataclasses
+
+import browser
+from drumloops import DrumLoop, Hit, UserError, grid
+from drumloops.export import web_app
+from drumloops.midi import (
+    drum_kit, drum_maps, loop_file, sound, soundfonts, synthesis)
+from drumloops.output import gallery
+import note_seq
+import numpy as np
+import pytest
+import soundfile
+from test_web import magenta, node  # noqa: F401
+import test_web_page
+
+KICK, CLOSED, OPEN, PEDAL = 36, 42, 46, 44
+LOOPS = 12
+
+
+@pytest.fixture(scope='module')
+def player():
+  return sound.Player(soundfonts.SYNTH)
+
+
+def random_loop(seed, is_plain):
+  """Returns (hits as the page has them, tempo, the same as a DrumLoop)."""
+  rng = np.random.default_rng(seed)
+  steps, tempo = 16 * int(rng.integers(1, 5)), float(rng.integers(40, 300))
+  tempo = 120. if seed % 3 == 0 else tempo  # Steps are halfway between samples.
+  hits = [{'step': int(step), 'drum': int(drum), 'start': float(
+               step if is_plain else max(0, step + rng.uniform(-0.49, 0.49))),
+           'velocity': 100 if is_plain else int(rng.integers(1, 128))}
+          for step, drum in np.argwhere(rng.random((steps, 9)) < 0.3)]
+  return hits, tempo, steps, DrumLoop(tuple(
+      Hit(grid.DRUM_CLASSES[hit['drum']], hit['start'] / 4, hit['velocity'])
+      for hit in hits), steps // 16, tempo)
+
+
+def test_the_page_writes_pythons_wav_files(node, player, tmp_path):  # noqa: F811
+  """Byte for byte: of loops on the grid and off it, dense and short ones too."""
+  loops = [random_loop(seed, seed % 2) for seed in range(LOOPS)]
+  waves, _ = soundfile.read(drum_kit.WAVES, dtype='float32')
+  found = node(None, '''
+      const {Kit, mixDown} = await app('drum_kit'), {writeWav} = await app('wav');
+      const kit = new Kit(
+        given.index, new Float32Array(web.fromBase64(given.waves).buffer));
+      return given.loops.map(([hits, tempo, steps]) => Buffer.from(writeWav(
+        ...mixDown(kit, hits, steps, tempo), {rate: 44100, tempo, beats: steps / 4}
+      )).toString('base64'));''', index=drum_kit.read_index(), loops=[
+          loop[:3] for loop in loops], waves=base64.b64encode(waves.tobytes()).decode())
+  for wav, (*_, loop) in zip(found, loops):
+    player.write_wav(loop.to_note_sequence(), tmp_path / 'loop.wav')
+    assert base64.b64decode(wav) == (tmp_path / 'loop.wav').read_bytes()
+
+
+@pytest.mark.parametrize('kind', [browser.Browser, browser.Firefox])
+def test_browsers_write_pythons_wav_files(tmp_path, player, kind):
+  """Of a page's loops, with their feel and without: what its MIDI files say."""
+  page = tmp_path / 'page.html'
+  web_app.write(str(page), 'hierdec-drums_4bar')
+  with kind() as window:
+    window.open(page)
+    test_web_page.set_up(window)
+    for feel, tempo in ((100, 93), (0, 120)):
+      test_web_page.set_slider(window, 'feel', feel)
+      test_web_page.set_slider(window, 'tempo', tempo)
+      for i in range(4):
+        midi, wav = (test_web_page.save(window, i, name) for name in ('midi', 'wav'))
+        (tmp_path / 'loop.mid').write_bytes(midi)
+        # A MIDI file has the tempo to the microsecond.
+        loop = dataclasses.replace(DrumLoop.read(str(tmp_path / 'loop.mid')), qpm=tempo)
+        assert len({hit.velocity for hit in loop.hits}) > 1 or not feel
+        player.write_wav(loop.to_note_sequence(), tmp_path / 'loop.wav')
+        assert wav == (tmp_path / 'loop.wav').read_bytes()
+
+
+def test_it_is_what_the_script_makes():
+  audio, index = synthesis.make()
+  assert index == drum_kit.read_index()
+  kept, _ = soundfile.read(drum_kit.WAVES, dtype='int16')
+  # NumPy's functions may differ in the last bit.
+  assert np.abs(audio.astype(int) - kept).max() <= 1
+  assert np.abs(kept.astype(int)).max() < 2 ** 15 - 1
+
+
+@pytest.mark.parametrize('velocity', [20, 60, 100, 127])
+def test_levels_are_the_soundfonts(player, velocity):
+  """Within 2 dB, drum by drum, but for one gain of all."""
+  levels = []
+  for kit in (player.kit, sound.Player(soundfonts.find_soundfont()).kit):
+    strokes = [kit.stroke(drum_maps.pitch_of(drum), velocity) for drum in range(9)]
+    levels.append([10 * np.log10(synthesis.power(gain * wave)) for wave, gain in strokes])
+  differences = np.subtract(*levels) - 20 * np.log10(synthesis.GAIN)
+  assert np.abs(differences).max() < 2
+
+
+def open_and(kit, *others):
+  """Returns the sound of an open hi-hat in 4 s: alone, and less others' with them."""
+  def mixed(strokes):
+    out = np.zeros([4 * 44100, 2])
+    sound.mix(kit, strokes, [out] * len(strokes))
+    return out
+  first = (1000, OPEN, 100)
+  alone = mixed([first])
+  return alone, mixed([first, *others]) - mixed(list(others))
+
+
+@pytest.mark.parametrize('other', [CLOSED, PEDAL])
+@pytest.mark.parametrize('after', [60, 3000, 30000])
+def test_hi_hats_are_closed(player, other, after):
+  """At any distance, from the hit on, and by no hit before or at the same time."""
+  alone, cut = open_and(player.kit, (1000 + after, other, 100))
+  np.testing.assert_array_equal(cut[:1000 + after], alone[:1000 + after])
+  end = 1000 + after + drum_kit.CHOKE
+  assert not cut[end:].any() and alone[end:].any()
+  assert np.abs(np.diff(cut[end - 500:end + 1], axis=0)).max() < (
+      2 * np.abs(np.diff(alone[end - 500:end], axis=0)).max())
+  for earlier in (1000, 500):
+    alone, kept = open_and(player.kit, (earlier, other, 100))
+    np.testing.assert_array_equal(kept, alone)
+
+
+def test_hi_hats_are_closed_across_the_joint(player):
+  out = np.zeros([44100, 2])
+  sound.mix(player.kit, [(40000, OPEN, 100), (2000, CLOSED, 1)], [out] * 2)
+  assert np.abs(out[:2000]).max() > 0.01
+  assert np.abs(out[2000 + drum_kit.CHOKE:40000]).max() < 1e-4
+
+
+def test_strokes_differ_from_their_neighbours(player):
+  """Nowhere in turns: of eighths, too, all variants are heard about as often."""
+  for pitch, least in ((KICK, 4), (38, 4), (CLOSED, 5), (OPEN, 3), (50, 3), (49, 2)):
+    strokes = [player.kit.stroke(pitch, 100, i)[0] for i in range(60)]
+    assert all(a.shape != b.shape or (a != b).any()
+               for a, b in zip(strokes, strokes[1:])) or least < 3
+    for every in (1, 2, 4):
+      assert len({wave.tobytes() for wave in strokes[::every]}) >= least
+
+
+def test_the_page_has_headroom(player):
+  """All drums at 127, at once and on every step, at any tempo."""
+  code = (web_app.web_files.WEB / 'app' / 'player.js').read_text()
+  headroom = float(code.split('HEADROOM = ')[1].split(';')[0])
+  for qpm in (60, 120, 200, 300):
+    for every in (1, 2, 64):
+      out = np.zeros([round(960 / qpm * 44100), 2])
+      strokes = [(sound.sample_at(15 * step / qpm), drum_maps.pitch_of(drum), 127)
+                 for step in range(0, 64, every) for drum in range(9)]
+      sound.mix(player.kit, strokes, [out] * len(strokes))
+      assert headroom * np.abs(out).max() <= 1
+
+
+def test_by_name_and_without_fluidsynth(monkeypatch, tmp_path, capsys):
+  """It plays where it is asked for, and where nothing is and FluidSynth is missing."""
+  loop = random_loop(1, True)[-1]
+  monkeypatch.setenv(soundfonts.SOUNDFONT, soundfonts.SYNTH)
+  want = loop.audio()
+  monkeypatch.delenv(soundfonts.SOUNDFONT)
+  np.testing.assert_array_equal(loop.audio(soundfonts.SYNTH), want)
+  assert np.abs(loop.audio() - want).max() > 0.01
+  monkeypatch.setattr(soundfonts, 'has_fluidsynth', lambda: False)
+  np.testing.assert_array_equal(loop.audio(), want)
+  made = dataclasses.replace(loop, facts={
+      'mode': 'sample', 'config': 'c', 'checkpoint': 'c', 'seed': 0, 'temperature': 1.,
+      'qpm': loop.qpm, 'humanized': False, 'style': ''})
+  assert gallery.write([made], str(tmp_path), 'a')['wav']
+  assert 'The synthesized kit plays, since FluidSynth was not found.' in (
+      capsys.readouterr().out)
+  assert gallery.read_entries(tmp_path / 'index.html')[0][0]['soundfont'] == 'synth'
+
+
+def test_it_has_drums_alone(player):
+  """Other percussion is named; other instruments are a sentence."""
+  [said] = player.remarks([KICK, 25])
+  assert said == ('The synthesized kit has no sound of these drums, so they are silent: '
+                  'note 25.')
+  sequence = note_seq.NoteSequence()
+  sequence.notes.add(pitch=60, velocity=100, end_time=1)
+  with pytest.raises(UserError, match='drums alone'):
+    player(loop_file.as_loop(sequence))
