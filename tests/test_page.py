@@ -9,6 +9,7 @@ import shutil
 
 import browser
 from drumloops import DrumLoop
+from drumloops.errors import in_words
 from drumloops.grid import hit_at
 from drumloops.midi import sound, soundfonts
 from drumloops.output import gallery, plots
@@ -104,7 +105,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
     raise ImportError
   monkeypatch.setattr(sound, '_load', fail)
   paths = write(tmp_path)  # Whose sound is kept.
-  assert not paths['wav'] and capsys.readouterr().out.count(sound.NO_SOUND) == 1
+  assert not paths['wav'] and capsys.readouterr().out.count(in_words(sound.NO_SOUND)) == 1
   write(tmp_path, 'rock', 2)
   text = pathlib.Path(paths['page']).read_text()
   assert text.count('<button') == 3 and text.count('No sound was made') == 2

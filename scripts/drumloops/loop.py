@@ -224,7 +224,7 @@ class DrumLoop:
     """Writes the loop, as MIDI (.mid) or as sound (.wav).
 
     Raises:
-      UserError: if the path is no such file, or there is no FluidSynth to make sound.
+      UserError: if the path is no such file, or the loop's sound can't be made.
       OSError: if it can't be written.
     """
     path = os.path.expanduser(path)
@@ -239,7 +239,7 @@ class DrumLoop:
       midi_file.write(self.to_midi(), path)
 
   def audio(self, soundfont: str | None = None) -> np.ndarray:
-    """Returns the loop as sound: float32 [samples, 2] at `sound.SAMPLE_RATE`.
+    """Returns the loop as sound: float64 [samples, 2] at `sound.SAMPLE_RATE`.
 
     Its end sounds on at its beginning, so it repeats without a gap.
 

@@ -69,9 +69,9 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     pictures: Whether to write pictures.
 
   Returns:
-    {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
-    FluidSynth), 'page': path, 'was_there': whether these very loops were}. If the loops
-    go from one to another, also the path of a picture of all: 'strip'.
+    {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none if the SoundFont
+    can't be played), 'page': path, 'was_there': whether these very loops were}. If the
+    loops go from one to another, also the path of a picture of all: 'strip'.
 
   Raises:
     UserError: if there is no such SoundFont, or the loops are no model's.
@@ -183,7 +183,9 @@ class Renderer:
         player.write_wav(loop.to_note_sequence(), path)
       return True
     except UserError as e:
-      self.why_silent = str(e) if str(e) == sound.NO_SOUND else f'No sound was made: {e}'
+      self.why_silent = str(e)
+      if self.why_silent != in_words(sound.NO_SOUND):
+        self.why_silent = f'No sound was made: {e}'
     return False
 
 
