@@ -55,9 +55,8 @@ def define_flags() -> None:
                     "Whether to give the loops a drummer's velocity and microtiming.")
   takes.define_flags()
   flags.DEFINE_string('soundfont', None,
-                      'SoundFont (.sf2) that plays the drums, or synth for the '
-                      'synthesized kit; default: the environment variable SOUNDFONT, '
-                      'else a small one, or synth without FluidSynth.')
+                      'SoundFont (.sf2) that plays the drums; default: the '
+                      'environment variable SOUNDFONT, else synth, the kit of the page.')
   flags.DEFINE_bool('sound', True, 'Whether to write WAV files.')
   flags.DEFINE_bool('pictures', True, 'Whether to write pictures.')
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')

@@ -3,7 +3,7 @@ import base64
 import dataclasses
 
 import browser
-from drumloops import DrumLoop, Hit, UserError, grid
+from drumloops import DrumLoop, Hit, grid
 from drumloops.export import web_app
 from drumloops.midi import (
     drum_kit, drum_maps, loop_file, sound, soundfonts, synthesis)
@@ -89,7 +89,7 @@ def test_it_is_what_the_script_makes():
 def test_levels_are_the_soundfonts(player, velocity):
   """Within 2 dB, drum by drum, but for one gain of all."""
   levels = []
-  for kit in (player.kit, sound.Player(soundfonts.find_soundfont()).kit):
+  for kit in (player.kit, sound.Player(soundfonts.TIMGM).kit):
     strokes = [kit.stroke(drum_maps.pitch_of(drum), velocity) for drum in range(9)]
     levels.append([10 * np.log10(synthesis.power(gain * wave)) for wave, gain in strokes])
   differences = np.subtract(*levels) - 20 * np.log10(synthesis.GAIN)
@@ -152,31 +152,26 @@ def test_the_page_has_headroom(player):
       assert headroom * np.abs(out).max() <= 1
 
 
-def test_by_name_and_without_fluidsynth(monkeypatch, tmp_path, capsys):
-  """It plays where it is asked for, and where nothing is and FluidSynth is missing."""
+def test_it_plays_unless_another_is_named(monkeypatch, tmp_path):
   loop = random_loop(1, True)[-1]
-  monkeypatch.setenv(soundfonts.SOUNDFONT, soundfonts.SYNTH)
   want = loop.audio()
-  monkeypatch.delenv(soundfonts.SOUNDFONT)
   np.testing.assert_array_equal(loop.audio(soundfonts.SYNTH), want)
+  monkeypatch.setenv(soundfonts.SOUNDFONT, soundfonts.TIMGM)
   assert np.abs(loop.audio() - want).max() > 0.01
-  monkeypatch.setattr(soundfonts, 'has_fluidsynth', lambda: False)
-  np.testing.assert_array_equal(loop.audio(), want)
+  np.testing.assert_array_equal(loop.audio(soundfonts.SYNTH), want)
   made = dataclasses.replace(loop, facts={
       'mode': 'sample', 'config': 'c', 'checkpoint': 'c', 'seed': 0, 'temperature': 1.,
       'qpm': loop.qpm, 'humanized': False, 'style': ''})
-  assert gallery.write([made], str(tmp_path), 'a')['wav']
-  assert 'The synthesized kit plays, since FluidSynth was not found.' in (
-      capsys.readouterr().out)
+  gallery.write([made], str(tmp_path), 'a', soundfonts.SYNTH)
   assert gallery.read_entries(tmp_path / 'index.html')[0][0]['soundfont'] == 'synth'
 
 
-def test_it_has_drums_alone(player):
-  """Other percussion is named; other instruments are a sentence."""
+def test_what_it_has_no_sound_of(player):
+  """Other percussion is named; FluidSynth plays loops that have other instruments."""
   [said] = player.remarks([KICK, 25])
   assert said == ('The synthesized kit has no sound of these drums, so they are silent: '
                   'note 25.')
   sequence = note_seq.NoteSequence()
   sequence.notes.add(pitch=60, velocity=100, end_time=1)
-  with pytest.raises(UserError, match='drums alone'):
-    player(loop_file.as_loop(sequence))
+  loop = loop_file.as_loop(sequence)
+  np.testing.assert_array_equal(player(loop), sound.Player(soundfonts.TIMGM)(loop))

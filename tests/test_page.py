@@ -114,7 +114,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
 def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
-  shutil.copy(soundfonts.find_soundfont(), own)
+  shutil.copy(soundfonts.find_soundfont(soundfonts.TIMGM), own)
   loops = [loop_of()]
   out = str(tmp_path / 'out')
   assert gallery.write(loops, out, 'a')['name'] == 'a'
@@ -126,7 +126,7 @@ def test_other_sounds_are_other_loops(tmp_path):
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   """The page has what is through; MIDI without sound is better than nothing."""
   own = tmp_path / 'half.sf2'
-  content = pathlib.Path(soundfonts.find_soundfont()).read_bytes()
+  content = pathlib.Path(soundfonts.find_soundfont(soundfonts.TIMGM)).read_bytes()
   own.write_bytes(content[:len(content) // 2])
   loops = [loop_of(0.1 * i) for i in range(3)]
   paths = gallery.write(loops, str(tmp_path / 'a'), 'a', own)

@@ -8,7 +8,7 @@ import json
 import math
 import pathlib
 
-from drumloops.midi import drum_maps, soundfonts
+from drumloops.midi import drum_maps
 from magenta_patches.added.drum_classes import CLOSED_HIHAT, OPEN_HIHAT
 import numpy as np
 import soundfile
@@ -72,9 +72,8 @@ class DrumKit:
     self._sides = [sides(pan) for pan in index['pans']]
 
   def remarks(self) -> list[str]:
-    """Returns a sentence that says why it plays, if it has to."""
-    return [] if soundfonts.has_fluidsynth() else [
-        'The synthesized kit plays, since FluidSynth was not found.']
+    """Returns nothing: there is one kit."""
+    return []
 
   def stroke(self, pitch: int, velocity: int, number: int = 0
              ) -> tuple[np.ndarray, float]:

@@ -20,14 +20,15 @@ OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` '
-    f'(macOS) and run this again, or hear drums by {field("soundfont", SYNTH)}.')
+    f'(macOS) and run this again. Drums alone play by {field("soundfont", SYNTH)}.')
 
 
 class Player:
   """Plays loops, in any number of threads.
 
   A drum's stroke is rendered once, kept, and mixed where it is needed: to the sample,
-  while FluidSynth starts sounds on a raster of 64. There are no effects.
+  while FluidSynth starts sounds on a raster of 64. There are no effects, but where
+  other instruments play, too: those loops are FluidSynth's.
   """
 
   def __init__(self, soundfont: str | None = None):
@@ -39,6 +40,16 @@ class Player:
     """
     path = soundfonts.find_soundfont(soundfont)
     self.kit = drum_kit.DrumKit() if path == SYNTH else soundfonts.SoundFont(path)
+
+  @functools.cached_property
+  def _orchestra(self):
+    """The SoundFont of loops that have other instruments, too."""
+    if isinstance(self.kit, soundfonts.SoundFont):
+      return self.kit
+    try:
+      return soundfonts.SoundFont()
+    except ImportError as e:
+      raise UserError(NO_SOUND) from e
 
   def remarks(self, pitches: Iterable[int]) -> list[str]:
     """Returns sentences: which kit plays, if that is a guess; which drums are silent.
@@ -81,13 +92,10 @@ class Player:
 
   def _with_effects(self, loop, samples):
     """Returns a loop of several instruments as FluidSynth alone plays it."""
-    if isinstance(self.kit, drum_kit.DrumKit):
-      raise UserError(NO_SOUND if not soundfonts.has_fluidsynth() else (
-          f'{self.kit.path} has drums alone, and this loop has other instruments, too.'))
     events = [(min(samples, round(time * SAMPLE_RATE)), action)
               for time, action in _events(loop)]
     length = samples + LONGEST_TAIL * TAIL_BLOCK
-    audio = self.kit.play(events, length)
+    audio = self._orchestra.play(events, length)
     level = np.abs(audio[samples:]).reshape(LONGEST_TAIL, -1).max(axis=1)
     ends = np.flatnonzero(level < SILENCE)
     end = samples + TAIL_BLOCK * (ends[0] + 1 if len(ends) else LONGEST_TAIL)

@@ -1,5 +1,4 @@
 """SoundFonts, which FluidSynth plays: single strokes, and how one cuts off another."""
-import contextlib
 import ctypes
 import functools
 import importlib.util
@@ -14,6 +13,7 @@ import numpy as np
 SAMPLE_RATE = 44100  # Hz.
 SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
 SYNTH = 'synth'  # Names the synthesized kit, where a SoundFont could be named.
+TIMGM = 'TimGM6mb.sf2'  # A small one.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
 KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
 CHANNELS = 16
@@ -35,30 +35,20 @@ CUT_WAVES = 512  # That are kept.
 DRY = {'synth.reverb.active': 0, 'synth.chorus.active': 0}
 
 
-@functools.cache
-def has_fluidsynth() -> bool:
-  """Whether FluidSynth's library is there."""
-  try:
-    with contextlib.redirect_stdout(None):  # Where $CI is set, it says where.
-      import fluidsynth  # noqa: F401
-  except ImportError:
-    return False
-  return True
-
-
 def find_soundfont(path: str | None = None) -> str:
-  """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
+  """Returns the SoundFont to use: `path`, $SOUNDFONT, or SYNTH, which is none.
 
-  It is SYNTH, which is none, if that is named, or if none is and FluidSynth is missing.
+  TIMGM is found in pretty_midi, too.
 
   Raises:
     UserError: if another is none.
   """
-  path = path or os.environ.get(SOUNDFONT) or ('' if has_fluidsynth() else SYNTH)
+  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or SYNTH)
   if path == SYNTH:
     return path
-  path = os.path.expanduser(path or os.path.join(
-      os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
+  if path == TIMGM and not os.path.exists(path):
+    path = os.path.join(
+        os.path.dirname(importlib.util.find_spec('pretty_midi').origin), TIMGM)
   try:
     with open(path, 'rb') as f:
       head = f.read(12)
@@ -78,14 +68,14 @@ class SoundFont:
   """
 
   def __init__(self, path: str | None = None):
-    """Loads what `find_soundfont` takes.
+    """Loads what `find_soundfont` takes, by default TIMGM.
 
     Raises:
       ImportError: if FluidSynth's library is not installed.
       UserError: if the SoundFont can't be used.
     """
     import fluidsynth
-    self.path = find_soundfont(path)
+    self.path = find_soundfont(path or TIMGM)
     def function(name, *arguments):
       return fluidsynth.cfunc(name, ctypes.c_int, *(
           (f'argument{i}', kind, 1) for i, kind in enumerate(arguments)))

@@ -75,8 +75,8 @@ def _plate(rng, seconds, bands, count):
   def at(values):
     return np.interp(np.log2(frequencies), octaves, values)
   # A mode has its share of an octave's power.
-  share = 10 * np.log10((high - low) / count / (0.7 * frequencies))
-  return _modes(seconds, frequencies, at(levels) + share + 3 + rng.normal(0, 4, count),
+  share = np.minimum(0, 10 * np.log10((high - low) / count / (0.7 * frequencies)))
+  return _modes(seconds, frequencies, at(levels) + share + rng.normal(0, 6, count),
                 at(t60s) * rng.uniform(0.6, 1.5, count), phases=rng.random(count))
 
 
@@ -86,98 +86,106 @@ def _driven(wave):
 
 
 def _kick_body(rng):
-  thump = _modes(0.5, 54 * np.array([1, 1.7, 2.6]), [0, -13, -20], [0.42, 0.2, 0.12],
+  thump = _modes(0.6, 54 * np.array([1, 1.7, 2.6]), [0, -13, -20], [0.6, 0.35, 0.25],
                  (0.9, 0.018))
-  return _driven(
-      thump + _noise(rng, 0.5, [(250, -30, 0.16, 0), (700, -38, 0.09, 0)]))
+  return _driven(thump + _noise(rng, 0.6, [
+      (180, -23, 0.4, 0), (400, -32, 0.3, 0), (900, -38, 0.25, 0),
+      (2500, -41, 0.2, 0)]))
 
 
 def _kick_edge(rng):
-  return _driven(_noise(rng, 0.12, [
-      (350, -17, 0.07, 0), (1000, -20, 0.05, 0), (2500, -17, 0.04, 0),
-      (5500, -23, 0.03, 0)]))
+  return _driven(_noise(rng, 0.15, [
+      (350, -17, 0.09, 0), (1000, -20, 0.07, 0), (2500, -18, 0.05, 0),
+      (5500, -23, 0.04, 0)]))
 
 
 def _snare_body(rng):
   tune = 185 * (1 + 0.004 * rng.standard_normal())
   head = _modes(
-      0.4, tune * MEMBRANE, [0, -5, -10, -13, -17, -19] + rng.normal(0, 1.5, 6),
-      [0.3, 0.22, 0.16, 0.16, 0.12, 0.12], (0.12, 0.015))
-  return _driven(head + _noise(rng, 0.4, [
-      (700, -21, 0.3, 0), (1400, -19, 0.32, 0), (2800, -17, 0.34, 0.001),
-      (5600, -19, 0.3, 0.001), (11000, -24, 0.25, 0.001)]))
+      0.45, tune * MEMBRANE, [0, -5, -9, -12, -15, -17] + rng.normal(0, 1.5, 6),
+      [0.34, 0.3, 0.25, 0.24, 0.2, 0.2], (0.12, 0.015))
+  return _driven(head + _noise(rng, 0.45, [
+      (350, -22, 0.4, 0), (700, -19, 0.38, 0), (1400, -19, 0.36, 0),
+      (2800, -18, 0.36, 0.001), (5600, -21, 0.35, 0.001), (11000, -26, 0.3, 0.001)]))
 
 
 def _snare_edge(rng):
   return _driven(_noise(rng, 0.25, [
-      (1000, -13, 0.06, 0), (2500, -11, 0.1, 0), (5000, -12, 0.2, 0),
-      (10000, -15, 0.2, 0)]))
+      (1000, -12, 0.08, 0), (2500, -11, 0.12, 0), (5000, -13, 0.2, 0),
+      (10000, -17, 0.2, 0)]))
 
 
-HAT = [(500, -17), (1200, -14), (2800, -12), (5600, -9), (9000, -3), (14000, -2)]
+HAT = [(100, -27), (250, -23), (500, -17), (1000, -14), (2000, -17), (4000, -14),
+       (8000, -4), (14000, -2)]
 
 
 def _hat(rng, seconds, t60s, tilt, count):
   bands = [(f, level + tilt * np.log2(f / 5600), t60, 0.0003)
            for (f, level), t60 in zip(HAT, t60s)]
-  return _noise(rng, seconds, bands) + _plate(rng, seconds, bands, count)
+  return _noise(rng, seconds, bands) + _plate(rng, seconds, bands[2:], count)
 
 
 def _closed_body(rng):
-  return _hat(rng, 0.26, [0.09, 0.12, 0.17, 0.21, 0.22, 0.2], -1, 60)
+  return _hat(rng, 0.28, [0.2, 0.2, 0.2, 0.22, 0.24, 0.26, 0.26, 0.23], 0, 60)
 
 
 def _closed_edge(rng):
-  return _hat(rng, 0.14, [0.03, 0.04, 0.06, 0.1, 0.11, 0.1], 1, 60)
+  return _hat(rng, 0.15, [0.05, 0.05, 0.06, 0.06, 0.08, 0.12, 0.13, 0.12], 1, 60)
 
 
 def _open_body(rng):
-  return _hat(rng, 1.15, [0.7, 0.9, 1.1, 1.2, 1.1, 0.8], -3.5, 240)
+  return _hat(rng, 1.15, [0.9, 1, 1, 1, 1, 1.1, 1, 0.8], -2, 240)
 
 
 def _open_edge(rng):
-  return _hat(rng, 0.5, [0.1, 0.15, 0.25, 0.4, 0.45, 0.4], -1, 120)
+  return _hat(rng, 0.5, [0.1, 0.1, 0.1, 0.15, 0.25, 0.4, 0.45, 0.4], -1, 120)
 
 
 def _tom_body(rng, tune, t60):
-  head = _modes(0.95, tune * MEMBRANE, [0, -6, -10, -12, -15, -17],
-                t60 * np.array([1, 0.6, 0.4, 0.35, 0.3, 0.25]), (0.09, 0.06))
-  return _driven(
-      head + _noise(rng, 0.95, [(500, -26, 0.25, 0), (1500, -32, 0.12, 0)]))
+  head = _modes(1.3, tune * MEMBRANE, [0, -6, -10, -12, -14, -16],
+                t60 * np.array([1, 0.8, 0.6, 0.5, 0.45, 0.4]), (0.09, 0.06))
+  return _driven(head + _noise(rng, 1.3, [
+      (350, -23, 0.8, 0), (700, -25, 0.6, 0), (1400, -30, 0.45, 0),
+      (2800, -35, 0.35, 0)]))
 
 
 def _tom_edge(rng, tune):
-  ring = _modes(0.2, tune * MEMBRANE[1:], rng.normal(-13, 2, 5), 0.18, (0.12, 0.03))
-  return _driven(ring + _noise(rng, 0.2, [
-      (800, -13, 0.09, 0), (2500, -8, 0.06, 0), (6000, -16, 0.03, 0)]))
+  ring = _modes(0.25, tune * MEMBRANE[1:], rng.normal(-13, 2, 5), 0.25, (0.12, 0.03))
+  return _driven(ring + _noise(rng, 0.25, [
+      (400, -14, 0.15, 0), (800, -12, 0.15, 0), (1600, -12, 0.12, 0),
+      (3200, -13, 0.1, 0), (6500, -20, 0.06, 0)]))
 
 
-CRASH = [(350, -17, 2.6, 0.002), (700, -8, 2.9, 0.002), (1400, -4, 3, 0.003),
-         (2800, -2, 2.6, 0.006), (5600, -7, 1.9, 0.015), (11000, -11, 1.2, 0.03)]
+CRASH = [(100, -28, 1.5, 0), (350, -2, 2.6, 0.002), (700, -2, 2.9, 0.002),
+         (1400, -10, 3, 0.003), (2800, -9, 2.6, 0.006), (5600, -12, 1.9, 0.015),
+         (11000, -16, 1.2, 0.03)]
 
 
 def _crash_body(rng):
-  return _noise(rng, 2.6, CRASH) + _plate(rng, 2.6, CRASH, 300)
+  return 0.3 * _noise(rng, 2.6, CRASH) + _plate(rng, 2.6, CRASH[1:], 300)
 
 
 def _crash_edge(rng):
-  return _noise(rng, 0.9, [(1400, -12, 0.2, 0), (2800, -6, 0.5, 0.001),
-                           (5600, -5, 0.9, 0.004), (11000, -8, 0.9, 0.01)])
+  return _noise(rng, 0.9, [
+      (350, -9, 0.4, 0), (700, -9, 0.4, 0), (1400, -10, 0.4, 0), (2800, -6, 0.5, 0.001),
+      (5600, -6, 0.9, 0.004), (11000, -8, 0.9, 0.01)])
 
 
-RIDE = [(700, -19, 2.2, 0.001), (1400, -16, 2.8, 0.001), (2800, -10, 3, 0.001),
-        (5600, -7, 2.6, 0.001), (11000, -9, 1.6, 0.002)]
+RIDE = [(100, -28, 1.5, 0), (350, -14, 2.2, 0), (700, -16, 2.2, 0.001),
+        (1400, -20, 2.8, 0.001), (2800, -12, 3, 0.001), (5600, -9, 2.2, 0.001),
+        (11000, -11, 1.1, 0.001)]
 
 
 def _ride_body(rng):
-  return 0.4 * _noise(rng, 2, RIDE) + _plate(rng, 2, RIDE, 140)
+  return 0.2 * _noise(rng, 2, RIDE) + _plate(rng, 2, RIDE[1:], 140)
 
 
 def _ride_edge(rng):
   ping = _modes(0.4, rng.normal([2900, 3650, 4300, 5400, 6200], 15), -20,
                 [0.5, 0.5, 0.4, 0.35, 0.3], phases=rng.random(5))
-  return ping + _noise(rng, 0.4, [(1400, -20, 0.05, 0), (2800, -14, 0.05, 0),
-                                  (5600, -8, 0.06, 0), (11000, -8, 0.08, 0)])
+  return ping + _noise(rng, 0.4, [
+      (350, -14, 0.1, 0), (1400, -18, 0.08, 0), (2800, -13, 0.08, 0), (5600, -7, 0.1, 0),
+      (11000, -5, 0.12, 0)])
 
 
 # In the order of grid.DRUM_CLASSES: what makes the body, how many there are; what makes
@@ -192,9 +200,9 @@ DRUMS = [
     *((functools.partial(_tom_body, tune=tune, t60=t60), 1,
        functools.partial(_tom_edge, tune=tune), 3, 0.15, level, pan)
       for tune, t60, level, pan in (
-          (80, 1.1, -27.6, -0.35), (112, 1, -28.1, -0.1), (150, 0.9, -28.1, 0.15))),
+          (80, 1.8, -27.6, -0.35), (112, 1.6, -28.1, -0.1), (150, 1.4, -28.1, 0.15))),
     (_crash_body, 1, _crash_edge, 2, 0.2, -31.9, 0.4),
-    (_ride_body, 1, _ride_edge, 4, 0.06, -43.1, -0.4)]
+    (_ride_body, 1, _ride_edge, 4, 0.8, -43.1, -0.4)]
 
 # ITU-R BS.1770-4's two filters, for this rate.
 K_WEIGHTING = [

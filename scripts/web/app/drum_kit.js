@@ -56,23 +56,20 @@ export class Kit {
   }
 
   /**
-   * Returns a stroke's sound.
+   * Returns the sounds of a stroke: [{from: the first sample of `waves`, samples, gain}].
    * @param {number} number How many of the drum were before; neighbours differ.
    */
-  stroke(drum, velocity, number = 0) {
+  stroke(drum, velocity, number) {
     const layer = this.layers.filter(one => one.drum === drum).reduce(
       (a, b) => (Math.abs(a.velocity - velocity) <= Math.abs(b.velocity - velocity) ?
         a : b));
     const turns = number * SOUND.golden, share = turns - Math.floor(turns);
     const level = gainOf(velocity, layer.edge) / gainOf(layer.velocity, layer.edge);
-    const [body, edge] = [
-      [layer.bodies, level], [layer.edges, level * velocity / 127]].map(([all, gain]) => {
-      const [at, samples] = all[Math.floor(share * all.length)] ?? [0, 0];
-      const whole = rounded(gain, SOUND.gainUnits);
-      return Float64Array.from(this.waves.subarray(at, at + samples), x => whole * x);
+    return [[layer.bodies, level], [layer.edges, level * velocity / 127]].filter(
+      ([all]) => all.length).map(([all, gain]) => {
+      const [from, samples] = all[Math.floor(share * all.length)];
+      return {from, samples, gain: rounded(gain, SOUND.gainUnits)};
     });
-    edge.forEach((x, i) => { body[i] += x; });
-    return body;
   }
 }
 
@@ -96,18 +93,26 @@ export function partOf(drum, hits, tempo, length) {
       Infinity)}));
 }
 
+/** Returns one stroke's sound. */
+export function renderStroke(kit, drum, velocity) {
+  const size = Math.max(1, ...kit.stroke(drum, velocity, 0).map(({samples}) => samples));
+  return renderPart(kit, drum, [{begin: 0, velocity, number: 0, end: Infinity}], size);
+}
+
 /**
  * Returns a drum's sound in a loop, without its place. What rings after the loop's end
  * is mixed into its beginning.
  * @param {Object[]} part Of `partOf`.
  */
 export function renderPart(kit, drum, part, length) {
-  const out = new Float64Array(length);
+  const out = new Float64Array(length), {waves} = kit;
   for (const {begin, velocity, number, end} of part) {
-    const wave = kit.stroke(drum, velocity, number), over = end + SOUND.choke;
-    for (let i = 0, at = begin; i < wave.length && i < over; i++) {
-      out[at] += wave[i] * Math.min(1, (over - i) / SOUND.choke);
-      if (++at === length) at = 0;
+    for (const {from, samples, gain} of kit.stroke(drum, velocity, number)) {
+      const over = end + SOUND.choke, size = Math.min(samples, over);
+      for (let i = 0, at = begin; i < size; i++) {
+        out[at] += gain * waves[from + i] * (i > end ? (over - i) / SOUND.choke : 1);
+        if (++at === length) at = 0;
+      }
     }
   }
   return out;

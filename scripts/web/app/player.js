@@ -1,7 +1,7 @@
 // Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
 // repeats it to the sample, so the page's computations do not disturb the sound.
 import {DRUMS, RATE} from './constants.js';
-import {loopLength, partOf, renderPart} from './drum_kit.js';
+import {loopLength, partOf, renderPart, renderStroke} from './drum_kit.js';
 
 const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
@@ -9,7 +9,7 @@ const HEADROOM = 0.4;  // All drums at all steps, at any tempo, reach 2.4 withou
 
 function bufferOf(wave) {
   const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-  buffer.copyToChannel(Float32Array.from(wave), 0);
+  buffer.copyToChannel(new Float32Array(wave), 0);
   return buffer;
 }
 
@@ -49,7 +49,7 @@ export class Player {
   hit(drum, velocity) {
     this.wake();
     const source = new AudioBufferSourceNode(
-      this.context, {buffer: bufferOf(this.kit.stroke(drum, velocity))});
+      this.context, {buffer: bufferOf(renderStroke(this.kit, drum, velocity))});
     source.connect(this.channels[drum]);
     source.start();
   }
