@@ -603,7 +603,7 @@ def test_a_page_with_a_soundfont_and_without_humanizer(tmp_path):
 
 def test_a_page_that_would_be_too_large_is_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(web_app, 'MAX_MB', 2)
-  with pytest.raises(UserError, match='8 MB'):
+  with pytest.raises(UserError, match='9 MB'):
     web_app.write(f'{tmp_path}/a.html', magenta_setup.DEFAULT_CONFIG)
   assert not list(tmp_path.iterdir())
 

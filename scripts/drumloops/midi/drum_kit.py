@@ -66,10 +66,12 @@ class DrumKit:
 
   def __init__(self) -> None:
     """Reads its sounds."""
-    index = read_index()
-    self._waves, _ = soundfile.read(WAVES, dtype='float32')
-    self._layers = index['layers']
-    self._sides = [sides(pan) for pan in index['pans']]
+    index, (waves, _) = read_index(), soundfile.read(WAVES)
+    self._drums = [
+        (layer['edge'], *([waves[at:at + samples, np.newaxis] * sides(pan)
+                           for at, samples in layer[name]]
+                          for name in ('bodies', 'edges')))
+        for layer, pan in zip(index['layers'], index['pans'])]
 
   def remarks(self) -> list[str]:
     """Returns nothing: there is one kit."""
@@ -87,15 +89,13 @@ class DrumKit:
     drum, turns = drum_of(pitch), number * GOLDEN
     if drum is None:
       return np.zeros([0, 2]), 1
-    layer = self._layers[drum]
-    def part(name):
-      choice = math.floor((turns - math.floor(turns)) * len(layer[name]))
-      at, samples = layer[name][choice]
-      return np.float64(self._waves[at:at + samples])
-    level, edge = gain(velocity, layer['edge']), part('edges')
-    wave = whole(level) * part('bodies')
+    share, *sounds = self._drums[drum]
+    body, edge = (some[math.floor((turns - math.floor(turns)) * len(some))]
+                  for some in sounds)
+    level = gain(velocity, share)
+    wave = whole(level) * body
     wave[:len(edge)] += whole(level * velocity / 127) * edge
-    return wave[:, np.newaxis] * self._sides[drum], 1
+    return wave, 1
 
   def is_cut_off(self, pitch: int, other: int) -> bool:
     """Whether a stroke cuts off one of a pitch: hi-hats do an open hi-hat."""
@@ -106,5 +106,6 @@ class DrumKit:
               number: int = 0) -> tuple[np.ndarray, float]:
     """Returns a stroke, as `stroke` does, that another cuts off after some samples."""
     wave = self.stroke(pitch, velocity, number)[0][:samples + CHOKE]
-    left = samples + CHOKE - np.arange(len(wave))
-    return wave * np.minimum(1, left / CHOKE)[:, np.newaxis], 1
+    fade = wave[samples:]
+    fade *= np.arange(CHOKE, CHOKE - len(fade), -1)[:, np.newaxis] / CHOKE
+    return wave, 1
