@@ -34,7 +34,7 @@ COLUMNS = 8  # The kernel multiplies so many at a time.
 PARTICLES = 64  # Of a completion; a quarter of a command's, for phones.
 SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
-SAMPLED_PEAK = 2  # All drums' at once; the page has headroom for 2.5.
+SAMPLED_PEAK = 2  # All drums' at once, about as those of the synthesized kit.
 
 
 def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
     PYTHONPATH=scripts .venv/bin/python -m drumloops.midi.synthesis
 
 writes kit.flac and kit.json beside this file. Levels are those of TimGM6mb. Bands and
-decays lie within those of acoustic kits (Hydrogen's GMRockKit; Black Pearl and Red
+decays are near to those of acoustic kits (Hydrogen's GMRockKit; Black Pearl and Red
 Zeppelin of AVL Drumkits), from which nothing is copied. A membrane's modes are those of
 Fletcher and Rossing, The Physics of Musical Instruments, chapter 18; a cymbal's high
 bands rise later than its low ones, as chapter 20 says.
