@@ -6,7 +6,7 @@ import {loopLength, partOf, renderPart, renderStroke} from './drum_kit.js';
 const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
 const LINEAR = 0.8, WIDEST = 4;  // Of levels: what stays, what the limiter takes.
-export const HEADROOM = 0.8;  // Of a usual loop. All drums on all steps reach 2.7 without.
+export const HEADROOM = 0.8;  // For usual loops; all drums on all steps reach 2.7.
 /** A WaveShaperNode's curve that leaves what is below LINEAR; nothing passes 1. */
 export const LIMITER = Float32Array.from({length: 4097}, (_, i) => {
   const x = WIDEST * (i / 2048 - 1), size = Math.abs(x), room = 1 - LINEAR;
