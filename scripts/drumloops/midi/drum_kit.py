@@ -54,7 +54,7 @@ def whole(level: float) -> float:
 
 @functools.cache
 def drum_of(pitch: int) -> int | None:
-  """Returns the drum of a pitch of General MIDI or else the TD-11, None if it is none."""
+  """Returns the drum of a pitch of General MIDI or else the TD-11, or None."""
   drum = drum_maps.drum_of_decoded(pitch)
   return drum_maps.drum_map()(pitch) if drum is None else drum
 

@@ -184,8 +184,8 @@ def _ride_edge(rng):
   ping = _modes(0.4, rng.normal([2900, 3650, 4300, 5400, 6200], 15), -20,
                 [0.5, 0.5, 0.4, 0.35, 0.3], phases=rng.random(5))
   return ping + _noise(rng, 0.4, [
-      (350, -14, 0.1, 0), (1400, -18, 0.08, 0), (2800, -13, 0.08, 0), (5600, -7, 0.1, 0),
-      (11000, -5, 0.12, 0)])
+      (350, -14, 0.1, 0), (1400, -18, 0.08, 0), (2800, -13, 0.08, 0),
+      (5600, -7, 0.1, 0), (11000, -5, 0.12, 0)])
 
 
 # In the order of grid.DRUM_CLASSES: what makes the body, how many there are; what makes

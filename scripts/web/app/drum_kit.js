@@ -1,6 +1,6 @@
-// A drum kit, and loops played on it, as midi/drum_kit.py and sound.py do it: of the same
-// samples. Gains, places and fades are whole multiples of powers of two, so that sums
-// are exact and come in any order.
+// A drum kit, and loops played on it, as midi/drum_kit.py and sound.py do it: of the
+// same samples. Gains, places and fades are whole multiples of powers of two, so that
+// sums are exact, in any order.
 import {fromBase64} from '../shared/base64.js';
 import {DRUM_NAMES, DRUMS, RATE, SOUND} from './constants.js';
 import {sine} from './numbers.js';
@@ -44,8 +44,8 @@ export class Kit {
   }
 
   /**
-   * @param {Object} data Base64 of an audio file of 16 bits that has the waves. It begins
-   *   with 1/2 and -1/2, since Chromium divides what is above 0 by 32767.
+   * @param {Object} data Base64 of an audio file of 16 bits that has the waves. It
+   *   begins with 1/2 and -1/2, since Chromium divides what is above 0 by 32767.
    */
   static async open({data, ...index}) {
     const audio = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(
@@ -56,7 +56,7 @@ export class Kit {
   }
 
   /**
-   * Returns the sounds of a stroke: [{from: the first sample of `waves`, samples, gain}].
+   * Returns the sounds of a stroke: [{from: their first sample, samples, gain}].
    * @param {number} number How many of the drum were before; neighbours differ.
    */
   stroke(drum, velocity, number) {
@@ -79,8 +79,8 @@ export function loopLength(steps, tempo) {
 }
 
 /**
- * Returns one drum's strokes in a loop, in order: [{begin: the sample, velocity, number:
- * how many were before, end: after how many samples an open hi-hat is closed}].
+ * Returns one drum's strokes in a loop, in order: [{begin: the sample, velocity,
+ * number: how many were before, end: after how many samples an open hi-hat is closed}].
  */
 export function partOf(drum, hits, tempo, length) {
   const strokes = hits.map(hit => ({
@@ -95,8 +95,9 @@ export function partOf(drum, hits, tempo, length) {
 
 /** Returns one stroke's sound. */
 export function renderStroke(kit, drum, velocity) {
-  const size = Math.max(1, ...kit.stroke(drum, velocity, 0).map(({samples}) => samples));
-  return renderPart(kit, drum, [{begin: 0, velocity, number: 0, end: Infinity}], size);
+  const sounds = kit.stroke(drum, velocity, 0);
+  return renderPart(kit, drum, [{begin: 0, velocity, number: 0, end: Infinity}],
+                    Math.max(1, ...sounds.map(({samples}) => samples)));
 }
 
 /**

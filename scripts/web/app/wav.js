@@ -9,7 +9,8 @@ const ROOT_NOTE = 60;  // Of a sound without pitch.
  * @param {number} beats The loop's length.
  */
 export function writeWav(left, right, {rate, tempo, beats}) {
-  const size = 4 * left.length, view = new DataView(new ArrayBuffer(HEAD + size + TAIL));
+  const size = 4 * left.length, whole = HEAD + size + TAIL;
+  const view = new DataView(new ArrayBuffer(whole));
   let at = 0;
   const put = (kind, bytes) => (...values) => values.forEach(value => {
     view[`set${kind}`](at, value, true);
@@ -19,7 +20,7 @@ export function writeWav(left, right, {rate, tempo, beats}) {
   const float = put('Float32', 4), sample = put('Int16', 2);
   const text = name => byte(...Array.from(name, c => c.charCodeAt(0)));
   text('RIFF');
-  long(HEAD + size + TAIL - 8);
+  long(whole - 8);
   text('WAVEfmt ');
   long(16);
   short(1, 2);  // PCM, stereo.
