@@ -4,8 +4,8 @@
     python3 scripts/install.py --tested  # As run.sh installs into .venv.
 
 What is installed already keeps its version, so that this can run on Colab's image.
-FluidSynth's library, which makes the sound, comes from apt where this runs as root on
-Debian or Ubuntu (as on Colab).
+FluidSynth's library, which plays SoundFonts and melodies, comes from apt where this
+runs as root on Debian or Ubuntu (as on Colab).
 """
 from drumloops import ROOT  # Which looks at this Python before it goes on.
 import argparse
@@ -116,9 +116,9 @@ def install_fluidsynth() -> None:
         return
       if attempt == 0:
         apt_get('update')
-  print('FluidSynth was not found, so there will be MIDI and pictures but no '
-        'sound; install it with `sudo apt install libfluidsynth3` (Debian, '
-        'Ubuntu) or `brew install fluid-synth` (macOS).')
+  print('FluidSynth was not found, so SoundFonts and melodies will not play; install '
+        'it with `sudo apt install libfluidsynth3` (Debian, Ubuntu) or '
+        '`brew install fluid-synth` (macOS).')
 
 
 def install_hangul() -> None:

@@ -58,7 +58,7 @@ def define_flags() -> None:
   takes.define_flags()
   flags.DEFINE_string('soundfont', None,
                       'SoundFont (.sf2) that plays the drums; default: the '
-                      'environment variable SOUNDFONT, else a small one.')
+                      'environment variable SOUNDFONT, else synth, the kit of the page.')
   flags.DEFINE_bool('sound', True, 'Whether to write WAV files.')
   flags.DEFINE_bool('stems', False, 'Whether to write a WAV file of each drum too; '
                     'their sum is the loop.')

@@ -9,6 +9,7 @@ import shutil
 
 import browser
 from drumloops import DrumLoop
+from drumloops.errors import in_words
 from drumloops.grid import hit_at
 from drumloops.midi import sound, soundfonts
 from drumloops.output import gallery, plots
@@ -104,7 +105,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
     raise ImportError
   monkeypatch.setattr(sound, '_load', fail)
   paths = write(tmp_path)  # Whose sound is kept.
-  assert not paths['wav'] and capsys.readouterr().out.count(sound.NO_SOUND) == 1
+  assert not paths['wav'] and capsys.readouterr().out.count(in_words(sound.NO_SOUND)) == 1
   write(tmp_path, 'rock', 2)
   text = pathlib.Path(paths['page']).read_text()
   assert text.count('<button') == 3 and text.count('No sound was made') == 2
@@ -113,7 +114,7 @@ def test_without_sound(tmp_path, monkeypatch, capsys):
 def test_other_sounds_are_other_loops(tmp_path):
   """The same MIDI played by another SoundFont does not replace the first WAV."""
   own = tmp_path / 'own.sf2'
-  shutil.copy(soundfonts.find_soundfont(), own)
+  shutil.copy(soundfonts.find_soundfont(soundfonts.TIMGM), own)
   loops = [loop_of()]
   out = str(tmp_path / 'out')
   assert gallery.write(loops, out, 'a')['name'] == 'a'
@@ -125,7 +126,7 @@ def test_other_sounds_are_other_loops(tmp_path):
 def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   """The page has what is through; MIDI without sound is better than nothing."""
   own = tmp_path / 'half.sf2'
-  content = pathlib.Path(soundfonts.find_soundfont()).read_bytes()
+  content = pathlib.Path(soundfonts.find_soundfont(soundfonts.TIMGM)).read_bytes()
   own.write_bytes(content[:len(content) // 2])
   loops = [loop_of(0.1 * i) for i in range(3)]
   paths = gallery.write(loops, str(tmp_path / 'a'), 'a', own)

@@ -4,7 +4,7 @@ import os
 import conftest
 from drumloops import DrumLoop, DrumModel, UserError, abilities, grid
 from drumloops.humanize.take import TakeRequest
-from drumloops.midi import drum_maps, loop_file, midi_file, sound
+from drumloops.midi import drum_maps, loop_file, midi_file, soundfonts
 from drumloops.models import latent
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
@@ -190,14 +190,15 @@ def test_the_last_seed_and_take(trained, tmp_path):
 
 
 def test_without_fluidsynth(trained, tmp_path):
-  """MIDI and the picture still come, and one sentence says how to get sound."""
+  """Drums play; for a SoundFont, one sentence says how to get it."""
   (tmp_path / 'fluidsynth.py').write_text('raise ImportError("no library")\n')
-  result = make(tmp_path / 'out', trained, '--num_outputs=1',
-                python=conftest.sys.executable, env={'PYTHONPATH': str(tmp_path)})
-  assert result.returncode == 0, result.stderr
-  assert sorted(os.listdir(tmp_path / 'out')) == [
-      'index.html', 'sample-1.mid', 'sample-1.png']
-  assert sound.NO_SOUND in result.stdout
+  for name, flags in (('out', ()), ('font', (f'--soundfont={soundfonts.TIMGM}',))):
+    result = make(tmp_path / name, trained, '--num_outputs=1', *flags,
+                  python=conftest.sys.executable, env={'PYTHONPATH': str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(tmp_path / name)) == [
+        'index.html', 'sample-1.mid', 'sample-1.png', *['sample-1.wav'] * (not flags)]
+    assert ('Drums alone play by --soundfont=synth.\n' in result.stdout) == bool(flags)
 
 
 def test_stems(trained, tmp_path):

@@ -12,10 +12,15 @@ import pytest
 import soundfile
 
 
+@pytest.fixture(params=[soundfonts.SYNTH, soundfonts.TIMGM])
+def player(request):
+  return sound.load_player(request.param)
+
+
 @pytest.mark.parametrize('qpm', [97., 120., 173.5])
-def test_wav_repeats_without_a_seam(qpm, tmp_path):
+def test_wav_repeats_without_a_seam(qpm, player, tmp_path):
   loop = loop_file.as_loop(beat(), qpm)
-  sound.Player().write_wav(loop, tmp_path / 'loop.wav')
+  player.write_wav(loop, tmp_path / 'loop.wav')
   info = soundfile.info(tmp_path / 'loop.wav')
   assert (info.samplerate, info.channels, info.subtype) == (44100, 2, 'PCM_16')
   assert info.frames == round(16 * 60 / qpm * 44100)
@@ -26,25 +31,25 @@ def test_wav_repeats_without_a_seam(qpm, tmp_path):
   assert np.abs(audio[:, 0] - audio[:, 1]).max() > 0.01  # Stereo.
 
 
-def test_tails_wrap():
+def test_tails_wrap(player):
   """A crash at the end goes on at the beginning, as if it had played before."""
   crash = note_seq.NoteSequence()
   crash.notes.add(pitch=CRASH, velocity=127, start_time=7.9, end_time=8,
                   is_drum=True)
-  audio = sound.Player()(loop_file.as_loop(crash))
+  audio = player(loop_file.as_loop(crash))
   loudness = np.sqrt((audio ** 2).mean(axis=1))
   assert loudness[:44100].mean() > 100 * loudness[-88200:-8820].mean()
   early = note_seq.NoteSequence()
   early.notes.add(pitch=CRASH, velocity=127, start_time=3.9, end_time=4,
                   is_drum=True)
   # The same loop turned by half.
-  turned = np.roll(sound.Player()(loop_file.as_loop(early)), 176400, axis=0)
+  turned = np.roll(player(loop_file.as_loop(early)), 176400, axis=0)
   np.testing.assert_allclose(audio, turned, atol=1e-6)
 
 
-def read_wav(loop, path):
+def read_wav(player, loop, path):
   """Writes a loop as a WAV file; returns its samples, int [samples, 2]."""
-  sound.load_player().write_wav(loop, path)
+  player.write_wav(loop, path)
   return soundfile.read(path, dtype='int16')[0].astype(int)
 
 
@@ -55,11 +60,11 @@ def onset(audio, level=0.1):
 
 def test_onsets_are_at_their_samples(tmp_path):
   """1,000 hits at any time, each as long after its time as the drum's first is."""
-  rng = np.random.RandomState(0)
+  player, rng = sound.Player(soundfonts.TIMGM), np.random.RandomState(0)
   for pitch in (KICK, SNARE, HIHAT, 46):
     first = note_seq.NoteSequence()
     first.notes.add(pitch=pitch, velocity=100, is_drum=True, end_time=0.1)
-    lead = onset(read_wav(loop_file.as_loop(first), tmp_path / 'a.wav'))
+    lead = onset(read_wav(player, loop_file.as_loop(first), tmp_path / 'a.wav'))
     assert lead < 80  # The sound's own attack.
     for _ in range(10):
       sequence = note_seq.NoteSequence()
@@ -68,7 +73,7 @@ def test_onsets_are_at_their_samples(tmp_path):
         sequence.notes.add(pitch=pitch, velocity=100, is_drum=True, start_time=time,
                            end_time=time + 0.1)
       loop = loop_file.as_loop(sequence)
-      audio = read_wav(loop, tmp_path / 'a.wav')
+      audio = read_wav(player, loop, tmp_path / 'a.wav')
       for note in loop.notes:
         start = round(note.start_time * 44100)
         before = np.abs(audio[max(0, start - 40):start]).max(initial=0)
@@ -85,12 +90,12 @@ def test_strokes_are_fluidsynths(drums):
   But for their first 64 samples, in which FluidSynth slides from the place in the
   stereo field of what the voice played before.
   """
-  player, rng = sound.Player(), np.random.RandomState(1)
+  player, rng = sound.Player(soundfonts.TIMGM), np.random.RandomState(1)
   samples = 5000 * soundfonts.RASTER
   strokes = sorted((soundfonts.RASTER * int(at), int(rng.choice(drums)),
                     int(rng.randint(1, 128))) for at in rng.choice(4000, 60, False))
-  mixed, expected = np.zeros([2, samples, 2], np.float32)
-  sound.mix(player.kit, strokes, [mixed] * len(strokes))
+  mixed = sound.to_stereo(player.kit, *sound.mix(player.kit, strokes, samples)).T
+  expected = np.zeros([2, samples])
   def on(hit):
     return lambda synth, font: synth.noteon(9, *hit)
   lead = 100 * soundfonts.RASTER
@@ -99,16 +104,16 @@ def test_strokes_are_fluidsynths(drums):
       (soundfonts.RASTER, lambda synth, font: synth.cc(9, 120, 0)),
       *((lead + at, on(hit)) for at, *hit in strokes)],
       lead + 4 * samples, **soundfonts.DRY)[lead:]
-  sound.add_wrapped(expected, played, 0)
+  sound.add_wrapped(expected, played.T, 0)
   # Strokes at the beginning cut off the tails of those at the end, which FluidSynth,
   # that plays the loop once, does not know.
   difference, kick = mixed - expected, player.kit.stroke(KICK, 127)[0][0]
   for at, *_ in strokes:
-    difference[at:at + soundfonts.RASTER] = 0
+    difference[:, at:at + soundfonts.RASTER] = 0
   inside = slice(strokes[0][0], strokes[-1][0])
   # Of the loop: with as many kicks, where these are of a softer drum.
-  loudness = max((expected[inside] ** 2).sum(), len(strokes) * (kick ** 2).sum())
-  assert (difference[inside] ** 2).sum() < 1e-6 * loudness
+  loudness = max((expected[:, inside] ** 2).sum(), len(strokes) * (kick ** 2).sum())
+  assert (difference[:, inside] ** 2).sum() < 1e-6 * loudness
 
 
 def chunks_of(path):
@@ -123,10 +128,10 @@ def chunks_of(path):
 
 
 @pytest.mark.parametrize('qpm,bars', [(97., 4), (120., 1), (173.5, 16)])
-def test_wav_says_its_tempo_and_repeats(qpm, bars, tmp_path):
+def test_wav_says_its_tempo_and_repeats(qpm, bars, player, tmp_path):
   """As libsndfile reads it from the chunk acid; the loop of smpl is all of it."""
   path = tmp_path / 'loop.wav'
-  sound.Player().write_wav(loop_file.as_loop(beat(), qpm, bars), path)
+  player.write_wav(loop_file.as_loop(beat(), qpm, bars), path)
   with soundfile.SoundFile(path) as file:
     ffi, library = soundfile._ffi, soundfile._snd
     info = ffi.new('char[]', 44)  # SF_LOOP_INFO, which soundfile does not declare.
@@ -140,13 +145,13 @@ def test_wav_says_its_tempo_and_repeats(qpm, bars, tmp_path):
   assert smpl[7] == 1 and smpl[10:] == (0, 0, frames - 1, 0, 0)
 
 
-def test_stems_sum_to_the_loop(tmp_path):
+def test_stems_sum_to_the_loop(player, tmp_path):
   """Each as long as it, of its drum alone, and all at its gain."""
   sequence = beat(shift=0.3)
   for i in range(8):  # Open hi-hats, which closed ones cut off, and no drum of the nine.
     sequence.notes.add(pitch=(46, 88)[i % 2], velocity=90, start_time=i + 0.2,
                        end_time=i + 0.3, is_drum=True)
-  loop, player = loop_file.as_loop(sequence, 97), sound.Player()
+  loop = loop_file.as_loop(sequence, 97)
   player.write_wav(loop, tmp_path / 'all.wav', lambda drum: tmp_path / f'{drum}.wav')
   def read(path):
     return soundfile.read(path, dtype='int16')[0].astype(int)
@@ -155,7 +160,7 @@ def test_stems_sum_to_the_loop(tmp_path):
   assert set(stems) == {'kick', 'snare', 'closed hi-hat', 'open hi-hat', 'crash',
                         sound.OTHER}
   np.testing.assert_array_equal(sum(stems.values()), mix)
-  assert np.abs(mix - read_wav(loop, tmp_path / 'mix.wav')).max() <= 1
+  assert np.abs(mix - read_wav(player, loop, tmp_path / 'mix.wav')).max() <= 1
   kicks = note_seq.NoteSequence(tempos=loop.tempos, total_time=loop.total_time)
   kicks.notes.extend(note for note in loop.notes if note.pitch == KICK)
   alone = player(kicks)
@@ -163,9 +168,9 @@ def test_stems_sum_to_the_loop(tmp_path):
   assert np.abs(stems['kick'] - gain * alone).max() <= 1.5  # Units of 16 bits.
 
 
-def test_silence_stays_silence():
+def test_silence_stays_silence(player):
   """The peak is not set of nothing."""
-  audio = sound.Player()(loop_file.as_loop(note_seq.NoteSequence(), 60))
+  audio = player(loop_file.as_loop(note_seq.NoteSequence(), 60))
   assert audio.shape == (16 * 44100, 2)
   assert np.abs(audio).max() <= sound.SILENCE
 
@@ -173,9 +178,9 @@ def test_silence_stays_silence():
 def test_loops_leave_nothing_to_the_next():
   """One Player's are as those of new ones, in two threads too, to the sample."""
   loops = [loop_file.as_loop(beat(shift=0.1 * i), 120 + 7 * i) for i in range(4)]
-  alone = [sound.Player()(loop) for loop in loops]
+  alone = [sound.Player(soundfonts.TIMGM)(loop) for loop in loops]
   def play(order):
-    player = sound.Player()
+    player = sound.Player(soundfonts.TIMGM)
     return [(i, player(loops[i])) for i in order]
   with concurrent.futures.ThreadPoolExecutor(2) as threads:
     for played in threads.map(play, ([0, 1, 2, 3, 0], [3, 2, 1, 0, 3])):
@@ -183,14 +188,14 @@ def test_loops_leave_nothing_to_the_next():
         np.testing.assert_array_equal(audio, alone[i])
 
 
-def test_dense_and_loud_loops_do_not_clip():
+def test_dense_and_loud_loops_do_not_clip(player):
   """All drums on all steps at a fast tempo, before the peak is set."""
   sequence = note_seq.NoteSequence()
   for step in range(64):
     for pitch in (36, 38, 42, 46, 43, 47, 50, 49, 51):
       sequence.notes.add(pitch=pitch, velocity=127, start_time=step / 8,
                          end_time=(step + 1) / 8, is_drum=True)
-  audio = sound.Player()(loop_file.as_loop(sequence, 300))
+  audio = player(loop_file.as_loop(sequence, 300))
   at_peak = (np.abs(audio) > 0.9999 * np.abs(audio).max()).any(axis=1)
   assert not (at_peak[1:] & at_peak[:-1]).any()  # What is clipped is flat for longer.
 
@@ -204,7 +209,7 @@ def altered(path, chunk, record, change):
     record: The size of its records, in bytes.
     change: Takes the bytes of one, returns those that are instead.
   """
-  content = bytearray(open(soundfonts.find_soundfont(), 'rb').read())
+  content = bytearray(open(soundfonts.find_soundfont(soundfonts.TIMGM), 'rb').read())
   at = content.rindex(chunk) + 8
   end = at + int.from_bytes(content[at - 4:at], 'little')
   for i in range(at, end, record):
@@ -223,7 +228,7 @@ def test_a_kit_elsewhere(bank, program, tmp_path):
         (program, bank) if kit else (99, 120))) + record[24:]
   path = altered(tmp_path / 'a.sf2', b'phdr', 38, move)
   player, loop = sound.Player(path), loop_file.as_loop(beat())
-  np.testing.assert_array_equal(player(loop), sound.Player()(loop))
+  np.testing.assert_array_equal(player(loop), sound.Player(soundfonts.TIMGM)(loop))
   [said] = player.remarks([KICK])
   assert f'(bank {bank}, program {program}) plays' in said
 
@@ -242,13 +247,13 @@ def test_drums_of_which_there_is_no_sound(tmp_path, capsys):
   [said] = sound.Player(path).remarks([KICK, 42, CRASH])
   assert said.endswith('a.sf2 has no sound of these drums, so they are silent: '
                        'closed hi-hat, note 42.')
-  assert not sound.Player().remarks([KICK, 42, CRASH])
+  assert not sound.Player(soundfonts.TIMGM).remarks([KICK, 42, CRASH])
 
 
 def test_a_soundfont_of_ones_own(tmp_path, monkeypatch):
   """Its samples are what is heard; what is no SoundFont is a sentence."""
   loop = loop_file.as_loop(beat())
-  content = bytearray(open(soundfonts.find_soundfont(), 'rb').read())
+  content = bytearray(open(soundfonts.find_soundfont(soundfonts.TIMGM), 'rb').read())
   at = content.index(b'smpl')
   size = int.from_bytes(content[at + 4:at + 8], 'little')
   content[at + 8:at + 8 + size] = bytes(size)

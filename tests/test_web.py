@@ -588,20 +588,22 @@ def test_a_page_with_a_soundfont_and_without_humanizer(tmp_path):
   with browser.Browser() as window:
     window.open(tmp_path / 'a.html')
     window.wait('document.querySelectorAll("#loops .loop").length === 4')
-    samples = json.loads(window.run('document.getElementById("spec").textContent'))[
-        'samples']
+    kit = json.loads(window.run('document.getElementById("spec").textContent'))['kit']
     assert window.run('document.getElementById("feel-fields").hidden')
     assert not window.console_errors()
-  assert [(s['drum'], s['velocity']) for s in samples[:4]] == [
-      (0, 40), (0, 80), (0, 120), (1, 40)] and len(samples) == 27
-  loudness = [np.abs(soundfile.read(io.BytesIO(base64.b64decode(s['data'])))[0]).max()
-              for s in samples[:3]]
+  layers, waves = kit['layers'], soundfile.read(
+      io.BytesIO(base64.b64decode(kit['data'])))[0]
+  assert [(layer['drum'], layer['velocity']) for layer in layers[:4]] == [
+      (0, 40), (0, 80), (0, 120), (1, 40)] and len(layers) == 27
+  loudness = [np.abs(waves[at:at + samples]).max()
+              for layer in layers for at, samples in layer['bodies']]
   assert 0.01 < loudness[0] < loudness[1] < loudness[2]
+  assert sum(loudness[2::3]) == pytest.approx(web_app.SAMPLED_PEAK, rel=0.01)
 
 
 def test_a_page_that_would_be_too_large_is_a_sentence(tmp_path, monkeypatch):
   monkeypatch.setattr(web_app, 'MAX_MB', 2)
-  with pytest.raises(UserError, match='8 MB'):
+  with pytest.raises(UserError, match='9 MB'):
     web_app.write(f'{tmp_path}/a.html', magenta_setup.DEFAULT_CONFIG)
   assert not list(tmp_path.iterdir())
 

@@ -280,8 +280,8 @@ class DrumLoop:
       map: Of `with_map`, for MIDI.
 
     Raises:
-      UserError: if the path is no such file, there is no such map, or there is no
-        FluidSynth to make sound.
+      UserError: if the path is no such file, there is no such map, or the loop's sound
+        can't be made.
       OSError: if it can't be written.
     """
     path = os.path.expanduser(path)
@@ -296,7 +296,7 @@ class DrumLoop:
       midi_file.write(self.to_midi(map), path)
 
   def audio(self, soundfont: str | None = None) -> np.ndarray:
-    """Returns the loop as sound: float32 [samples, 2] at `sound.SAMPLE_RATE`.
+    """Returns the loop as sound: float64 [samples, 2] at `sound.SAMPLE_RATE`.
 
     Its end sounds on at its beginning, so it repeats without a gap.
 

@@ -19,7 +19,7 @@ from drumloops.errors import UserError
 from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
-from drumloops.midi import drum_maps, loop_file, midi_file, sound
+from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
 from drumloops.models import completion
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
@@ -34,6 +34,7 @@ COLUMNS = 8  # The kernel multiplies so many at a time.
 PARTICLES = 64  # Of a completion; a quarter of a command's, for phones.
 SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
+SAMPLED_PEAK = 2  # All drums' at once, about as those of the synthesized kit.
 
 
 def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:
@@ -150,7 +151,10 @@ def constants(config: Config) -> dict[str, object]:
           'ticks': loop_file.TICKS_PER_QUARTER, 'longestBar': midi_file.LONGEST_BAR,
           'shortestNote': midi_file.SHORTEST_NOTE},
       'completion': {'particles': PARTICLES, 'ownShare': completion.ENCODER_SHARE},
-      'rate': sound.SAMPLE_RATE}
+      'sound': {
+          'rate': sound.SAMPLE_RATE, 'peak': sound.PEAK, 'silence': sound.SILENCE,
+          'tie': sound.TIE, 'choke': drum_kit.CHOKE, 'golden': drum_kit.GOLDEN,
+          'gainUnits': drum_kit.GAIN_UNITS, 'panUnits': drum_kit.PAN_UNITS}}
 
 
 def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
@@ -184,10 +188,14 @@ def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
               int(name.removeprefix('drummer')) for name in kept['names'])
 
 
-def sample_drums(pitches: Sequence[int], soundfont: str) -> list[dict[str, object]]:
-  """Returns a SoundFont's sounds of the drums: [{'drum', 'velocity', 'data'}].
+def drum_kit_of_page() -> dict[str, object]:
+  """Returns the synthesized kit: `drum_kit.read_index`, and its FLAC as 'data'."""
+  return {**drum_kit.read_index(),
+          'data': base64.b64encode(drum_kit.WAVES.read_bytes()).decode()}
 
-  'data' is a mono FLAC file in base64. Their levels are the SoundFont's.
+
+def sample_drums(pitches: Sequence[int], soundfont: str) -> dict[str, object]:
+  """Returns a SoundFont's sounds of the drums, mono, as `drum_kit_of_page` does.
 
   Raises:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
@@ -199,20 +207,23 @@ def sample_drums(pitches: Sequence[int], soundfont: str) -> list[dict[str, objec
     raise UserError(sound.NO_SOUND) from e
   for remark in player.remarks(pitches):
     print(remark)
-  hits = list(itertools.product(range(len(pitches)), SAMPLED_VELOCITIES))
-  waves = []
-  for drum, velocity in hits:
+  waves, layers, at = [], [], len(drum_kit.MARKS)
+  for drum, velocity in itertools.product(range(len(pitches)), SAMPLED_VELOCITIES):
     [(wave, gain)] = player.kit.stroke(pitches[drum], velocity)
-    waves.append(gain * wave[:SAMPLED_SECONDS * sound.SAMPLE_RATE].mean(axis=1))
-  scale = sound.PEAK / max(np.abs(wave).max(initial=sound.SILENCE) for wave in waves)
-  found = []
-  for (drum, velocity), wave in zip(hits, waves):
-    file = io.BytesIO()
-    soundfile.write(file, scale * wave if len(wave) else np.zeros(1), sound.SAMPLE_RATE,
-                    format='FLAC', subtype='PCM_16')
-    found.append({'drum': drum, 'velocity': velocity,
-                  'data': base64.b64encode(file.getvalue()).decode()})
-  return found
+    waves.append(gain * (player.kit.sides(pitches[drum]).mean(axis=1) @ wave)[
+        :SAMPLED_SECONDS * sound.SAMPLE_RATE])
+    layers.append({'drum': drum, 'velocity': velocity, 'edge': 0, 'edges': [],
+                   'bodies': [[at, len(waves[-1])]]})
+    at += len(waves[-1])
+  peaks = sum(np.abs(wave).max(initial=0)
+              for wave in waves[len(SAMPLED_VELOCITIES) - 1::len(SAMPLED_VELOCITIES)])
+  file = io.BytesIO()
+  scale = SAMPLED_PEAK / max(peaks, sound.SILENCE)
+  soundfile.write(
+      file, np.concatenate([drum_kit.MARKS, *(scale * wave for wave in waves)]),
+      sound.SAMPLE_RATE, format='FLAC', subtype='PCM_16')
+  return {'pans': drum_kit.read_index()['pans'], 'layers': layers,
+          'data': base64.b64encode(file.getvalue()).decode()}
 
 
 def spec_and_weights(config_name: str, config: Config, checkpoint: str,
@@ -228,7 +239,7 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
   return {
       **constants(config), 'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
-      'styles': [str(name) for name in kept['names']],
+      'kit': drum_kit_of_page(), 'styles': [str(name) for name in kept['names']],
       'tensors': packer.places, 'wasm': base64.b64encode(
           (web_files.WEB / 'app' / 'kernel.wasm').read_bytes()).decode()
   }, packer.bytes()
@@ -260,7 +271,7 @@ def write(output: str, config_name: str, run_dir: str | None = None,
     checkpoint_file: ... or a checkpoint, or folder of them.
     hparams: Changes to the config.
     humanize: Whether the page has the humanizer too.
-    soundfont: SoundFont that plays the drums, instead of the page's own synthesis.
+    soundfont: SoundFont that plays the drums, instead of the synthesized kit.
 
   Raises:
     UserError: if there is no such checkpoint or no page of its config, or if the page
@@ -271,8 +282,8 @@ def write(output: str, config_name: str, run_dir: str | None = None,
   abilities.of(config, config_name).require(abilities.PAGE)
   checkpoint = checkpoint_files.find_checkpoint(run_dir, checkpoint_file, config_name)
   spec, weights = spec_and_weights(config_name, config, checkpoint, humanize)
-  if soundfont:
-    spec['samples'] = sample_drums(spec['drums']['pitches'], soundfont)
+  if soundfont and soundfont != soundfonts.SYNTH:
+    spec['kit'] = sample_drums(spec['drums']['pitches'], soundfont)
   text = page(spec, weights).encode()
   size = len(text) / 1e6
   if size > MAX_MB:

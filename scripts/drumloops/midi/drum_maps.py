@@ -241,6 +241,7 @@ def drum_of_decoded(pitch: int) -> int | None:
   return None
 
 
+@functools.cache
 def drum_of_written(pitch: int) -> int | None:
   """Returns the drum (from 0) of a loop's pitch, None if it is none.
 

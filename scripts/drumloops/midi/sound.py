@@ -1,37 +1,53 @@
 """Loops as sound: each stroke starts at the sample that its time says."""
+import collections
 import functools
-from collections.abc import Callable, Iterable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 from drumloops import grid
-from drumloops.errors import UserError
-from drumloops.midi import drum_maps, midi_file, soundfonts, wav_file
-from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE
+from drumloops.errors import UserError, field
+from drumloops.midi import drum_kit, drum_maps, midi_file, soundfonts, wav_file
+from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE, SYNTH
 import numpy as np
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 LONGEST_TAIL = 10  # Seconds.
+TIE = 1e-6  # Samples; errors of a time are smaller.
 OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
     'No sound was made, because FluidSynth was not found; install it with '
     '`apt install libfluidsynth3` (Debian, Ubuntu) or `brew install fluid-synth` '
-    '(macOS) and run this again.')
+    f'(macOS) and run this again. Drums alone play by {field("soundfont", SYNTH)}.')
 
 
 class Player:
   """Plays loops, in any number of threads.
 
-  A drum's stroke is rendered once, kept, and mixed where it is needed: to the sample,
-  while FluidSynth starts sounds on a raster of 64. There are no effects.
+  A drum's strokes are kept, and mixed where they are needed: to the sample, while
+  FluidSynth starts sounds on a raster of 64. There are no effects, but where other
+  instruments play, too: those loops are FluidSynth's.
   """
 
   def __init__(self, soundfont: str | None = None):
     """Loads what `soundfonts.find_soundfont` takes.
 
     Raises:
-      ImportError: if FluidSynth's library is not installed.
+      ImportError: if FluidSynth's library is needed and not installed.
       UserError: if the SoundFont can't be used.
     """
-    self.kit = soundfonts.SoundFont(soundfont)
+    path = soundfonts.find_soundfont(soundfont)
+    self.kit = drum_kit.DrumKit() if path == SYNTH else soundfonts.SoundFont(path)
+
+  @functools.cached_property
+  def _orchestra(self):
+    """The SoundFont of loops that have other instruments, too."""
+    if isinstance(self.kit, soundfonts.SoundFont):
+      return self.kit
+    try:
+      return soundfonts.SoundFont()
+    except ImportError as e:
+      raise UserError(NO_SOUND) from e
 
   def remarks(self, pitches: Iterable[int]) -> list[str]:
     """Returns sentences: which kit plays, if that is a guess; which drums are silent.
@@ -39,10 +55,9 @@ class Player:
     Args:
       pitches: Of drums.
     """
-    said = self.kit.remarks()
-    silent = []
+    said, silent = self.kit.remarks(), []
     for pitch in sorted(pitches):
-      if not len(self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0][0]):
+      if not self.kit.stroke(pitch, grid.DEFAULT_VELOCITY)[0][0].size:
         drum = drum_maps.drum_of_written(pitch)
         silent.append((f'{grid.DRUM_CLASSES[drum]}, ' if drum is not None else '') +
                       f'note {pitch}')
@@ -52,7 +67,7 @@ class Player:
     return said
 
   def __call__(self, loop: object) -> np.ndarray:
-    """Returns a loop as stereo audio: float32, [samples, 2], its peak at PEAK.
+    """Returns a loop as stereo audio: float64, [samples, 2], its peak at PEAK.
 
     What still sounds after the loop's end (its `total_time`) is added to its
     beginning, so that it repeats without a gap.
@@ -60,31 +75,25 @@ class Player:
     Args:
       loop: What `loop_file.as_loop` returned.
     """
-    samples = _samples(loop)
-    audio = np.zeros([samples, 2], np.float32)
-    drums = [note for note in loop.notes if note.is_drum]
-    if len(drums) == len(loop.notes):
-      mix(self.kit, _strokes(drums, samples), [audio] * len(drums))
+    if all(note.is_drum for note in loop.notes):
+      audio = to_stereo(self.kit, *mix(self.kit, _strokes(loop), _samples(loop)))
     else:
-      audio += self.by_fluidsynth(loop)
+      audio = self.by_fluidsynth(loop)
     peak = _peak(audio)
     if peak > SILENCE:
       audio *= PEAK / peak
     return audio
 
   def by_fluidsynth(self, loop: object) -> np.ndarray:
-    """Returns a loop as FluidSynth alone plays it, with effects: [samples, 2].
-
-    So other instruments are played.
-    """
-    samples = _samples(loop)
-    events = [(round(time * SAMPLE_RATE), action) for time, action in _events(loop)]
-    wrapped = np.zeros([samples, 2], np.float32)
-    add_wrapped(wrapped, self.kit.play(events, samples, LONGEST_TAIL), 0)
-    return wrapped
+    """Returns a loop as FluidSynth alone plays it, with effects: [samples, 2]."""
+    events = [(sample_at(time), action) for time, action in _events(loop)]
+    wrapped = np.zeros([2, _samples(loop)])
+    add_wrapped(wrapped, self._orchestra.play(
+        events, _samples(loop), LONGEST_TAIL).T, 0)
+    return wrapped.T
 
   def stems(self, loop: object) -> dict[str, np.ndarray]:
-    """Returns each drum's part of a loop: {drum: float32 [samples, 2]}.
+    """Returns each drum's part of a loop: {drum: float64 [samples, 2]}.
 
     All are at one gain, which takes the loudest of them and of their sum to PEAK.
 
@@ -93,16 +102,17 @@ class Player:
     """
     if not all(note.is_drum for note in loop.notes):
       raise UserError('Stems are of drums; this loop has other instruments, too.')
-    samples, order = _samples(loop), [*grid.DRUM_CLASSES, OTHER]
-    names = [order[-1 if drum is None else drum] for drum in (
-        drum_maps.drum_of_written(note.pitch) for note in loop.notes)]
-    parts = {name: np.zeros([samples, 2], np.float32)
-             for name in sorted(set(names), key=order.index)}
-    mix(self.kit, _strokes(loop.notes, samples), [parts[name] for name in names])
-    peak = max(map(_peak, [*parts.values(), sum(parts.values())]), default=0)
-    for part in parts.values():
-      part *= PEAK / peak if peak > SILENCE else 1
-    return parts
+    pitches, rows = mix(self.kit, _strokes(loop), _samples(loop))
+    stems = {}
+    for drum, name in (*enumerate(grid.DRUM_CLASSES), (None, OTHER)):
+      own = [drum_maps.drum_of_written(pitch) == drum for pitch in pitches]
+      if any(own):
+        stems[name] = to_stereo(self.kit, *(
+            list(itertools.compress(some, own)) for some in (pitches, rows)))
+    peak = max(map(_peak, [*stems.values(), sum(stems.values())]), default=0)
+    for stem in stems.values():
+      stem *= PEAK / peak if peak > SILENCE else 1
+    return stems
 
   def write_wav(self, loop: object, path: str,
                 stem_path: Callable[[str], str] | None = None) -> None:
@@ -129,52 +139,79 @@ def _write(path, audio, loop):
   wav_file.write(path, audio, SAMPLE_RATE, qpm, round(loop.total_time * qpm / 60))
 
 
+def sample_at(seconds: float) -> int:
+  """Returns the nearest sample; between two, the later one, as the page does.
+
+  At 120 beats a minute, each second sixteenth is between two, but for errors.
+  """
+  return math.floor(seconds * SAMPLE_RATE + 0.5 + TIE)
+
+
 def _samples(loop):
-  return round(loop.total_time * SAMPLE_RATE)
+  return sample_at(loop.total_time)
 
 
 def _peak(audio):
   return max(audio.max(), -audio.min())
 
 
-def _strokes(notes, samples):
-  """Returns what `mix` takes, in the order of notes."""
-  return [(round(note.start_time * SAMPLE_RATE) % samples, note.pitch, note.velocity)
-          for note in notes]
+def _strokes(loop):
+  """Returns what `mix` takes of a loop of drums."""
+  return [(sample_at(note.start_time) % _samples(loop), note.pitch, note.velocity)
+          for note in loop.notes]
 
 
-def mix(kit: object, strokes: list[tuple[int, int, int]], outputs: list[np.ndarray]
-        ) -> None:
-  """Adds strokes to outputs, whose ends go on at their beginnings.
+def mix(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
+        ) -> tuple[list[int], np.ndarray]:
+  """Returns the sound of strokes, whose end goes on at its beginning.
 
   Args:
-    kit: A SoundFont, or what has its `stroke`, `is_cut_off` and `cut_off`.
+    kit: A SoundFont or a DrumKit.
     strokes: [(sample, pitch, velocity)].
-    outputs: [samples, 2], one for each stroke; several may be the same.
+    samples: The length.
+
+  Returns:
+    (of which pitch each row is, the rows: float64 [rows, samples]). `to_stereo` puts
+    them into their places.
   """
-  order = sorted(range(len(strokes)), key=lambda i: strokes[i][0])
-  for place, i in enumerate(order):
-    start, pitch, velocity = strokes[i]
-    waves = kit.stroke(pitch, velocity)
+  order = sorted(strokes, key=lambda stroke: stroke[0])
+  pitches = [pitch for pitch in sorted({pitch for _, pitch, _ in strokes})
+             for _ in kit.sides(pitch)]
+  rows, numbers = np.zeros([len(pitches), samples]), collections.Counter()
+  for place, (start, pitch, velocity) in enumerate(order):
+    number = numbers[pitch]
+    numbers[pitch] += 1
+    waves = kit.stroke(pitch, velocity, number)
     for later in range(place + 1, place + len(order) + 1):
       rounds, j = divmod(later, len(order))
-      other, after = strokes[order[j]][1], (
-          strokes[order[j]][0] + rounds * len(outputs[i]) - start)
-      if after >= len(waves[0][0]):
+      at, other, _ = order[j]
+      after = at + rounds * samples - start
+      if after >= waves[0][0].shape[1]:
         break
-      if kit.is_cut_off(pitch, other):
-        waves = kit.cut_off(pitch, velocity, other, after)
+      if after and kit.is_cut_off(pitch, other):
+        waves = kit.cut_off(pitch, velocity, other, after, number)
         break
+    row = pitches.index(pitch)
     for wave, gain in waves:
-      add_wrapped(outputs[i], gain * wave, start)
+      add_wrapped(rows[row:row + len(wave)], gain * wave, start)
+  return pitches, rows
+
+
+def to_stereo(kit: object, pitches: Sequence[int], rows: np.ndarray) -> np.ndarray:
+  """Returns what `mix` returned, or some of it, as float64 [samples, 2]."""
+  sides = [kit.sides(pitch) for pitch in dict.fromkeys(pitches)]
+  return (np.concatenate([np.zeros([0, 2]), *sides]).T @ rows).T
 
 
 def add_wrapped(output: np.ndarray, wave: np.ndarray, start: int) -> None:
-  """Adds a wave to an output from a sample on; what is over goes to its beginning."""
-  while len(wave):
-    part = wave[:len(output) - start]
-    output[start:start + len(part)] += part
-    wave, start = wave[len(part):], 0
+  """Adds a wave to an output, both [channels, samples], from a sample on.
+
+  What goes beyond the output's end is added to its beginning.
+  """
+  while wave.shape[1]:
+    part = wave[:, :output.shape[1] - start]
+    output[:, start:start + part.shape[1]] += part
+    wave, start = wave[:, part.shape[1]:], 0
 
 
 def _events(loop):

@@ -13,6 +13,8 @@ import numpy as np
 
 SAMPLE_RATE = 44100  # Hz.
 SOUNDFONT = 'SOUNDFONT'  # The environment variable that names one.
+SYNTH = 'synth'  # Names the synthesized kit, where a SoundFont could be named.
+TIMGM = 'TimGM6mb.sf2'  # A small one.
 DRUM_BANK = 128  # Where SoundFonts keep drums.
 KIT = DRUM_BANK, 0  # Bank and program of the usual kit.
 CHANNELS = 16
@@ -39,13 +41,19 @@ VOICES = {'synth.polyphony': 64}  # Enough for two strokes; 256 take longer to m
 
 
 def find_soundfont(path: str | None = None) -> str:
-  """Returns the SoundFont to use: `path`, $SOUNDFONT, or the one in pretty_midi.
+  """Returns the SoundFont to use: `path`, $SOUNDFONT, or SYNTH, which is none.
+
+  TIMGM is found in pretty_midi, too.
 
   Raises:
-    UserError: if it is none.
+    UserError: if another is none.
   """
-  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or os.path.join(
-      os.path.dirname(importlib.util.find_spec('pretty_midi').origin), 'TimGM6mb.sf2'))
+  path = os.path.expanduser(path or os.environ.get(SOUNDFONT) or SYNTH)
+  if path == SYNTH:
+    return path
+  if path == TIMGM and not os.path.exists(path):
+    path = os.path.join(
+        os.path.dirname(importlib.util.find_spec('pretty_midi').origin), TIMGM)
   try:
     with open(path, 'rb') as f:
       head = f.read(12)
@@ -65,14 +73,14 @@ class SoundFont:
   """
 
   def __init__(self, path: str | None = None):
-    """Loads what `find_soundfont` takes.
+    """Loads what `find_soundfont` takes, by default TIMGM.
 
     Raises:
       ImportError: if FluidSynth's library is not installed.
       UserError: if the SoundFont can't be used.
     """
     import fluidsynth
-    self.path = find_soundfont(path)
+    self.path = find_soundfont(path or TIMGM)
     def function(name, *arguments):
       return fluidsynth.cfunc(name, ctypes.c_int, *(
           (f'argument{i}', kind, 1) for i, kind in enumerate(arguments)))
@@ -99,9 +107,9 @@ class SoundFont:
     self._preset = self._font and self._find_kit()
     if not self._preset:
       raise UserError(f'{self.path} is damaged or has no sounds.')
-    self._beginning, self._layer_of, self._wave, self._long, self._how = map(
-        functools.cache, (self._begin, self._layer, self._whole, self._longest,
-                          self._how_cut))
+    self.sides, self._beginning, self._layer_of, self._wave, self._long, self._how = map(
+        functools.cache, (self._sides, self._begin, self._layer, self._whole,
+                          self._longest, self._how_cut))
     self._cut_wave = functools.lru_cache(CUT_WAVES)(self._cut)
 
   def _name(self, kit):
@@ -166,7 +174,7 @@ class SoundFont:
     return audio[:now]
 
   def _play_strokes(self, strokes, samples):
-    """Returns what strokes, [(sample, pitch, velocity)], sound like without effects.
+    """Returns strokes, [(sample, pitch, velocity)], without effects: [samples, 2].
 
     All have played before. FluidSynth fades in what the first voice of its place plays,
     in 64 samples, so that a new synthesizer's strokes would lack their attack.
@@ -187,6 +195,22 @@ class SoundFont:
     """Returns the peak of a stroke or, if it is louder, of the kick."""
     return max(np.abs(self._beginning(drum, velocity)).max() for drum in (KICK, pitch))
 
+  def _sides(self, pitch):
+    """Returns the places of a pitch's channels: [channels, 2].
+
+    Most have one channel, which they play louder on one side; others have two.
+    """
+    wave = self._beginning(pitch, LOUDEST)
+    place = np.sqrt((wave ** 2).sum(axis=0, dtype=float))
+    place /= max(np.linalg.norm(place), LEAST)
+    is_mono = np.abs(wave - wave @ np.outer(place, place)).max() <= SAME * np.abs(
+        wave).max()
+    return place[np.newaxis] if is_mono else np.eye(2)
+
+  def _channels(self, pitch, audio):
+    """Returns audio, [samples, 2], as a pitch's channels: float32 [channels, samples]."""
+    return np.float32(self.sides(pitch) @ audio.T)
+
   def _layer(self, pitch, velocity):
     """Returns (which velocity's wave a stroke is, its gain).
 
@@ -200,13 +224,13 @@ class SoundFont:
     return velocity, np.float32(1)
 
   def _whole(self, pitch, velocity):
-    """Returns a stroke that nothing cuts off: float32 [samples, 2]."""
+    """Returns a stroke that nothing cuts off: [channels, samples]."""
     for seconds in (1, 3, LONGEST_STROKE):
-      wave = self._play_strokes([(0, pitch, velocity)], seconds * SECOND)
-      end = _end(wave, self._loud(pitch, velocity))
-      if end < len(wave):  # Else it still sounds.
+      audio = self._play_strokes([(0, pitch, velocity)], seconds * SECOND)
+      end = _end(audio, self._loud(pitch, velocity))
+      if end < len(audio):  # Else it still sounds.
         break
-    return wave[:end].copy()
+    return self._channels(pitch, audio[:end])
 
   def _longest(self, pitch):
     return self._play_strokes([(0, pitch, LOUDEST)], LONGEST_STROKE * SECOND)
@@ -214,9 +238,9 @@ class SoundFont:
   def _cut(self, pitch, velocity, other, blocks, samples):
     """Returns a stroke that another cuts off after blocks, and lasts samples at most."""
     at = blocks * RASTER
-    wave = self._play_strokes([(0, pitch, velocity), (at, other, LOUDEST)], samples)
-    wave[at:] -= self._long(other)[:max(0, samples - at)]
-    return wave[:_end(wave, self._loud(pitch, velocity))].copy()
+    audio = self._play_strokes([(0, pitch, velocity), (at, other, LOUDEST)], samples)
+    audio[at:] -= self._long(other)[:max(0, samples - at)]
+    return self._channels(pitch, audio[:_end(audio, self._loud(pitch, velocity))])
 
   def _how_cut(self, pitch, other):
     """Returns how a stroke of one pitch cuts off one of another; None if it does not.
@@ -225,12 +249,12 @@ class SoundFont:
     its points, for how many samples the stroke sounds on at most).
     """
     whole = self._wave(pitch, LOUDEST)
-    if len(whole) <= CUT * RASTER:
+    if whole.shape[1] <= CUT * RASTER:
       return None
     def cut(late=0):
       wave = np.zeros_like(whole)
-      part = self._cut(pitch, LOUDEST, other, CUT + late, len(whole))
-      wave[:len(part)] = part
+      part = self._cut(pitch, LOUDEST, other, CUT + late, whole.shape[1])
+      wave[:, :part.shape[1]] = part
       return wave
     first = cut()
     loudness = max((x ** 2).sum() for x in (whole, self._wave(KICK, LOUDEST)))
@@ -238,7 +262,7 @@ class SoundFont:
       return ((one - other) ** 2).sum() <= error ** 2 * loudness
     if is_near(first, whole, SAME):
       return None
-    tail = _end(first, self._loud(pitch, LOUDEST)) - CUT * RASTER
+    tail = _end(first.T, self._loud(pitch, LOUDEST)) - CUT * RASTER
     for step in STEPS:
       middle = cut(step // 2)
       if is_near(first, middle, NEAR):
@@ -247,10 +271,12 @@ class SoundFont:
         return step, True, tail
     return 1, True, tail
 
-  def stroke(self, pitch: int, velocity: int) -> list[tuple[np.ndarray, float]]:
-    """Returns a stroke without effects: a wave, float32 [samples, 2], and its gain.
+  def stroke(self, pitch: int, velocity: int, number: int = 0
+             ) -> list[tuple[np.ndarray, float]]:
+    """Returns a stroke without effects: [(a wave, [channels, samples], its gain)].
 
-    It begins as FluidSynth plays it, and ends where it stays below STROKE_END.
+    It begins as FluidSynth plays it, and ends where it stays below STROKE_END. All
+    strokes are alike, whatever their `number`.
     """
     velocity, gain = self._layer_of(pitch, velocity)
     return [(self._wave(pitch, velocity), gain)]
@@ -263,8 +289,8 @@ class SoundFont:
     """
     return self._how(pitch, other) is not None
 
-  def cut_off(self, pitch: int, velocity: int, other: int, samples: int
-              ) -> list[tuple[np.ndarray, float]]:
+  def cut_off(self, pitch: int, velocity: int, other: int, samples: int,
+              number: int = 0) -> list[tuple[np.ndarray, float]]:
     """Returns a stroke that another cuts off after some samples.
 
     FluidSynth cuts off at points of a raster. Between two of them, the sum of two
@@ -277,7 +303,7 @@ class SoundFont:
       place, late = place + round(late), 0
     def wave(blocks):
       whole = self._wave(pitch, velocity)
-      length = min(len(whole), max(CUT, blocks) * RASTER + tail)
+      length = min(whole.shape[1], max(CUT, blocks) * RASTER + tail)
       if blocks * RASTER >= length:
         return whole
       return self._cut_wave(pitch, velocity, other, blocks, length)
@@ -285,7 +311,7 @@ class SoundFont:
         (place, 1 - late), (place + 1, late)) if share]
 
 
-def _end(wave, peak):
-  """Returns where a wave's end begins that is below STROKE_END of a peak."""
-  loud = (np.abs(wave) > STROKE_END * peak).ravel()
-  return (len(loud) - int(loud[::-1].argmax()) + 1) // 2 if loud.any() else 0
+def _end(audio, peak):
+  """Returns from which sample on audio, [samples, ...], is below STROKE_END of a peak."""
+  loud = (np.abs(audio) > STROKE_END * peak).any(axis=1)
+  return len(loud) - int(loud[::-1].argmax()) if loud.any() else 0

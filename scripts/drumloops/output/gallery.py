@@ -70,9 +70,9 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
     stems: Whether to write a WAV file of each drum too, as NAME-1-kick.wav.
 
   Returns:
-    {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none without
-    FluidSynth), 'stems': paths, 'page': path, 'was_there': whether these very loops
-    were}. If the loops go from one to another, also the path of a picture of all:
+    {'name': name, 'midi': paths, 'picture': paths, 'wav': paths (none if the SoundFont
+    can't be played), 'stems': paths, 'page': path, 'was_there': whether these very
+    loops were}. If the loops go from one to another, also the path of a picture of all:
     'strip'.
 
   Raises:
@@ -202,7 +202,9 @@ class Renderer:
             stem if self._stems else None)
       return paths
     except UserError as e:
-      self.why_silent = str(e) if str(e) == sound.NO_SOUND else f'No sound was made: {e}'
+      self.why_silent = str(e)
+      if self.why_silent != in_words(sound.NO_SOUND):
+        self.why_silent = f'No sound was made: {e}'
     return []
 
 

@@ -1,6 +1,6 @@
 // Loops as files: MIDI and WAV that are saved, MIDI that is opened.
-import {BAR, RATE} from './constants.js';
-import {loopLength, mixDown} from './drum_kit.js';
+import {BAR, BEAT, RATE} from './constants.js';
+import {mixDown} from './drum_kit.js';
 import {humanizeAll} from './jobs.js';
 import {MidiError, readMidi, writeMidi} from './midi.js';
 import {isFull, MOST_PAGE_BARS, newLoop, nextSeed, page, possibleTempo, remember, say,
@@ -25,9 +25,9 @@ export function saveMidi({name, hits, pattern}) {
 }
 
 export function saveWav({name, hits, pattern: {length}}) {
-  download(`${name}.wav`, writeWav(...mixDown(
-    page.player.kit, hits, length,
-    loopLength(length / BAR, page.settings.tempo)), RATE), 'audio/wav');
+  const {player: {kit}, settings: {tempo}} = page;
+  download(`${name}.wav`, writeWav(...mixDown(kit, hits, length, tempo), {
+    rate: RATE, tempo, beats: length / BEAT}), 'audio/wav');
   say(`${name}.wav is saved.`);
 }
 

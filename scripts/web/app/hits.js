@@ -1,5 +1,5 @@
 // The hits of a pattern, as a drummer plays them.
-import {DRUMS, MOST_OFFSET} from './constants.js';
+import {DRUMS, MOST_OFFSET, TICKS} from './constants.js';
 
 export const FLAT = 100;  // The velocity, of 127, of a hit without a feel.
 
@@ -21,7 +21,9 @@ export function hitsOf(pattern, feel, amount) {
       const late = isFelt ? amount * feel.offset[at] : 0;
       hits.push({
         step, drum,
-        start: Math.max(0, step + Math.max(-MOST_OFFSET, Math.min(MOST_OFFSET, late))),
+        // To the tick, so that sound and MIDI file say the same.
+        start: Math.max(0, Math.round(TICKS * (
+          step + Math.max(-MOST_OFFSET, Math.min(MOST_OFFSET, late)))) / TICKS),
         velocity: Math.max(1, Math.min(127, Math.round(
           FLAT + amount * (played - FLAT))))});
     }

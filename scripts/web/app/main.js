@@ -9,7 +9,7 @@ import {Engine} from './engine.js';
 import {openFiles} from './files.js';
 import {humanizeRestored, makeLoops, showMorph} from './jobs.js';
 import {LinkError, readLink} from './link.js';
-import {playInstead, prepareSounds, replaySoon, togglePlay} from './playback.js';
+import {playInstead, replaySoon, togglePlay} from './playback.js';
 import {Player} from './player.js';
 import {fillSettings, listenToSettings, showSettings,
         takeSettings} from './settings.js';
@@ -136,9 +136,10 @@ async function startAfresh() {
 async function begin() {
   const weights = byId('weights');
   try {
-    page.engine = await Engine.open(fromBase64(weights.textContent).buffer);
+    const [engine, kit] = await Promise.all([
+      Engine.open(fromBase64(weights.textContent).buffer), Kit.open(spec.kit)]);
     weights.remove();
-    page.player = new Player(spec.samples ? await Kit.open(spec.samples) : new Kit());
+    Object.assign(page, {engine, player: new Player(kit)});
   } catch (error) {
     say('This browser can\'t run the page; a newer one can.');
     console.error(error);
@@ -149,7 +150,6 @@ async function begin() {
   listenToSettings();
   listen();
   if (!await openLink()) await startAfresh();
-  await prepareSounds();
 }
 
 followState();

@@ -1,14 +1,13 @@
 // MIDI files of loops: written as loop_file.py does, read as midi_file.py does.
 import {spec} from '../shared/spec.js';
-import {BAR, BEAT, DRUM_NAMES, PART} from './constants.js';
+import {BAR, BEAT, DRUM_NAMES, PART, TICKS} from './constants.js';
 import {betterKit, drumsOf, notesFor} from './drum_maps.js';
 
 const {
   channel: DRUM_CHANNEL,  // Counted from 0.
-  tempo: DEFAULT_TEMPO, ticks: TICKS_PER_BEAT,
+  tempo: DEFAULT_TEMPO,
   // In quarters, and as a time signature has it: a 128th. What is beyond is damage.
   longestBar: LONGEST_BAR, shortestNote: SHORTEST_NOTE} = spec.midi;
-const TICKS_PER_STEP = TICKS_PER_BEAT / BEAT;
 const [META, TEXT, TRACK_NAME, MARKER, END_OF_TRACK, TEMPO, TIME_SIGNATURE] = [
   0xff, 0x01, 0x03, 0x06, 0x2f, 0x51, 0x58];
 // Data bytes after a status.
@@ -57,10 +56,10 @@ function trackOf(events, end) {
  * @param {string} kit Whose notes are written: see drum_maps.js.
  */
 export function writeMidi(hits, steps, tempo, kit = '') {
-  const end = steps * TICKS_PER_STEP, beat = Math.round(60e6 / tempo);
+  const end = steps * TICKS, beat = Math.round(60e6 / tempo);
   const pitches = notesFor(kit);
   const notes = hits.map(({drum, start, velocity}) => ({
-    tick: Math.max(0, Math.round(start * TICKS_PER_STEP)), pitch: pitches[drum],
+    tick: Math.max(0, Math.round(start * TICKS)), pitch: pitches[drum],
     velocity})).sort((a, b) => a.tick - b.tick);
   const names = new Map(hits.map(({drum}) => [pitches[drum], DRUM_NAMES[drum]]));
   const events = [
@@ -69,11 +68,11 @@ export function writeMidi(hits, steps, tempo, kit = '') {
       ([pitch, name]) => [0, 0, textEvent(TEXT, `${pitch} ${name}`)])];
   const bars = steps / BAR, markers = [], sounding = new Map();
   for (let bar = 0; bars > PART && bar < bars; bar += PART) {
-    markers.push([bar * BAR * TICKS_PER_STEP, 2, textEvent(
+    markers.push([bar * BAR * TICKS, 2, textEvent(
       MARKER, `bars ${bar + 1} to ${Math.min(bar + PART, bars)}`)]);
   }
   for (const note of notes) {
-    note.end = Math.min(end, note.tick + TICKS_PER_STEP);
+    note.end = Math.min(end, note.tick + TICKS);
     const before = sounding.get(note.pitch);
     if (before) before.end = Math.min(before.end, note.tick);
     sounding.set(note.pitch, note);
@@ -83,7 +82,7 @@ export function writeMidi(hits, steps, tempo, kit = '') {
     events.push([off, 0, [0x80 | DRUM_CHANNEL, pitch, 0]]);
   }
   return Uint8Array.from([
-    ...chunk('MThd', [0, 1, 0, 2, TICKS_PER_BEAT >> 8, TICKS_PER_BEAT & 255]),
+    ...chunk('MThd', [0, 1, 0, 2, spec.midi.ticks >> 8, spec.midi.ticks & 255]),
     ...trackOf([
       [0, 0, [META, TEMPO, 3, beat >> 16, beat >> 8 & 255, beat & 255]],
       [0, 1, [META, TIME_SIGNATURE, 4, 4, 2, 24, 8]], ...markers], end),

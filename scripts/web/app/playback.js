@@ -49,11 +49,3 @@ export function togglePlay(loop) {
 export function playInstead(next) {
   if (next) play(next); else stop();
 }
-
-/** Makes the loops' sounds before they are played, a few at a time. */
-export async function prepareSounds() {
-  for (const {drum, velocity, step} of page.loops.flatMap(({hits}) => hits)) {
-    page.player.kit.sound(drum, velocity, step);
-    await new Promise(done => setTimeout(done));
-  }
-}

@@ -1,10 +1,24 @@
 // Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
 // repeats it to the sample, so the page's computations do not disturb the sound.
-import {BAR, DRUMS, RATE} from './constants.js';
-import {HEADROOM, loopLength, PANS, partOf, renderPart} from './drum_kit.js';
+import {DRUMS, RATE} from './constants.js';
+import {loopLength, partOf, renderPart, renderStroke} from './drum_kit.js';
 
 const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
+const LINEAR = 0.8, WIDEST = 4;  // Of levels: what stays, what the limiter takes.
+export const HEADROOM = 0.8;  // For usual loops; all drums on all steps reach 2.7.
+/** A WaveShaperNode's curve that leaves what is below LINEAR; nothing passes 1. */
+export const LIMITER = Float32Array.from({length: 4097}, (_, i) => {
+  const x = WIDEST * (i / 2048 - 1), size = Math.abs(x), room = 1 - LINEAR;
+  return Math.sign(x) * (size <= LINEAR ? size :
+    LINEAR + room * Math.tanh((size - LINEAR) / room));
+});
+
+function bufferOf(wave) {
+  const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
+  buffer.copyToChannel(new Float32Array(wave), 0);
+  return buffer;
+}
 
 export class Player {
   /** @param {Kit} kit */
@@ -19,9 +33,10 @@ export class Player {
   wake() {
     if (!this.context) {
       this.context = new AudioContext({sampleRate: RATE});
-      const out = new GainNode(this.context, {gain: HEADROOM});
-      out.connect(this.context.destination);
-      this.channels = PANS.map((pan, drum) => {
+      const out = new GainNode(this.context, {gain: HEADROOM / WIDEST});
+      out.connect(new WaveShaperNode(this.context, {curve: LIMITER})).connect(
+        this.context.destination);
+      this.channels = this.kit.pans.map((pan, drum) => {
         const gain = new GainNode(this.context, {gain: Number(this.audible[drum])});
         gain.connect(new StereoPannerNode(this.context, {pan})).connect(out);
         return gain;
@@ -41,11 +56,9 @@ export class Player {
   /** Plays one hit at once. */
   hit(drum, velocity) {
     this.wake();
-    const {wave, gain} = this.kit.sound(drum, velocity, 0);
-    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-    buffer.copyToChannel(wave, 0);
-    const source = new AudioBufferSourceNode(this.context, {buffer});
-    source.connect(new GainNode(this.context, {gain})).connect(this.channels[drum]);
+    const source = new AudioBufferSourceNode(
+      this.context, {buffer: bufferOf(renderStroke(this.kit, drum, velocity))});
+    source.connect(this.channels[drum]);
     source.start();
   }
 
@@ -62,13 +75,13 @@ export class Player {
    */
   play(hits, steps, tempo) {
     this.wake();
-    const length = loopLength(steps / BAR, tempo), asked = ++this.asked;
+    const length = loopLength(steps, tempo), asked = ++this.asked;
     const isOther = length !== this.length || steps !== this.steps;
     const voices = this.voices.map((before, drum) => {
-      const part = partOf(drum, hits, steps), key = JSON.stringify(part);
+      const part = partOf(drum, hits, tempo, length), key = JSON.stringify(part);
       if (before?.key === key && !isOther) return before;
       return part.length ?
-        this.voice(drum, key, renderPart(this.kit, drum, part, steps, length)) : null;
+        this.voice(drum, key, renderPart(this.kit, drum, part, length)) : null;
     });
     setTimeout(() => {
       if (asked === this.asked) this.change(voices, steps, length);
@@ -93,9 +106,8 @@ export class Player {
 
   voice(drum, key, wave) {
     const {context} = this;
-    const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-    buffer.copyToChannel(wave, 0);
-    const source = new AudioBufferSourceNode(context, {buffer, loop: true});
+    const source = new AudioBufferSourceNode(
+      context, {buffer: bufferOf(wave), loop: true});
     const fader = new GainNode(context);
     source.connect(fader).connect(this.channels[drum]);
     return {key, source, fader};

@@ -1,26 +1,45 @@
-// WAV files.
+// WAV files, as wav_file.py writes them, to the byte.
 
-/** Returns the bytes of a stereo file of 16 bits, of samples from -1 to 1. */
-export function writeWav(left, right, rate) {
-  const size = 4 * left.length, view = new DataView(new ArrayBuffer(44 + size));
-  const name = (at, text) => Array.from(text).forEach(
-    (c, i) => view.setUint8(at + i, c.charCodeAt(0)));
-  name(0, 'RIFF');
-  view.setUint32(4, 36 + size, true);
-  name(8, 'WAVEfmt ');
-  view.setUint32(16, 16, true);
-  view.setUint16(20, 1, true);  // PCM.
-  view.setUint16(22, 2, true);
-  view.setUint32(24, rate, true);
-  view.setUint32(28, 4 * rate, true);
-  view.setUint16(32, 4, true);
-  view.setUint16(34, 16, true);
-  name(36, 'data');
-  view.setUint32(40, size, true);
-  const whole = x => Math.max(-32768, Math.min(32767, Math.round(32767 * x)));
-  left.forEach((x, i) => {
-    view.setInt16(44 + 4 * i, whole(x), true);
-    view.setInt16(46 + 4 * i, whole(right[i]), true);
+const HEAD = 44, TAIL = 100;  // Bytes before and after the samples.
+const ROOT_NOTE = 60;  // Of a sound without pitch.
+
+/**
+ * Returns the bytes of a stereo loop of 16 bits that says its tempo.
+ * @param {Float64Array} left Samples between -1 and 1, as those of `right`.
+ * @param {number} beats The loop's length.
+ */
+export function writeWav(left, right, {rate, tempo, beats}) {
+  const size = 4 * left.length, whole = HEAD + size + TAIL;
+  const view = new DataView(new ArrayBuffer(whole));
+  let at = 0;
+  const put = (kind, bytes) => (...values) => values.forEach(value => {
+    view[`set${kind}`](at, value, true);
+    at += bytes;
   });
+  const [byte, short, long] = [put('Uint8', 1), put('Uint16', 2), put('Uint32', 4)];
+  const float = put('Float32', 4), sample = put('Int16', 2);
+  const text = name => byte(...Array.from(name, c => c.charCodeAt(0)));
+  text('RIFF');
+  long(whole - 8);
+  text('WAVEfmt ');
+  long(16);
+  short(1, 2);  // PCM, stereo.
+  long(rate, 4 * rate);
+  short(4, 16);
+  text('data');
+  long(size);
+  for (let i = 0; i < left.length; i++) {
+    sample(Math.floor(32768 * left[i] + 0.5), Math.floor(32768 * right[i] + 0.5));
+  }
+  text('acid');
+  long(24, 4);  // A loop that may be stretched.
+  short(ROOT_NOTE, 0x8000);
+  float(0);
+  long(beats);
+  short(4, 4);
+  float(tempo);
+  text('smpl');
+  long(60, 0, 0, Math.round(1e9 / rate), ROOT_NOTE, 0, 0, 0, 1, 0);
+  long(0, 0, 0, left.length - 1, 0, 0);  // All of it is repeated, for ever.
   return new Uint8Array(view.buffer);
 }
