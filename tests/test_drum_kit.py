@@ -1,6 +1,8 @@
 """The synthesized kit: of the same samples in Python, Node.js and browsers."""
 import base64
 import dataclasses
+import io
+import zipfile
 
 import browser
 from drumloops import DrumLoop, Hit, grid
@@ -43,11 +45,12 @@ def test_the_page_writes_pythons_wav_files(node, player, tmp_path):  # noqa: F81
   loops = [random_loop(seed, seed % 2) for seed in range(LOOPS)]
   waves, _ = soundfile.read(drum_kit.WAVES, dtype='float32')
   found = node(None, '''
-      const {Kit, mixDown} = await app('drum_kit'), {writeWav} = await app('wav');
+      const {Kit, mixDown} = await app('drum_kit');
+      const {to16Bits, writeWav} = await app('wav');
       const kit = new Kit(
         given.index, new Float32Array(web.fromBase64(given.waves).buffer));
       return given.loops.map(([hits, tempo, steps]) => Buffer.from(writeWav(
-        ...mixDown(kit, hits, steps, tempo), {rate: 44100, tempo, beats: steps / 4}
+        to16Bits(mixDown(kit, hits, steps, tempo)), {rate: 44100, tempo, beats: steps / 4}
       )).toString('base64'));''', index=drum_kit.read_index(), loops=[
           loop[:3] for loop in loops], waves=base64.b64encode(waves.tobytes()).decode())
   for wav, (*_, loop) in zip(found, loops):
@@ -74,6 +77,17 @@ def test_browsers_write_pythons_wav_files(tmp_path, player, kind):
         assert len({hit.velocity for hit in loop.hits}) > 1 or not feel
         player.write_wav(loop.to_note_sequence(), tmp_path / 'loop.wav')
         assert wav == (tmp_path / 'loop.wav').read_bytes()
+      # The last loop's stems.
+      for path in tmp_path.glob('*.wav'):
+        path.unlink()
+      player.write_wav(loop.to_note_sequence(), tmp_path / 'mix.wav',
+                       lambda drum: tmp_path / f'{drum.replace(" ", "-")}.wav')
+      want = {path.stem: path.read_bytes() for path in tmp_path.glob('*.wav')}
+      with zipfile.ZipFile(io.BytesIO(test_web_page.save(window, i, 'stems'))) as file:
+        first = min(file.namelist(), key=len).removesuffix('.wav')
+        assert file.testzip() is None and want == {
+            name.removeprefix(first).removesuffix('.wav').removeprefix('-') or 'mix':
+            file.read(name) for name in file.namelist()}
 
 
 def test_it_is_what_the_script_makes():
@@ -87,16 +101,14 @@ def test_it_is_what_the_script_makes():
 
 def mixed(kit, strokes, samples):
   """Returns strokes, [(sample, pitch, velocity)], as float64 [samples, 2]."""
-  return sound.to_stereo(kit, *sound.mix(kit, strokes, samples))
+  return sound.mix(kit, sound.place(kit, strokes, samples), samples)
 
 
 def stroke_of(kit, pitch, velocity, number=0):
   """Returns one stroke, [samples, 2]."""
   waves = kit.stroke(pitch, velocity, number)
-  out = np.zeros([len(kit.sides(pitch)), max(wave.shape[1] for wave, _ in waves)])
-  for wave, gain in waves:
-    sound.add_wrapped(out, gain * wave, 0)
-  return out.T @ kit.sides(pitch)
+  return sound.mix(kit, [sound.Placed(pitch, 0, *wave) for wave in waves],
+                   max(wave.shape[1] for wave, _ in waves))
 
 
 @pytest.mark.parametrize('velocity', [20, 60, 100, 127])

@@ -133,10 +133,10 @@ def test_stopped_or_with_a_damaged_soundfont(tmp_path, monkeypatch, capsys):
   assert len(paths['midi']) == 3 and not paths['wav']
   assert 'is damaged' in capsys.readouterr().out
   write_wav = sound.Player.write_wav
-  def stop_at_2(player, loop, path):
+  def stop_at_2(player, loop, path, stem_path):
     if '-2.' in path:
       raise KeyboardInterrupt
-    write_wav(player, loop, path)
+    write_wav(player, loop, path, stem_path)
   monkeypatch.setattr(sound.Player, 'write_wav', stop_at_2)
   with pytest.raises(KeyboardInterrupt):
     gallery.write(loops, str(tmp_path / 'b'), 'b')

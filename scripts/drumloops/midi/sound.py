@@ -1,18 +1,22 @@
 """Loops as sound: each stroke starts at the sample that its time says."""
 import collections
 import functools
-import itertools
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from drumloops import grid
 from drumloops.errors import UserError, field
 from drumloops.midi import drum_kit, drum_maps, midi_file, soundfonts, wav_file
 from drumloops.midi.soundfonts import SAMPLE_RATE, SILENCE, SYNTH
 import numpy as np
+from scipy.linalg import blas
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
 LONGEST_TAIL = 10  # Seconds.
+BLOCK = 8192  # Samples; they fit a core's cache.
+BLAS_BLOCK = 1024  # Of more, BLAS uses threads, which wait for each other busily.
 TIE = 1e-6  # Samples; errors of a time are smaller.
 OTHER = 'other percussion'  # The stem of what is none of the nine drums.
 NO_SOUND = (
@@ -38,6 +42,8 @@ class Player:
     """
     path = soundfonts.find_soundfont(soundfont)
     self.kit = drum_kit.DrumKit() if path == SYNTH else soundfonts.SoundFont(path)
+    # Threads that mix at once would wait for each other at each of many short steps.
+    self._lock = threading.Lock()
 
   @functools.cached_property
   def _orchestra(self):
@@ -75,22 +81,27 @@ class Player:
     Args:
       loop: What `loop_file.as_loop` returned.
     """
-    if all(note.is_drum for note in loop.notes):
-      audio = to_stereo(self.kit, *mix(self.kit, _strokes(loop), _samples(loop)))
-    else:
-      audio = self.by_fluidsynth(loop)
-    peak = _peak(audio)
-    if peak > SILENCE:
-      audio *= PEAK / peak
+    audio = self._play(loop)
+    audio *= _gain(audio)
     return audio
+
+  def _play(self, loop):
+    """Returns a loop as it is mixed: [samples, 2]."""
+    if not all(note.is_drum for note in loop.notes):
+      return self.by_fluidsynth(loop)
+    with self._lock:
+      return mix(self.kit, place(self.kit, _strokes(loop), _samples(loop)),
+                 _samples(loop))
 
   def by_fluidsynth(self, loop: object) -> np.ndarray:
     """Returns a loop as FluidSynth alone plays it, with effects: [samples, 2]."""
     events = [(sample_at(time), action) for time, action in _events(loop)]
-    wrapped = np.zeros([2, _samples(loop)])
-    add_wrapped(wrapped, self._orchestra.play(
-        events, _samples(loop), LONGEST_TAIL).T, 0)
-    return wrapped.T
+    audio = self._orchestra.play(events, _samples(loop), LONGEST_TAIL)
+    wrapped = np.zeros([_samples(loop), 2])
+    for begin in range(0, len(audio), len(wrapped)):
+      part = audio[begin:begin + len(wrapped)]
+      wrapped[:len(part)] += part
+    return wrapped
 
   def stems(self, loop: object) -> dict[str, np.ndarray]:
     """Returns each drum's part of a loop: {drum: float64 [samples, 2]}.
@@ -102,16 +113,15 @@ class Player:
     """
     if not all(note.is_drum for note in loop.notes):
       raise UserError('Stems are of drums; this loop has other instruments, too.')
-    pitches, rows = mix(self.kit, _strokes(loop), _samples(loop))
+    placed = place(self.kit, _strokes(loop), _samples(loop))
     stems = {}
     for drum, name in (*enumerate(grid.DRUM_CLASSES), (None, OTHER)):
-      own = [drum_maps.drum_of_written(pitch) == drum for pitch in pitches]
-      if any(own):
-        stems[name] = to_stereo(self.kit, *(
-            list(itertools.compress(some, own)) for some in (pitches, rows)))
-    peak = max(map(_peak, [*stems.values(), sum(stems.values())]), default=0)
+      own = [one for one in placed if drum_maps.drum_of_written(one.pitch) == drum]
+      if own:
+        stems[name] = mix(self.kit, own, _samples(loop))
+    gain = _gain(*stems.values(), sum(stems.values())) if stems else 1
     for stem in stems.values():
-      stem *= PEAK / peak if peak > SILENCE else 1
+      stem *= gain
     return stems
 
   def write_wav(self, loop: object, path: str,
@@ -125,7 +135,8 @@ class Player:
         their sum, to the unit.
     """
     if not stem_path:
-      _write(path, wav_file.to_16_bits(self(loop)), loop)
+      audio = self._play(loop)
+      _write(path, wav_file.to_16_bits(audio, _gain(audio)), loop)
       return
     stems = self.stems(loop)
     parts = wav_file.to_16_bits_that_sum(list(stems.values()))
@@ -151,8 +162,10 @@ def _samples(loop):
   return sample_at(loop.total_time)
 
 
-def _peak(audio):
-  return max(audio.max(), -audio.min())
+def _gain(*audios):
+  """Returns the gain that takes the peak of all to PEAK; of silence, it is 1."""
+  peak = max(max(audio.max(), -audio.min()) for audio in audios)
+  return PEAK / peak if peak > SILENCE else 1.
 
 
 def _strokes(loop):
@@ -161,28 +174,30 @@ def _strokes(loop):
           for note in loop.notes]
 
 
-def mix(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
-        ) -> tuple[list[int], np.ndarray]:
-  """Returns the sound of strokes, whose end goes on at its beginning.
+class Placed(NamedTuple):
+  """A wave in a loop: of a pitch, [channels, samples], from a sample on, at a gain."""
+  pitch: int
+  start: int
+  wave: np.ndarray
+  gain: float
+
+
+def place(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
+          ) -> list[Placed]:
+  """Returns the waves of strokes in a loop, whose end goes on at its beginning.
 
   Args:
     kit: A SoundFont or a DrumKit.
     strokes: [(sample, pitch, velocity)].
-    samples: The length.
-
-  Returns:
-    (of which pitch each row is, the rows: float64 [rows, samples]). `to_stereo` puts
-    them into their places.
+    samples: The loop's length.
   """
   order = sorted(strokes, key=lambda stroke: stroke[0])
-  pitches = [pitch for pitch in sorted({pitch for _, pitch, _ in strokes})
-             for _ in kit.sides(pitch)]
-  rows, numbers = np.zeros([len(pitches), samples]), collections.Counter()
-  for place, (start, pitch, velocity) in enumerate(order):
+  found, numbers = [], collections.Counter()
+  for i, (start, pitch, velocity) in enumerate(order):
     number = numbers[pitch]
     numbers[pitch] += 1
     waves = kit.stroke(pitch, velocity, number)
-    for later in range(place + 1, place + len(order) + 1):
+    for later in range(i + 1, i + len(order) + 1):
       rounds, j = divmod(later, len(order))
       at, other, _ = order[j]
       after = at + rounds * samples - start
@@ -191,27 +206,41 @@ def mix(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
       if after and kit.is_cut_off(pitch, other):
         waves = kit.cut_off(pitch, velocity, other, after, number)
         break
-    row = pitches.index(pitch)
     for wave, gain in waves:
-      add_wrapped(rows[row:row + len(wave)], gain * wave, start)
-  return pitches, rows
+      first, end = 0, samples - start
+      while first < wave.shape[1]:
+        found.append(Placed(pitch, start if first == 0 else 0, wave[:, first:end], gain))
+        first, end = end, end + samples
+  return found
 
 
-def to_stereo(kit: object, pitches: Sequence[int], rows: np.ndarray) -> np.ndarray:
-  """Returns what `mix` returned, or some of it, as float64 [samples, 2]."""
-  sides = [kit.sides(pitch) for pitch in dict.fromkeys(pitches)]
-  return (np.concatenate([np.zeros([0, 2]), *sides]).T @ rows).T
+def mix(kit: object, placed: Sequence[Placed], samples: int) -> np.ndarray:
+  """Returns the sum of waves: float64 [samples, 2].
 
-
-def add_wrapped(output: np.ndarray, wave: np.ndarray, start: int) -> None:
-  """Adds a wave to an output, both [channels, samples], from a sample on.
-
-  What goes beyond the output's end is added to its beginning.
+  Args:
+    kit: Whose they are.
+    placed: Of `place`, or some of it.
+    samples: The length.
   """
-  while wave.shape[1]:
-    part = wave[:, :output.shape[1] - start]
-    output[:, start:start + part.shape[1]] += part
-    wave, start = wave[:, part.shape[1]:], 0
+  pitches = sorted({one.pitch for one in placed})
+  places = [kit.sides(pitch) for pitch in pitches]
+  first = dict(zip(pitches, np.cumsum([0, *map(len, places)]).tolist()))
+  sides = np.concatenate([np.zeros([0, 2]), *places])
+  audio = np.empty([samples, 2])
+  rows = np.empty([len(sides), BLOCK])
+  starts = np.array([one.start for one in placed])
+  ends = starts + np.array([one.wave.shape[1] for one in placed])
+  for begin in range(0, samples, BLOCK):
+    rows.fill(0)
+    for i in np.flatnonzero((starts < begin + BLOCK) & (ends > begin)).tolist():
+      pitch, start, wave, gain = placed[i]
+      late = max(start - begin, 0)
+      for channel, row in zip(wave[:, begin + late - start:], rows[first[pitch]:]):
+        blas.daxpy(channel[:BLOCK - late], row[late:late + len(channel)], a=gain)
+    for i in range(0, min(BLOCK, samples - begin), BLAS_BLOCK):
+      out = audio[begin + i:begin + i + BLAS_BLOCK]
+      np.matmul(rows[:, i:i + len(out)].T, sides, out=out)
+  return audio
 
 
 def _events(loop):

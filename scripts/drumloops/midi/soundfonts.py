@@ -208,8 +208,8 @@ class SoundFont:
     return place[np.newaxis] if is_mono else np.eye(2)
 
   def _channels(self, pitch, audio):
-    """Returns audio, [samples, 2], as a pitch's channels: float32 [channels, samples]."""
-    return np.float32(self.sides(pitch) @ audio.T)
+    """Returns audio, [samples, 2], as a pitch's channels: float64 [channels, samples]."""
+    return np.einsum('cs,ns->cn', self.sides(pitch), audio)
 
   def _layer(self, pitch, velocity):
     """Returns (which velocity's wave a stroke is, its gain).

@@ -6,13 +6,17 @@ import numpy as np
 
 ROOT_NOTE = 60  # Of a sound without pitch.
 UNIT = 2 ** 15  # A sample of 1 in 16 bits.
+BLOCK = 32768  # Samples.
 
 
-def to_16_bits(audio: np.ndarray) -> np.ndarray:
-  """Returns samples between -1 and 1 as int16."""
-  whole = audio * audio.dtype.type(UNIT)
-  whole += audio.dtype.type(0.5)
-  return np.floor(whole, out=whole).astype('<i2')
+def to_16_bits(audio: np.ndarray, gain: float = 1.) -> np.ndarray:
+  """Returns audio times a gain, from -1 to 1, as int16 [samples, 2]."""
+  whole = np.empty(audio.shape, '<i2')
+  for i in range(0, len(audio), BLOCK):  # Parts that fit a core's cache.
+    part = audio[i:i + BLOCK] * (gain * UNIT)
+    part += 0.5
+    whole[i:i + BLOCK] = np.floor(part, out=part)
+  return whole
 
 
 def to_16_bits_that_sum(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -55,5 +59,5 @@ def write(path: str, samples: np.ndarray, rate: int, qpm: float, beats: int) -> 
   with open(path, 'wb') as f:
     f.write(struct.pack('<4sI4s', b'RIFF', 4 + len(head) + samples.nbytes + len(tail),
                         b'WAVE') + head)
-    f.write(samples.tobytes())
+    f.write(np.ascontiguousarray(samples).data)
     f.write(tail)

@@ -1,7 +1,7 @@
 // The loops as cards, each with its grid and its buttons.
 import {BEAT} from './constants.js';
 import {byId} from './elements.js';
-import {saveMidi, saveWav} from './files.js';
+import {saveMidi, saveStems, saveWav} from './files.js';
 import {Grid} from './grid.js';
 import {FLAT} from './hits.js';
 import {complete, extend, humanizeAll, humanizeSoon, updateMorph,
@@ -12,7 +12,8 @@ import {allLoops, canMorph, choose, isFull, mark, newLoop, page, remember, say,
 
 const FOLLOW_AGAIN = 4000;  // Milliseconds after the user scrolled a grid.
 // A card's buttons: name, text, what is done with the loop, whether an encoder does it.
-const SAVING = [['midi', 'MIDI', saveMidi], ['wav', 'WAV', saveWav]];
+const SAVING = [['midi', 'MIDI', saveMidi], ['wav', 'WAV', saveWav],
+                ['stems', 'Stems', saveStems]];
 const ACTIONS = [
   ['rest', 'Play the rest', complete, true], ['like', 'More like this', vary, true],
   ['a', 'A', loop => mark(loop, 'a'), true], ['b', 'B', loop => mark(loop, 'b'), true],

@@ -4,6 +4,7 @@
 import {fromBase64} from '../shared/base64.js';
 import {DRUM_NAMES, DRUMS, RATE, SOUND} from './constants.js';
 import {sine} from './numbers.js';
+import {to16Bits} from './wav.js';
 
 const [CLOSED, OPEN] = ['closed hi-hat', 'open hi-hat'].map(
   name => DRUM_NAMES.indexOf(name));
@@ -119,21 +120,60 @@ export function renderPart(kit, drum, part, length) {
   return out;
 }
 
-/** Returns a loop's sound, its peak at -1 dBFS: [left, right]. */
-export function mixDown(kit, hits, steps, tempo) {
-  const length = loopLength(steps, tempo);
-  const sides = [new Float64Array(length), new Float64Array(length)];
+/** Yields each drum's sound in a loop: {drum, sides: [left, right]}. */
+function* stemsOf(kit, hits, tempo, length) {
   for (let drum = 0; drum < DRUMS; drum++) {
     const part = partOf(drum, hits, tempo, length);
     if (!part.length) continue;
     const wave = renderPart(kit, drum, part, length);
-    sidesOf(kit.pans[drum]).forEach((level, side) => {
-      const out = sides[side];
-      for (let i = 0; i < length; i++) out[i] += level * wave[i];
-    });
+    yield {drum, sides: sidesOf(kit.pans[drum]).map(
+      level => wave.map(x => level * x))};
   }
+}
+
+function addTo(sums, sides, gain = 1) {
+  sums.forEach((sum, side) => sides[side].forEach((x, i) => { sum[i] += gain * x; }));
+}
+
+function peakOf(sides) {
   let peak = 0;
   for (const side of sides) for (const x of side) peak = Math.max(peak, x, -x);
-  const scale = peak > SOUND.silence ? SOUND.peak / peak : 1;
-  return sides.map(side => side.map(x => scale * x));
+  return peak;
+}
+
+/** Returns the gain that takes a peak to -1 dBFS; of silence, it is 1. */
+const gainTo = peak => peak > SOUND.silence ? SOUND.peak / peak : 1;
+
+const silence = length => [new Float64Array(length), new Float64Array(length)];
+
+/** Returns a loop's sound, its peak at -1 dBFS: [left, right]. */
+export function mixDown(kit, hits, steps, tempo) {
+  const length = loopLength(steps, tempo), sums = silence(length);
+  for (const {sides} of stemsOf(kit, hits, tempo, length)) addTo(sums, sides);
+  const gain = gainTo(peakOf(sums));
+  return sums.map(side => side.map(x => gain * x));
+}
+
+/**
+ * Returns each drum's sound in 16 bits, and their sum, all at one gain, as
+ * `Player.write_wav` of sound.py writes them: {mix, stems: [{drum, samples}]}.
+ */
+export function stems16Bits(kit, hits, steps, tempo) {
+  const length = loopLength(steps, tempo), sums = silence(length), stems = [];
+  let peak = 0;
+  for (const {sides} of stemsOf(kit, hits, tempo, length)) {
+    peak = Math.max(peak, peakOf(sides));
+    addTo(sums, sides);
+  }
+  const gain = gainTo(Math.max(peak, peakOf(sums)));
+  // Each is the difference between two sums that are rounded, so no error adds up.
+  sums.forEach(sum => sum.fill(0));
+  let mix = new Int16Array(2 * length);
+  for (const {drum, sides} of stemsOf(kit, hits, tempo, length)) {
+    addTo(sums, sides, gain);
+    const now = to16Bits(sums);
+    stems.push({drum, samples: now.map((x, i) => x - mix[i])});
+    mix = now;
+  }
+  return {mix, stems};
 }

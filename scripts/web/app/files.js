@@ -1,11 +1,12 @@
 // Loops as files: MIDI and WAV that are saved, MIDI that is opened.
-import {BAR, BEAT, RATE} from './constants.js';
-import {mixDown} from './drum_kit.js';
+import {BAR, BEAT, DRUM_NAMES, RATE} from './constants.js';
+import {mixDown, stems16Bits} from './drum_kit.js';
 import {humanizeAll} from './jobs.js';
 import {MidiError, readMidi, writeMidi} from './midi.js';
 import {isFull, MOST_PAGE_BARS, newLoop, nextSeed, page, possibleTempo, remember, say,
         setLoops, shortened, tell} from './state.js';
-import {writeWav} from './wav.js';
+import {to16Bits, writeWav} from './wav.js';
+import {writeZip} from './zip.js';
 
 const MOST_BARS_OF_FILE = 16;
 const MOST_BYTES = 8e6;
@@ -26,9 +27,21 @@ export function saveMidi({name, hits, pattern}) {
 
 export function saveWav({name, hits, pattern: {length}}) {
   const {player: {kit}, settings: {tempo}} = page;
-  download(`${name}.wav`, writeWav(...mixDown(kit, hits, length, tempo), {
+  download(`${name}.wav`, writeWav(to16Bits(mixDown(kit, hits, length, tempo)), {
     rate: RATE, tempo, beats: length / BEAT}), 'audio/wav');
   say(`${name}.wav is saved.`);
+}
+
+/** Saves a loop's WAV and one of each drum, whose sum it is, in a ZIP file. */
+export function saveStems({name, hits, pattern: {length}}) {
+  const {player: {kit}, settings: {tempo}} = page;
+  const {mix, stems} = stems16Bits(kit, hits, length, tempo);
+  const files = [{name: `${name}.wav`, samples: mix}, ...stems.map(({drum, samples}) => (
+    {name: `${name}-${DRUM_NAMES[drum].replaceAll(' ', '-')}.wav`, samples}))];
+  download(`${name}-stems.zip`, writeZip(files.map(file => ({
+    name: file.name, bytes: writeWav(file.samples, {
+      rate: RATE, tempo, beats: length / BEAT})}))), 'application/zip');
+  say(`${name}-stems.zip is saved.`);
 }
 
 /** Returns the loop of a MIDI file, its tempo, and sentences about it. */

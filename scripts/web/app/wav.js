@@ -3,13 +3,23 @@
 const HEAD = 44, TAIL = 100;  // Bytes before and after the samples.
 const ROOT_NOTE = 60;  // Of a sound without pitch.
 
+/** Returns samples between -1 and 1 in 16 bits, left and right in turn. */
+export function to16Bits([left, right]) {
+  const whole = x => Math.floor(32768 * x + 0.5), samples = new Int16Array(2 * left.length);
+  for (let i = 0; i < left.length; i++) {
+    samples[2 * i] = whole(left[i]);
+    samples[2 * i + 1] = whole(right[i]);
+  }
+  return samples;
+}
+
 /**
  * Returns the bytes of a stereo loop of 16 bits that says its tempo.
- * @param {Float64Array} left Samples between -1 and 1, as those of `right`.
+ * @param {Int16Array} samples Of `to16Bits`.
  * @param {number} beats The loop's length.
  */
-export function writeWav(left, right, {rate, tempo, beats}) {
-  const size = 4 * left.length, whole = HEAD + size + TAIL;
+export function writeWav(samples, {rate, tempo, beats}) {
+  const size = 2 * samples.length, whole = HEAD + size + TAIL;
   const view = new DataView(new ArrayBuffer(whole));
   let at = 0;
   const put = (kind, bytes) => (...values) => values.forEach(value => {
@@ -28,9 +38,7 @@ export function writeWav(left, right, {rate, tempo, beats}) {
   short(4, 16);
   text('data');
   long(size);
-  for (let i = 0; i < left.length; i++) {
-    sample(Math.floor(32768 * left[i] + 0.5), Math.floor(32768 * right[i] + 0.5));
-  }
+  samples.forEach(value => sample(value));
   text('acid');
   long(24, 4);  // A loop that may be stretched.
   short(ROOT_NOTE, 0x8000);
@@ -40,6 +48,6 @@ export function writeWav(left, right, {rate, tempo, beats}) {
   float(tempo);
   text('smpl');
   long(60, 0, 0, Math.round(1e9 / rate), ROOT_NOTE, 0, 0, 0, 1, 0);
-  long(0, 0, 0, left.length - 1, 0, 0);  // All of it is repeated, for ever.
+  long(0, 0, 0, samples.length / 2 - 1, 0, 0);  // All of it is repeated, for ever.
   return new Uint8Array(view.buffer);
 }
