@@ -192,18 +192,21 @@ def place(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
     samples: The loop's length.
   """
   order = sorted(strokes, key=lambda stroke: stroke[0])
+  pitches = {pitch for _, pitch, _ in strokes}
+  cutting = {pitch: {other for other in pitches if kit.is_cut_off(pitch, other)}
+             for pitch in pitches}
   found, numbers = [], collections.Counter()
   for i, (start, pitch, velocity) in enumerate(order):
     number = numbers[pitch]
     numbers[pitch] += 1
     waves = kit.stroke(pitch, velocity, number)
-    for later in range(i + 1, i + len(order) + 1):
+    for later in range(i + 1, i + len(order) + 1) if cutting[pitch] else ():
       rounds, j = divmod(later, len(order))
       at, other, _ = order[j]
       after = at + rounds * samples - start
       if after >= waves[0][0].shape[1]:
         break
-      if after and kit.is_cut_off(pitch, other):
+      if after and other in cutting[pitch]:
         waves = kit.cut_off(pitch, velocity, other, after, number)
         break
     for wave, gain in waves:

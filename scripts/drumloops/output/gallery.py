@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import contextlib
+import dataclasses
 import html
 import io
 import itertools
@@ -159,9 +160,13 @@ def hits_in_file(loop: DrumLoop) -> list[Hit]:
 
 def sound_remarks(loops: Sequence[DrumLoop], soundfont: str | None) -> list[str]:
   """Returns sentences on the sound of loops: see `sound.Player.remarks`."""
+  kinds = {(loop.map, hit.drum, hit.pitch): hit for loop in loops for hit in loop.hits}
+  of_kinds = [dataclasses.replace(
+      loops[0], hits=(hit,), kept=None, map=kit, other_notes=())
+      for (kit, *_), hit in kinds.items()]
   return sound.load_player(soundfont).remarks({
-      note.pitch for loop in loops for note in loop.to_note_sequence().notes
-      if note.is_drum})
+      note.pitch for loop in of_kinds for note in loop.to_note_sequence().notes} | {
+          note.pitch for loop in loops for note in loop.other_notes if note.is_drum})
 
 
 class Renderer:
