@@ -99,6 +99,8 @@ def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:
     raise UserError(f'{field("first_bar")}, {field("drum_channel")} and {field("map")} '
                     'say how a MIDI file is read, so they need one; loops are written '
                     f'on channel 10, with the notes of {field("output_map")}.')
+  if FLAGS.map and not FLAGS.output_map:  # What is made has notes of the file's map.
+    drum_maps.find(FLAGS.map).require_all()
   options = {'first_bar': FLAGS.first_bar, 'drum_channel': FLAGS.drum_channel,
              'map': FLAGS.map}
   if request.mode == requests.COMPLETE and request.bars:
@@ -118,6 +120,8 @@ def main() -> None:
   # Sooner than after sampling.
   soundfonts.find_soundfont(FLAGS.soundfont)
   kit = drum_maps.find(FLAGS.output_map, 'output_map')
+  if kit:
+    kit.require_all()  # Sooner than after sampling.
   model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True
                     ).for_mode(request.mode)
   model.check(request)

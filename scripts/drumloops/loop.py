@@ -13,7 +13,7 @@ from drumloops.midi import drum_maps, input_loop, loop_file, midi_file, sound
 from drumloops.midi.drum_maps import DrumMap
 from drumloops.midi.swing import Swing, find_swing
 from drumloops.output import html, plots
-from drumloops.system import magenta_setup
+from drumloops.system import disk, magenta_setup
 import numpy as np
 
 NOTE_BEATS = 1 / grid.STEPS_PER_QUARTER  # How long a hit's note is in MIDI.
@@ -291,7 +291,8 @@ class DrumLoop:
     if os.path.isdir(path):
       raise UserError(f'{path} is not a file.')
     if ending == '.wav':
-      sound.load_player().write_wav(self.to_note_sequence(), path)
+      with disk.replacing(path) as temporary:
+        sound.load_player().write_wav(self.to_note_sequence(), temporary)
     else:
       midi_file.write(self.to_midi(map), path)
 
@@ -309,7 +310,7 @@ class DrumLoop:
     return sound.load_player(soundfont)(self.to_note_sequence())
 
   def stems(self, soundfont: str | None = None) -> dict[str, np.ndarray]:
-    """Returns each drum's part of `audio`, at one gain: {drum: float32 [samples, 2]}.
+    """Returns each drum's part of `audio`, at one gain: {drum: float64 [samples, 2]}.
 
     Args:
       soundfont: Of `soundfonts.find_soundfont`.

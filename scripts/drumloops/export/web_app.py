@@ -153,6 +153,7 @@ def constants(config: Config) -> dict[str, object]:
       'completion': {'particles': PARTICLES, 'ownShare': completion.ENCODER_SHARE},
       'sound': {
           'rate': sound.SAMPLE_RATE, 'peak': sound.PEAK, 'silence': sound.SILENCE,
+          'loudest': sound.LOUDEST,
           'tie': sound.TIE, 'choke': drum_kit.CHOKE, 'golden': drum_kit.GOLDEN,
           'gainUnits': drum_kit.GAIN_UNITS, 'panUnits': drum_kit.PAN_UNITS}}
 

@@ -253,6 +253,11 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
   if unknown:
     remarks.append(f'The pitches {midi_file.numbers(unknown)} are none of the nine '
                    'drums, so they stay.')
+    others = sorted(note for note in unknown if output_kit.drum_of(note) is not None)
+    if others:
+      remarks.append(f'In {output_kit.name} they sound as others: ' + ', '.join(
+          f'{note} as {grid.DRUM_CLASSES[output_kit.drum_of(note)]}' for note in others) +
+          '; delete them in your DAW if they should not.')
   if not is_four_four:
     remarks.append('It is not in 4/4 throughout; where it is not, it was read four '
                    'quarters a bar.')

@@ -60,9 +60,20 @@ class DrumMap:
       UserError: if there is none.
     """
     if not self.notes[drum]:
-      raise UserError(f'{field("output_map", self.name)} has no note of the '
+      raise UserError(f'The map {self.name} has no note of the '
                       f'{grid.DRUM_CLASSES[drum]}, which is to be written.')
     return self.notes[drum][0]
+
+  def require_all(self) -> 'DrumMap':
+    """Returns the map.
+
+    Raises:
+      UserError: if it has no note of one of the nine drums, so that a model's loops
+        may not be written by it.
+    """
+    for drum, _ in enumerate(self.notes):
+      self.pitch_of(drum)
+    return self
 
   @property
   def hi_hats(self) -> set[int]:
@@ -147,12 +158,18 @@ def find(name: str | DrumMap | None, asked: str = 'map') -> DrumMap | None:
     return name or None
   if name in MAPS:
     return MAPS[name]
-  said, path = field(asked, name), pathlib.Path(os.path.expanduser(name))
-  if not path.is_file():
-    raise UserError(f'{said} is neither a JSON file nor one of {", ".join(MAPS)}.')
+  said = field(asked, name)
   try:
-    content = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as e:  # Of bytes that are no text, too.
+    # Windows' editors begin a file with a mark, which utf-8-sig skips.
+    text = pathlib.Path(os.path.expanduser(name)).read_bytes().decode('utf-8-sig')
+  except OSError as e:
+    raise UserError(f'{said} is neither a JSON file nor one of {", ".join(MAPS)} '
+                    f'({e.strerror}).') from e
+  except ValueError as e:  # Of bytes that are no text.
+    raise UserError(f'{said} is not JSON: {e}.') from e
+  try:
+    content = json.loads(text)
+  except (ValueError, RecursionError) as e:
     raise UserError(f'{said} is not JSON: {e}.') from e
   return _read_map(name, content, said)
 

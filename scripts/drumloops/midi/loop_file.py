@@ -55,10 +55,10 @@ def midi_bytes(loop: object, drum_of: Callable[[int], int | None] =
                drum_maps.drum_of_written) -> bytes:
   """Returns the notes of a loop as a MIDI file that ends after its bars.
 
-  Its bytes are those that note_seq writes, in a fifteenth of the time, but for a
-  tempo that is rounded to the microsecond, and tracks that end with the loop, for
-  whose length a DAW takes them. A text says which drum each note is, and a marker where
-  each four bars of a longer loop begin.
+  Its events are those that note_seq writes, in a fifteenth of the time. The tempo is
+  rounded to the microsecond. Tracks end with the loop, since a DAW takes them for its
+  length. A text says which drum each note is, and a marker where each four bars of a
+  longer loop begin.
 
   Args:
     loop: What `as_loop` returned.

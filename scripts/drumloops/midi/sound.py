@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import blas
 
 PEAK = 10 ** (-1 / 20)  # -1 dBFS.
+LOUDEST = 1 - 2 ** -14  # What 16 bits hold.
 LONGEST_TAIL = 10  # Seconds.
 BLOCK = 8192  # Samples; they fit a core's cache.
 BLAS_BLOCK = 1024  # Of more, BLAS uses threads, which wait for each other busily.
@@ -106,23 +107,27 @@ class Player:
   def stems(self, loop: object) -> dict[str, np.ndarray]:
     """Returns each drum's part of a loop: {drum: float64 [samples, 2]}.
 
-    All are at one gain, which takes the loudest of them and of their sum to PEAK.
+    All are at the gain of the loop, which is their sum. It is lower if one of them would
+    be louder than LOUDEST.
 
     Raises:
       UserError: if other instruments play, too.
     """
+    stems = dict(self._stems(loop))
+    gain = _gain_of_stems(self._play(loop), map(_peak, stems.values()))
+    return {name: gain * stem for name, stem in stems.items()}
+
+  def _stems(self, loop):
+    """Yields each drum's name and part, as it is mixed: one at a time is in memory."""
     if not all(note.is_drum for note in loop.notes):
       raise UserError('Stems are of drums; this loop has other instruments, too.')
     placed = place(self.kit, _strokes(loop), _samples(loop))
-    stems = {}
     for drum, name in (*enumerate(grid.DRUM_CLASSES), (None, OTHER)):
       own = [one for one in placed if drum_maps.drum_of_written(one.pitch) == drum]
       if own:
-        stems[name] = mix(self.kit, own, _samples(loop))
-    gain = _gain(*stems.values(), sum(stems.values())) if stems else 1
-    for stem in stems.values():
-      stem *= gain
-    return stems
+        with self._lock:
+          stem = mix(self.kit, own, _samples(loop))
+        yield name, stem
 
   def write_wav(self, loop: object, path: str,
                 stem_path: Callable[[str], str] | None = None) -> None:
@@ -134,15 +139,20 @@ class Player:
       stem_path: Gives a drum's stem its path, if stems are written, too. The loop is
         their sum, to the unit.
     """
+    audio = self._play(loop)
     if not stem_path:
-      audio = self._play(loop)
       _write(path, wav_file.to_16_bits(audio, _gain(audio)), loop)
       return
-    stems = self.stems(loop)
-    parts = wav_file.to_16_bits_that_sum(list(stems.values()))
-    for drum, part in zip(stems, parts):
-      _write(stem_path(drum), part, loop)
-    _write(path, sum(parts, np.zeros([_samples(loop), 2], '<i2')), loop)
+    peaks = {name: _peak(stem) for name, stem in self._stems(loop)}
+    gain = _gain_of_stems(audio, peaks.values())
+    whole, total, before = wav_file.to_16_bits(audio, gain), 0, 0
+    _write(path, whole, loop)
+    for name, stem in self._stems(loop):
+      total = total + gain * stem
+      # The difference between two sums that are rounded, so that no error adds up.
+      now = whole if name == list(peaks)[-1] else wav_file.to_16_bits(total)
+      _write(stem_path(name), now - before, loop)
+      before = now
 
 
 def _write(path, audio, loop):
@@ -162,10 +172,18 @@ def _samples(loop):
   return sample_at(loop.total_time)
 
 
-def _gain(*audios):
-  """Returns the gain that takes the peak of all to PEAK; of silence, it is 1."""
-  peak = max(max(audio.max(), -audio.min()) for audio in audios)
-  return PEAK / peak if peak > SILENCE else 1.
+def _peak(audio):
+  return max(audio.max(), -audio.min())
+
+
+def _gain(audio):
+  """Returns the gain that takes audio's peak to PEAK; of silence, it is 1."""
+  return PEAK / _peak(audio) if _peak(audio) > SILENCE else 1.
+
+
+def _gain_of_stems(audio, peaks):
+  """Returns a loop's gain, or a lower one at which no stem is louder than LOUDEST."""
+  return min(_gain(audio), LOUDEST / max([*peaks, SILENCE]))
 
 
 def _strokes(loop):
@@ -197,8 +215,9 @@ def place(kit: object, strokes: Sequence[tuple[int, int, int]], samples: int
              for pitch in pitches}
   found, numbers = [], collections.Counter()
   for i, (start, pitch, velocity) in enumerate(order):
-    number = numbers[pitch]
-    numbers[pitch] += 1
+    drum = drum_maps.drum_of_written(pitch)
+    number = numbers[drum]
+    numbers[drum] += 1
     waves = kit.stroke(pitch, velocity, number)
     for later in range(i + 1, i + len(order) + 1) if cutting[pitch] else ():
       rounds, j = divmod(later, len(order))
@@ -269,7 +288,7 @@ def _events(loop):
       found, key=lambda event: event[:2])]
 
 
-_load = functools.cache(Player)
+_load, _loading = functools.cache(Player), threading.Lock()
 
 
 def load_player(soundfont: str | None = None) -> Player:
@@ -279,6 +298,7 @@ def load_player(soundfont: str | None = None) -> Player:
     UserError: if there is no FluidSynth, or the SoundFont can't be used.
   """
   try:
-    return _load(soundfonts.find_soundfont(soundfont))
+    with _loading:  # Else each thread would load its own.
+      return _load(soundfonts.find_soundfont(soundfont))
   except ImportError as e:
     raise UserError(NO_SOUND) from e

@@ -1,6 +1,5 @@
 """Loops as WAV files: stereo, 16 bits, with their tempo, so that DAWs repeat them."""
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,20 +16,6 @@ def to_16_bits(audio: np.ndarray, gain: float = 1.) -> np.ndarray:
     part += 0.5
     whole[i:i + BLOCK] = np.floor(part, out=part)
   return whole
-
-
-def to_16_bits_that_sum(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """Returns parts as int16 of which the sum is `to_16_bits` of theirs, to the unit.
-
-  Each is the difference between two sums that are rounded, so no error adds up.
-  """
-  found, total, before = [], 0, 0
-  for part in parts:
-    total = total + part
-    rounded = to_16_bits(total)
-    found.append(rounded - before)
-    before = rounded
-  return found
 
 
 def write(path: str, samples: np.ndarray, rate: int, qpm: float, beats: int) -> None:

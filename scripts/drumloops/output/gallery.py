@@ -87,7 +87,7 @@ def write(loops: Sequence[DrumLoop], output_dir: str, name: str,
   os.makedirs(output_dir, exist_ok=True)
   if stems and not sounds:
     raise UserError(f'{field("stems")} are WAV files; without sound there are none.')
-  if stems and any(loop.other_notes for loop in loops):
+  if stems and any(not note.is_drum for loop in loops for note in loop.other_notes):
     raise UserError(f'{field("stems")} are of drums; these loops have other '
                     'instruments, too.')
   files = [loop.to_midi() for loop in loops]
@@ -172,7 +172,7 @@ def sound_remarks(loops: Sequence[DrumLoop], soundfont: str | None) -> list[str]
 class Renderer:
   """Draws and plays loops, in any number of threads.
 
-  FluidSynth and zlib, which take most of the time, let other threads go on.
+  Sounds are mixed one at a time; pictures are drawn and files written meanwhile.
   """
 
   def __init__(self, soundfont: str | None, sounds: bool, pictures: bool, stems: bool):

@@ -165,15 +165,17 @@ export function stems16Bits(kit, hits, steps, tempo) {
     peak = Math.max(peak, peakOf(sides));
     addTo(sums, sides);
   }
-  const gain = gainTo(Math.max(peak, peakOf(sums)));
+  const gain = Math.min(gainTo(peakOf(sums)), SOUND.loudest / Math.max(peak, SOUND.silence));
+  const mix = to16Bits(sums.map(sum => sum.map(x => gain * x)));
   // Each is the difference between two sums that are rounded, so no error adds up.
   sums.forEach(sum => sum.fill(0));
-  let mix = new Int16Array(2 * length);
+  const last = Math.max(...hits.map(({drum}) => drum));
+  let before = new Int16Array(2 * length);
   for (const {drum, sides} of stemsOf(kit, hits, tempo, length)) {
     addTo(sums, sides, gain);
-    const now = to16Bits(sums);
-    stems.push({drum, samples: now.map((x, i) => x - mix[i])});
-    mix = now;
+    const now = drum === last ? mix : to16Bits(sums);
+    stems.push({drum, samples: now.map((x, i) => x - before[i])});
+    before = now;
   }
   return {mix, stems};
 }

@@ -11,10 +11,13 @@ import {writeZip} from './zip.js';
 const MOST_BARS_OF_FILE = 16;
 const MOST_BYTES = 8e6;
 
+/** Returns a name that a file may have everywhere. */
+const fileName = name => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^\.+/, '');
+
 function download(name, bytes, type) {
   const url = URL.createObjectURL(new Blob([bytes], {type}));
   Object.assign(document.createElement('a'), {
-    href: url, download: name.replace(/[^\p{L}\p{N}._-]+/gu, '-')}).click();
+    href: url, download: fileName(name)}).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
 
@@ -39,7 +42,7 @@ export function saveStems({name, hits, pattern: {length}}) {
   const files = [{name: `${name}.wav`, samples: mix}, ...stems.map(({drum, samples}) => (
     {name: `${name}-${DRUM_NAMES[drum].replaceAll(' ', '-')}.wav`, samples}))];
   download(`${name}-stems.zip`, writeZip(files.map(file => ({
-    name: file.name, bytes: writeWav(file.samples, {
+    name: fileName(file.name), bytes: writeWav(file.samples, {
       rate: RATE, tempo, beats: length / BEAT})}))), 'application/zip');
   say(`${name}-stems.zip is saved.`);
 }

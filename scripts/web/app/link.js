@@ -87,8 +87,8 @@ export function readLink(text) {
   } catch {
     check(false);
   }
-  check(found?.version === VERSION && typeof found.settings === 'object' &&
-        Array.isArray(found.loops));
+  check(found?.version === VERSION && found.settings &&
+        typeof found.settings === 'object' && Array.isArray(found.loops));
   // Older links have no kits.
   const {style, map = '', outputMap = ''} = found.settings;
   const settings = {

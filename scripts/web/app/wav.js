@@ -27,7 +27,7 @@ export function writeWav(samples, {rate, tempo, beats}) {
     at += bytes;
   });
   const [byte, short, long] = [put('Uint8', 1), put('Uint16', 2), put('Uint32', 4)];
-  const float = put('Float32', 4), sample = put('Int16', 2);
+  const float = put('Float32', 4);
   const text = name => byte(...Array.from(name, c => c.charCodeAt(0)));
   text('RIFF');
   long(whole - 8);
@@ -38,7 +38,8 @@ export function writeWav(samples, {rate, tempo, beats}) {
   short(4, 16);
   text('data');
   long(size);
-  samples.forEach(value => sample(value));
+  new Int16Array(view.buffer, HEAD, samples.length).set(samples);
+  at += size;
   text('acid');
   long(24, 4);  // A loop that may be stretched.
   short(ROOT_NOTE, 0x8000);
