@@ -402,6 +402,20 @@ def test_links_are_read_as_they_were_written(node):
       return wrong;''') == []
 
 
+def test_links_without_settings_are_damaged(node):
+  assert node(None, '''
+      const {LinkError, readLink} = await app('link');
+      const said = content => {
+        try {
+          readLink(btoa(JSON.stringify(content)));
+        } catch (error) {
+          return error instanceof LinkError;
+        }
+      };
+      return [null, undefined, 3, []].map(
+        settings => said({version: 1, settings, loops: []}));''') == [True] * 4
+
+
 def written(path, *tracks, **kwargs):
   """Returns the bytes of a file of tracks of [(tick, message)]."""
   test_midi.write(path, *tracks, **kwargs)
