@@ -538,9 +538,9 @@ def report_loops() -> Iterator[str]:
     four, all_of, midi = seconds(4), seconds(LOOPS), seconds(
         LOOPS, '--nosound', '--nopictures')
   whole, mixed = in_process(measure_sound)
-  yield (f'CPU time of the sound of {LOOPS:,} humanized loops, each: played by '
-         f'FluidSynth, with effects, {1000 * whole:.1f} ms; strokes mixed '
-         f'{1000 * mixed:.1f} ms, ratio {whole / mixed:.1f}.')
+  yield (f'CPU time of the sound of a loop, of {LOOPS:,}: FluidSynth with effects '
+         f'{1000 * whole:.1f} ms, mixed strokes {1000 * mixed:.1f} ms, ratio '
+         f'{whole / mixed:.1f}.')
   yield (f'sample.py --humanize, from the command to its end: 4 loops {four:.1f} s, '
          f'{LOOPS:,} {all_of:.1f} s ({(LOOPS - 4) / (all_of - four):.0f} more a '
          f'second), without sound and pictures {midi:.1f} s, ratio '

@@ -344,10 +344,10 @@ def test_a_better_map_is_said_wherever_a_file_is_read(tmp_path, node):  # noqa: 
   loop.save(path, map='addictive2')
   words = '48 of 48 hits are kick, snare, hi-hat or ride there, 16 here'
   [said] = DrumLoop.read(path).left_out
-  assert said == (f'mine.mid reads like addictive2: {words}; map=addictive2 reads it so.')
+  assert said == (f'mine.mid reads like addictive2: {words}. map=addictive2 reads it so.')
   assert not DrumLoop.read(path, map='addictive2').left_out
   [page] = read_in_page(node, [path.read_bytes()])
-  assert page['notes'] == [f'It reads like XLN Addictive Drums 2: {words}; choose that '
+  assert page['notes'] == [f'It reads like XLN Addictive Drums 2: {words}. Choose that '
                            'as the notes of the file, and open it again.']
   [page] = read_in_page(node, [path.read_bytes()], how={'map': 'addictive2'})
   assert not page['notes']
@@ -369,7 +369,7 @@ def test_the_page_compares_maps_as_the_commands(tmp_path, node, performances):  
       said = drum_maps.better_map('It', file, used)
       assert bool(said) == bool(page)
       for text, other in zip(said, page):
-        assert text.split(': ')[1].split(';')[0] == other.split(': ')[1].split(';')[0]
+        assert text.split(': ')[1].split('. ')[0] == other.split(': ')[1].split('. ')[0]
         assert drum_maps.MAPS[text.split()[3].rstrip(':')].title in other
 
 

@@ -238,7 +238,7 @@ def better_map(name: str, pitches: Iterable[int], used: DrumMap | None = None
   if gain < max(MORE_LIKELY, EVIDENCE / hits) or there - here < MORE_FREQUENT * hits:
     return []
   return [f'{name} reads like {best.name}: {there} of {hits} hits are {what}kick, snare, '
-          f'hi-hat or ride there, {here} here; {field("map", best.name)} reads it so.']
+          f'hi-hat or ride there, {here} here. {field("map", best.name)} reads it so.']
 
 
 @functools.cache

@@ -45,6 +45,6 @@ export function betterKit(pitches, used) {
     there - here >= moreFrequent * hits;
   return isBetter ? [
     `It reads like ${KITS[best].title}: ${there} of ${hits} hits are ${what}kick, snare, ` +
-    `hi-hat or ride there, ${here} here; choose that as the notes of the file, and open ` +
+    `hi-hat or ride there, ${here} here. Choose that as the notes of the file, and open ` +
     'it again.'] : [];
 }
