@@ -11,6 +11,7 @@ from drumloops.midi import midi_file
 from drumloops.models import groove_model
 from drumloops.system import magenta_setup
 from drumloops.metrics import feel
+from drumloops.output import gallery
 import note_seq
 import numpy as np
 import pytest
@@ -251,6 +252,71 @@ def test_amounts(player, finished, tmp_path, as_flags):
         sorted(hits, key=lambda h: (h[1], h[0])),
         sorted(before, key=lambda h: (h[1], h[0])))])
   np.testing.assert_allclose(away(half), away(whole) / 2, atol=0.51)
+
+
+@pytest.mark.parametrize('as_flags', [False, True])
+def test_amounts_by_drum(player, finished, tmp_path, as_flags):
+  """Drums that are not named get the amount; hits of others are as without."""
+  source, target = tmp_path / 'in.mid', tmp_path / 'out.mid'
+  note_seq.sequence_proto_to_midi_file(on_grid(), str(source))
+  def humanized(**amounts):
+    """{pitch: [(tick, velocity)]} of the file, and by the request."""
+    if as_flags:
+      result = conftest.script(
+          'humanize.py', source, target, f'--checkpoint_file={finished}',
+          f'--hparams={SMALL}', *(f'--{k}={v}' for k, v in amounts.items()))
+      assert result.returncode == 0, result.stderr[-2000:]
+    else:
+      humanize_file.humanize_file(
+          str(source), str(target), player, TakeRequest(**amounts).how_much)
+    return by_pitch(hits_of(target))
+  def by_pitch(hits):
+    return {pitch: np.array([(tick, v) for tick, p, v in hits if p == pitch])
+            for pitch in (36, 38, 42)}
+  before, whole = by_pitch(hits_of(source)), humanized()
+  scale = whole[36][-1, 0] // before[36][-1, 0]
+  found = humanized(velocity='snare:0', timing='0, closed-hi-hat:1')
+  for pitch in (36, 38, 42):
+    ticks, velocities = (whole if pitch == 42 else before)[pitch].T
+    np.testing.assert_array_equal(
+        found[pitch][:, 0], ticks * (1 if pitch == 42 else scale))
+    np.testing.assert_array_equal(
+        found[pitch][:, 1], (before if pitch == 38 else whole)[pitch][:, 1])
+  assert (whole[38][:, 1] != before[38][:, 1]).any()
+  assert (whole[42][:, 0] != before[42][:, 0] * scale).any()
+  half = humanized(amount=0.5, velocity='kick:1')
+  for pitch, much in ((36, 1), (38, 0.5), (42, 0.5)):
+    np.testing.assert_allclose(
+        half[pitch][:, 1] - before[pitch][:, 1],
+        much * (whole[pitch] - before[pitch])[:, 1], atol=0.51)
+  humanized(amount=0, velocity='snare:0,toms:0')
+  assert target.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize('velocity,words', [
+    ('snaer:0.5', "velocity knows no drum 'snaer'"), ('snare', "not 'snare'"),
+    ('snare:', "not 'snare:'"), ('snare:0.5,0.8', 'a number, or one for each drum'),
+    ({'snare': 'x'}, "not {'snare': 'x'}"), ({'snare': 1.3}, 'from 0 to 1.2'),
+    ('kick:-1', 'from 0 to 1.2'), ('nan', 'from 0 to 1.2'),
+    ('hi-hat:1,open hi-hat:0.5', 'two numbers for the open hi-hat')])
+def test_wrong_amounts_by_drum(velocity, words):
+  with pytest.raises(UserError, match=words) as raised:
+    TakeRequest(velocity=velocity)
+  assert 'velocity' in raised.value.fields
+
+
+def test_page_says_amounts_by_drum(tmp_path):
+  """In words that --velocity takes."""
+  facts = {'config': 'a', 'checkpoint': 'a', 'mode': 'sample', 'seed': 1, 'qpm': 90.,
+           'temperature': 0.6, 'humanized': False}
+  loop = DrumLoop.of_note_sequence(on_grid(64), facts=facts)
+  [played] = Humanizer().play(loop, velocity={'toms': 0, 'snare': 0.5}, timing=0.25)
+  page = gallery.write([played], tmp_path, 'a', sounds=False, pictures=False)['page']
+  [entry] = gallery.read_entries(page)[0]
+  assert entry['velocity'] == '1,snare:0.5,low tom:0,mid tom:0,high tom:0'
+  assert TakeRequest(velocity=entry['velocity']) == TakeRequest(
+      velocity={'toms': 0, 'snare': 0.5})
+  assert f'velocity {entry["velocity"]}, timing 0.25 ·' in gallery.describe(entry)
 
 
 def test_takes(finished):

@@ -2,7 +2,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -89,17 +89,19 @@ class Humanizer:
     return Take(self.model, self.feels, request.take, feel, self.progress)
 
   def play(self, loops: DrumLoop | Iterable[DrumLoop], take: int = takes.DEFAULT_TAKE,
-           amount: float = 1., velocity: float | None = None,
-           timing: float | None = None, drummer: int | None = None,
-           like: str | None = None) -> list[DrumLoop]:
+           amount: float = 1.,
+           velocity: float | str | Mapping[str, float] | None = None,
+           timing: float | str | Mapping[str, float] | None = None,
+           drummer: int | None = None, like: str | None = None) -> list[DrumLoop]:
     """Returns loops as a drummer plays them; kept hits stay as they were given.
 
     Args:
       loops: One, or several.
       take: Which of any number of ways to play; 0 is what drummers do on average.
       amount: How much of it, from 0 to 1.2.
-      velocity: The same of its velocities alone, None for `amount`.
-      timing: The same of its microtiming alone, None for `amount`.
+      velocity: The same of its velocities alone: one number, or by drum, {'snare':
+        0.5} or 'snare:0.5,hi-hat:1'. For other drums `amount` counts.
+      timing: The same of its microtiming alone.
       drummer: The number of a drummer of GMD, whose feel is taken.
       like: Instead, a MIDI file of a performance whose feel is taken.
 
@@ -125,7 +127,8 @@ class Humanizer:
           old if new is None or old in (loop.kept or ()) else new
           for old, new in zip(loop.hits, hits)), facts={
               **loop.facts, 'humanized': True, 'take': request.take,
-              'drummer': request.drummer, **much._asdict()})
+              'drummer': request.drummer, 'velocity': takes.to_typed(much.velocity),
+              'timing': takes.to_typed(much.timing)})
     return [as_played(*pair) for pair in zip(loops, played)]
 
   def humanize_file(self, input_midi: str, output_midi: str,

@@ -6,14 +6,14 @@ microtiming, as drummers play.
 """
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
 from drumloops.grid import Hit
 from drumloops.humanize import feel_model
-from drumloops.models import groove_model
+from drumloops.models import constraints, groove_model
 import numpy as np
 
 DEFAULT_TAKE = 1
@@ -25,13 +25,73 @@ MOST = 1.2  # Of an Amount.
 MAX_MICROTIMING = 0.49  # Steps.
 
 
+# One number for all drums, or one for each of grid.DRUM_CLASSES where these differ.
+ByDrum = float | tuple[float, ...]
+
+
 class Amount(NamedTuple):
   """How much of a take is played, from 0, which changes nothing, to MOST."""
-  velocity: float = 1.
-  timing: float = 1.
+  velocity: ByDrum = 1.
+  timing: ByDrum = 1.
 
 
 WHOLE = Amount()
+
+
+def read_by_drum(value: float | str | Mapping | tuple | None, name: str, others: float
+                 ) -> ByDrum:
+  """Returns how much is played of each drum.
+
+  Args:
+    value: What a user typed: 0.5, 'snare:0.5,hi-hat:1', '0.8,snare:0.5' or {'snare':
+      0.5}; None or '' for nothing. What this returned is taken, too.
+    name: The name of its field.
+    others: How much of the drums that are not named.
+
+  Raises:
+    UserError: if it is something else, or names a drum twice.
+  """
+  if isinstance(value, tuple):
+    value = dict(zip(grid.DRUM_CLASSES, value, strict=True))
+  pairs = value.items() if isinstance(value, Mapping) else [
+      part.rpartition(':')[::2] for part in str('' if value is None else value).split(',')
+      if part.strip()]
+  found = {}
+  for i, (drums, typed) in enumerate(pairs):
+    indices = constraints.read_drums(drums, name)
+    try:
+      number = float(typed)
+      if not indices and i:  # Which drums is it of?
+        raise ValueError
+    except (TypeError, ValueError):
+      raise UserError(f'{field(name)} takes a number, or one for each drum such as '
+                      f'snare:0.5,hi-hat:1, not {value!r}.') from None
+    check_share(number, name)
+    if not indices:
+      others = number
+    for drum in indices:
+      if drum in found:
+        raise UserError(f'{field(name)} has two numbers for the '
+                        f'{grid.DRUM_CLASSES[drum]}; leave one of them.')
+      found[drum] = number
+  each = tuple(found.get(drum, others) for drum in range(grid.DRUMS))
+  return each if len(set(each)) > 1 else each[0]
+
+
+def check_share(number: float, name: str) -> None:
+  """Raises UserError unless so much of a take can be played."""
+  if not 0 <= number <= MOST:
+    raise UserError(f'{field(name)} must be from 0 to {MOST}.')
+
+
+def to_typed(much: ByDrum) -> float | str:
+  """Returns what `read_by_drum` reads as that: 0.5, or '1,snare:0.5'."""
+  if not isinstance(much, tuple):
+    return much
+  most = max(much, key=much.count)
+  return ','.join([f'{most:g}', *(
+      f'{drum}:{number:g}' for drum, number in zip(grid.DRUM_CLASSES, much)
+      if number != most)])
 
 
 def define_flags() -> None:
@@ -42,8 +102,9 @@ def define_flags() -> None:
   flags.DEFINE_integer('drummer', None, 'Of GMD, whose feel is taken; default: '
                        'anyone\'s.')
   for name, what in (('velocity', 'velocity'), ('timing', 'microtiming')):
-    flags.DEFINE_float(name, None, f'How much of the take\'s {what}, instead of '
-                       '--amount.')
+    flags.DEFINE_string(name, None, f'How much of the take\'s {what}: a number, or by '
+                        'drum, such as snare:0.5,hi-hat:1. Default, and for drums that '
+                        'are not named: --amount.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,25 +114,25 @@ class TakeRequest:
   Attributes:
     take: Which of any number of ways to play; 0 is what drummers do on average.
     amount: How much of it, from 0, which changes nothing, to MOST.
-    velocity: The same of its velocities alone, None for `amount`.
-    timing: The same of its microtiming alone, None for `amount`.
+    velocity: The same of its velocities alone, by drum: see `read_by_drum`.
+    timing: The same of its microtiming alone.
     drummer: The number of a drummer of GMD, whose feel is taken.
     like: Instead, a MIDI file of a performance whose feel is taken.
   """
   take: int = DEFAULT_TAKE
   amount: float = 1.
-  velocity: float | None = None
-  timing: float | None = None
+  velocity: float | str | Mapping[str, float] | None = None
+  timing: float | str | Mapping[str, float] | None = None
   drummer: int | None = None
   like: str | None = None
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any humanizer."""
     check_seeds(take=self.take)
-    for name in ('amount', 'velocity', 'timing'):
-      value = getattr(self, name)
-      if value is not None and not 0 <= value <= MOST:
-        raise UserError(f'{field(name)} must be from 0 to {MOST}.')
+    check_share(self.amount, 'amount')
+    for name in ('velocity', 'timing'):
+      object.__setattr__(
+          self, name, read_by_drum(getattr(self, name), name, self.amount))
     if self.like and self.drummer is not None:
       raise UserError(f'Name a performance ({field("like")}) or a {field("drummer")}, '
                       'not both.')
@@ -79,8 +140,7 @@ class TakeRequest:
   @property
   def how_much(self) -> Amount:
     """How much of the velocities, and of the microtiming."""
-    return Amount(*(self.amount if value is None else value
-                    for value in (self.velocity, self.timing)))
+    return Amount(self.velocity, self.timing)
 
 
 class PlaysHits(Protocol):
@@ -202,9 +262,11 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
   velocities, microtiming = take(slices, [i for i, _ in places])
   # So that no rounding, to ticks for example, takes a hit to another sixteenth.
   microtiming = np.clip(
-      amount.timing * microtiming, -MAX_MICROTIMING, MAX_MICROTIMING)
-  louder = {place: _louder(sorted(known, reverse=True), 127 * float(
-      velocities[place]), amount.velocity) for place, known in given.items()}
+      np.multiply(amount.timing, microtiming), -MAX_MICROTIMING, MAX_MICROTIMING)
+  louder = {place: _louder(
+      sorted(known, reverse=True), 127 * float(velocities[place]),
+      float(np.broadcast_to(amount.velocity, drums)[place[-1]]))
+            for place, known in given.items()}
   def played(i: int, cell: tuple, hit: Hit) -> Hit | None:
     part, step, drum = cell
     if drum is None:

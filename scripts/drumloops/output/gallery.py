@@ -50,7 +50,8 @@ FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 # More facts, which some loops and older pages lack.
 MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
-              'drummer': int, 'velocity': (int, float), 'timing': (int, float)}
+              'drummer': int, 'velocity': (int, float, str),
+              'timing': (int, float, str)}
 EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
 SHOWN = 100  # Loops that are complete at once; others when they are near.
 
@@ -381,14 +382,15 @@ def describe(entry: Mapping[str, object]) -> str:
   def said(key, words, usual=None):
     """Returns words about a fact, unless it is missing or has its usual value."""
     value = entry.get(key)
-    return [] if value in (None, usual) else [words.format(value)]
+    shown = f'{value:g}' if isinstance(value, float) else value
+    return [] if value in (None, usual) else [words.format(shown)]
   humanized = ', '.join([
       'humanized', *said('take', 'take {}'), *said('drummer', 'like drummer {}'),
-      *said('velocity', 'velocity {:g}', 1), *said('timing', 'timing {:g}', 1)])
+      *said('velocity', 'velocity {}', 1), *said('timing', 'timing {}', 1)])
   source = f'{entry["mode"]} {" to ".join(entry.get("inputs", []))}'.strip()
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),
-      *said('amount', 'amount {:g}'), *said('kept', '{}'),
+      *said('amount', 'amount {}'), *said('kept', '{}'),
       *(said('style', '{}') or ['any style'] * is_sample),
       *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}' if entry['temperature'] else
