@@ -3,6 +3,7 @@
     python3 scripts/humanize.py in.mid out.mid
 
     python3 scripts/humanize.py in.mid out.mid --take=2 --amount=0.7
+    python3 scripts/humanize.py in.mid out.mid --velocity=snare:0.5 --swing=62
     python3 scripts/humanize.py in.mid out.mid --like=played.mid
     python3 scripts/humanize.py in.mid out.mid --map=addictive2 --output_map=superior3
 
@@ -34,7 +35,7 @@ def main(input_midi: str, output_midi: str) -> None:
   """Humanizes a file."""
   FLAGS = flags.FLAGS
   request = TakeRequest(FLAGS.take, FLAGS.amount, FLAGS.velocity, FLAGS.timing,
-                        FLAGS.drummer, FLAGS.like)
+                        FLAGS.drummer, FLAGS.like, FLAGS.swing)
   for sentence in Humanizer(
       cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True).humanize_file(
           input_midi, output_midi, request, FLAGS.drum_channel, FLAGS.map,

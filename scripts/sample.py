@@ -66,8 +66,8 @@ def define_flags() -> None:
   flags.DEFINE_string('output_dir', 'outputs', 'Folder to write to.')
 
 
-def read_requests() -> tuple[LoopRequest, TakeRequest | None]:
-  """Returns the LoopRequest, and the TakeRequest or None, of the flags."""
+def read_requests() -> tuple[LoopRequest, TakeRequest]:
+  """Returns the LoopRequest and the TakeRequest of the flags."""
   FLAGS = flags.FLAGS
   varies = FLAGS.mode == requests.VARY
   if not FLAGS.humanize and (
@@ -76,14 +76,14 @@ def read_requests() -> tuple[LoopRequest, TakeRequest | None]:
         f'{field("velocity")}, {field("timing")} and, but to vary a loop, '
         f'{field("amount")} say how much of a take to play, so they go with '
         f'{field("humanize")}.')
-  take = TakeRequest(
-      FLAGS.take, 1. if varies or FLAGS.amount is None else FLAGS.amount,
-      FLAGS.velocity, FLAGS.timing, FLAGS.drummer)
+  amount = 1. if varies or FLAGS.amount is None else FLAGS.amount
+  take = TakeRequest(FLAGS.take, amount if FLAGS.humanize else 0., FLAGS.velocity,
+                     FLAGS.timing, FLAGS.drummer, swing=FLAGS.swing)
   return LoopRequest(
       FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
       FLAGS.qpm, FLAGS.bars,
       FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
-      constraints.Constraints.of_flags(FLAGS)), take if FLAGS.humanize else None
+      constraints.Constraints.of_flags(FLAGS)), take
 
 
 def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:
@@ -132,10 +132,12 @@ def main() -> None:
     say(loop.left_out)
   loops = model.make(request, *given)
   say(dict.fromkeys(remark for loop in loops for remark in loop.remarks))
-  if take and model.abilities.can(abilities.BE_HUMANIZED):
+  if any(take.how_much) and model.abilities.can(abilities.BE_HUMANIZED):
     loops = Humanizer(progress=True).play_take(loops, take)
-  elif take:
-    say([model.abilities.why_not(abilities.BE_HUMANIZED)])
+  else:
+    if any(take.how_much):
+      say([model.abilities.why_not(abilities.BE_HUMANIZED)])
+    loops = [loop.swung(take.swing) for loop in loops]
   loops = [loop.with_map(kit) for loop in loops]
   written = gallery.write(
       loops, FLAGS.output_dir, request.style or request.mode, FLAGS.soundfont,

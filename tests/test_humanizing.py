@@ -1,9 +1,12 @@
 """Humanizing: the config, the decoder beside upstream's, files, the evaluation."""
+import dataclasses
+import functools
 import os
 import types
 
 import conftest
-from drumloops import DrumLoop, Humanizer, UserError
+from drumloops import DrumLoop, Humanizer, UserError, grid
+from drumloops.errors import in_words
 from drumloops.humanize.take import TakeRequest
 from drumloops.humanize import (
     feel_model, fit_feel, humanize_file, humanizer, take)
@@ -317,6 +320,185 @@ def test_page_says_amounts_by_drum(tmp_path):
   assert TakeRequest(velocity=entry['velocity']) == TakeRequest(
       velocity={'toms': 0, 'snare': 0.5})
   assert f'velocity {entry["velocity"]}, timing 0.25 ·' in gallery.describe(entry)
+
+
+class Drags:
+  """A player of one velocity whose off-beats are later than its beats, and uneven."""
+  shape = (64, 9)
+
+  def __init__(self):
+    from magenta.models.music_vae import data
+    self.pitch_classes = data.ROLAND_DRUM_PITCH_CLASSES
+
+  def __call__(self, hits, patterns):
+    rng = np.random.RandomState(0)
+    odd = np.arange(64)[:, np.newaxis] % 2
+    late = 0.03 + 0.12 * odd + 0.03 * rng.standard_normal(hits.shape)
+    return np.full(hits.shape, 0.9), late * hits
+
+
+def write_hats(path, swing=0., begin=0, count=64, before=()):
+  """Writes sixteenths of a hi-hat with a kick, of which the second are later.
+
+  Args:
+    path: The file.
+    swing: By so many steps.
+    begin: The first step.
+    count: Of steps.
+    before: Time signatures, of mido.
+  """
+  import mido
+  events = [(round(120 * (begin + step + swing * (step % 2))), pitch)
+            for step in range(count) for pitch in (42, *[36] * (step % 8 in (0, 3)))]
+  track, now = mido.MidiTrack(before), sum(message.time for message in before)
+  for tick, pitch in events:
+    track.append(mido.Message('note_on', channel=9, note=pitch, velocity=90,
+                              time=tick - now))
+    now = tick
+  track.append(mido.MetaMessage('end_of_track', time=120))
+  mido.MidiFile(tracks=[track], ticks_per_beat=480).save(path)
+  return str(path)
+
+
+def hats_of(path):
+  """When each hi-hat of a file is played, in steps."""
+  step = midi_file.read(path).ticks_per_step
+  return np.array([tick / step for tick, pitch, _ in hits_of(path) if pitch == 42])
+
+
+def swing_of(hats, unit=1):
+  """Where the second of two notes is between those around it, in percent."""
+  first, second, third = hats[::unit][:-2:2], hats[::unit][1:-1:2], hats[::unit][2::2]
+  count = len(third)
+  return 100 * np.median((second[:count] - first[:count]) / (third - first[:count]))
+
+
+@pytest.mark.parametrize('asked,wanted,unit', [
+    (50, 50, 1), ('56', 56, 1), (62, 62, 1), (66.7, 66.7, 1), (75, 75, 1),
+    ('eighths:60', 60, 2), ('Eighths: 66.7', 66.7, 2), ('eighths:75', 75, 2)])
+@pytest.mark.parametrize('who', ['drags', 'small', 'own', 'nobody'])
+def test_swing_is_measured_in_the_file(player, tmp_path, who, asked, wanted, unit):
+  """Whoever plays on top of it; hits stay in order, sixteenths in their pattern."""
+  source, target = write_hats(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
+  request = TakeRequest(swing=asked, amount=who != 'nobody')
+  humanize_file.humanize_file(
+      source, target, {'drags': Drags(), 'own': own_take()}.get(who, player),
+      request.how_much, swing=request.swing)
+  hats = hats_of(target)
+  assert len(hats) == 64 and (np.diff(hats) > 0).all()
+  assert swing_of(hats, unit) == pytest.approx(wanted, abs=2)
+  if unit == 1:
+    np.testing.assert_array_equal(np.floor(hats + 0.5), np.arange(64))
+  if who == 'nobody':
+    assert swing_of(hats, unit) == pytest.approx(min(wanted, 74.5 if unit == 1 else 75),
+                                                 abs=0.5)
+    assert [v for *_, v in hits_of(target)] == [v for *_, v in hits_of(source)]
+
+
+@functools.cache
+def own_take():
+  """A take by the weights in weights/."""
+  return Humanizer().choose()
+
+
+def test_hits_keep_how_they_deviate_from_the_swing(tmp_path):
+  """Beats are as without; off-beats as late for their place as for their mean."""
+  source, target = write_hats(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
+  found = []
+  for swing in (None, 62):
+    humanize_file.humanize_file(source, target, Drags(),
+                                swing=TakeRequest(swing=swing).swing)
+    found.append(hats_of(target))
+  straight, swung = found
+  np.testing.assert_allclose(swung[::2], straight[::2], atol=0.01)
+  moves = (swung - straight)[1::2]
+  assert np.ptp(moves) < 0.02 and moves.mean() == pytest.approx(0.24 - 0.12, abs=0.03)
+  assert straight[1::2].std() and swing_of(straight) > 54
+
+
+def test_another_swing_replaces_a_files_own(tmp_path):
+  """One sentence says so; nothing is said of a straight file, or without a swing."""
+  target = str(tmp_path / 'out.mid')
+  for own, asked, is_said in ((0.24, 56, True), (1 / 3, 50, True), (1 / 3, 70, True),
+                              (0, 60, False), (1 / 3, None, False)):
+    source = write_hats(tmp_path / 'in.mid', own)
+    said = ' '.join(humanize_file.humanize_file(
+        source, target, Drags(), swing=TakeRequest(swing=asked).swing))
+    assert ('in.mid swings (sixteenths at 6' in said) == is_said
+    assert ('swing replaces that.' in in_words(said)) == is_said
+    if asked:
+      assert swing_of(hats_of(target)) == pytest.approx(asked, abs=2)
+
+
+def test_swing_counts_from_each_bar(tmp_path):
+  """Whatever meter comes before it."""
+  import mido
+  source = write_hats(tmp_path / 'in.mid', begin=7, before=[
+      mido.MetaMessage('time_signature', numerator=7, denominator=16),
+      mido.MetaMessage('time_signature', numerator=4, denominator=4, time=7 * 120)])
+  target = str(tmp_path / 'out.mid')
+  humanize_file.humanize_file(source, target, Drags(), take.Amount(0., 0.),
+                              swing=TakeRequest(swing=66).swing)
+  hats = hats_of(target) - 7
+  np.testing.assert_allclose(hats[::2], np.arange(0, 64, 2), atol=0.01)
+  np.testing.assert_allclose(hats[1::2], np.arange(1, 64, 2) + 0.32, atol=0.01)
+
+
+def test_grace_notes_and_triplets_keep_their_order(tmp_path):
+  """At the widest swing of both units."""
+  starts = [*np.arange(16), *(np.arange(1, 16) - 0.15), *(16 + np.arange(48) / 3)]
+  hits = [grid.hit_at(1, start, 90 - 60 * (start % 1 > 0)) for start in sorted(starts)]
+  for asked in (62, 75, 'eighths:66', 'eighths:75'):
+    [played] = take.play(Drags(), [hits], swing=TakeRequest(swing=asked).swing)
+    assert (np.diff([hit.time for hit in played]) >= 0).all()
+
+
+def test_swing_flag(finished, tmp_path):
+  """Alone, it moves off-beats and leaves the rest; what is wrong is said."""
+  source, target = write_hats(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
+  flags = [source, target, f'--checkpoint_file={finished}', f'--hparams={SMALL}']
+  result = conftest.script('humanize.py', *flags, '--amount=0', '--swing=eighths:62')
+  assert result.returncode == 0, result.stderr[-2000:]
+  assert swing_of(hats_of(target), 2) == pytest.approx(62, abs=0.5)
+  conftest.check_sentence(conftest.script('humanize.py', *flags, '--swing=80'),
+                          '--swing takes percent from 50 to 75')
+
+
+@pytest.mark.parametrize('swing', [
+    49, 76, 0.62, 'quarters:60', 'eighths:', 'x', 'nan', True, ['62']])
+def test_wrong_swings(swing):
+  with pytest.raises(UserError, match='swing takes percent from 50 to 75') as raised:
+    TakeRequest(swing=swing)
+  assert raised.value.fields == ('swing',)
+
+
+def test_swung_loops(tmp_path):
+  """Humanized or not, once or again; the page says how, and kept hits stay."""
+  facts = {'config': 'a', 'checkpoint': 'a', 'mode': 'sample', 'seed': 1, 'qpm': 90.,
+           'temperature': 0.6, 'humanized': False}
+  loop = dataclasses.replace(
+      DrumLoop.read(write_hats(tmp_path / 'in.mid')), facts=facts)
+  humanizer = Humanizer()
+  for i, (made, wanted, words) in enumerate((
+      (loop.swung(62), 62, 'swing 62 ·'), (loop.swung(62).swung('66'), 66, 'swing 66 ·'),
+      (loop.swung('eighths:66').swung(56), 56, 'swing 56 ·'),
+      (loop.swung(70).swung(50), 50, 'swing 50 ·'),
+      (humanizer.play(loop, swing=62)[0], 62, 'take 1 · swing 62 ·'),
+      (humanizer.play(loop.swung(70), swing=58)[0], 58, 'take 1 · swing 58 ·'),
+      (humanizer.play(loop, amount=0, swing=62)[0], 62, 'swing 62 ·'))):
+    written = gallery.write([made], tmp_path / str(i), 'a', sounds=False, pictures=False)
+    assert swing_of(hats_of(written['midi'][0])) == pytest.approx(wanted, abs=2), i
+    [entry] = gallery.read_entries(written['page'])[0]
+    assert words in gallery.describe(entry)
+    assert (made.swing is None) == (wanted == 50)
+    assert made.pattern().tolist() == loop.pattern().tolist()
+  kept = dataclasses.replace(
+      loop, kept=frozenset(hit for hit in loop.hits if hit.drum == 'kick'))
+  for made in (kept.swung(66), *humanizer.play(kept, swing=66)):
+    assert kept.kept < set(made.hits)
+    assert swing_of(np.array([hit.start for hit in made.hits if hit.drum != 'kick'])
+                    ) == pytest.approx(66, abs=2)
+  assert loop.swung(None) is loop and loop.swung('') is loop
 
 
 def test_takes(finished):

@@ -10,8 +10,9 @@ from drumloops import grid
 from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.midi import drum_maps, input_loop, loop_file, midi_file, sound
+from drumloops.midi import swing as swings
 from drumloops.midi.drum_maps import DrumMap
-from drumloops.midi.swing import Swing, find_swing
+from drumloops.midi.swing import Swing
 from drumloops.output import html, plots
 from drumloops.system import disk, magenta_setup
 import numpy as np
@@ -124,7 +125,7 @@ class DrumLoop:
     found = input_loop.read_bars(path, bars, first_bar, drum_channel, pitch_classes,
                                  kit)
     return cls(found.hits, found.count, found.qpm, os.path.basename(path),
-               swing=find_swing([hit for hit in found.hits if hit.drum]),
+               swing=swings.find_swing([hit for hit in found.hits if hit.drum]),
                pitches=found.pitches, map=kit, left_out=tuple(
                    in_words(sentence) for sentence in found.left_out))
 
@@ -229,6 +230,35 @@ class DrumLoop:
         self, hits=tuple(moved(self.hits)), pitches=kit.written, map=kit,
         kept=None if self.kept is None else frozenset(moved(self.kept)),
         other_notes=tuple(note for note in self.other_notes if not note.is_drum))
+
+  def swung(self, swing: float | str | Swing | None) -> 'DrumLoop':
+    """Returns the loop with another swing than its own; kept hits stay.
+
+    To humanize it too, name the swing to `Humanizer.play` instead.
+
+    Args:
+      swing: Where the second of two sixteenths begins, in percent of both: 50 is
+        straight, 75 the most. Of eighths: 'eighths:66'. None leaves the loop as it is.
+
+    Raises:
+      UserError: if there is no such swing.
+    """
+    swing = swings.read_swing(swing)
+    if swing is None:
+      return self
+    moving = [hit for hit in self.hits if hit not in (self.kept or ())]
+    if self.swing:
+      moving = self.swing.straighten(moving)
+    moved = iter(swings.move(moving, swing=swing) / grid.STEPS_PER_QUARTER)
+    def beat(time: float) -> float:
+      return float(swing.place(time * grid.STEPS_PER_QUARTER)) / grid.STEPS_PER_QUARTER
+    return dataclasses.replace(
+        self, swing=None if swing.is_straight else swing,
+        facts={**self.facts, 'swing': swing.typed},
+        hits=tuple(hit if hit in (self.kept or ()) else
+                   hit._replace(time=float(next(moved))) for hit in self.hits),
+        other_notes=tuple(note._replace(begin=beat(note.begin), end=beat(note.end))
+                          for note in self.other_notes))
 
   def to_note_sequence(self) -> object:
     """Returns the loop as a NoteSequence, exactly its bars long.

@@ -375,9 +375,9 @@ class DrumModel:
       swings = given.swing
       unkept = swing.play_swung(hits, given.swing)
       hits = [hit if is_kept(hit) else new for hit, new in zip(hits, unkept)]
-      remarks += (
-          f'{disk.printable(given.name)} swings ({given.swing.unit} at '
-          f'{given.swing.share:.0%}), and so does what is made from it.',)
+      remarks += (in_words(
+          f'{disk.printable(given.name)} swings ({given.swing}), and so does what is '
+          f'made from it, unless {field("swing")} asks for another swing.'),)
     own = ()
     if self.abilities.has_nine_drums:
       kit = given.map

@@ -108,8 +108,8 @@ def humanizer() -> Humanizer:
   return Humanizer()
 
 
-def humanize(model: DrumModel, loops: Sequence[DrumLoop], take: int, feel: float
-             ) -> list[DrumLoop]:
+def humanize(model: DrumModel, loops: Sequence[DrumLoop], take: int, feel: float,
+             velocity: str = '', timing: str = '', swing: str = '') -> list[DrumLoop]:
   """Returns a model's loops as a drummer plays them; says so if they are not played so.
 
   Args:
@@ -117,11 +117,16 @@ def humanize(model: DrumModel, loops: Sequence[DrumLoop], take: int, feel: float
     loops: The loops.
     take: Of `Humanizer.play`.
     feel: How much of it.
+    velocity: Of `Humanizer.play`.
+    timing: Of `Humanizer.play`.
+    swing: Of `Humanizer.play`.
   """
-  if feel and not model.abilities.can(abilities.BE_HUMANIZED):
+  request = TakeRequest(take, feel, velocity, timing, swing=swing)
+  if any(request.how_much):
+    if model.abilities.can(abilities.BE_HUMANIZED):
+      return humanizer().play_take(loops, request)
     print(model.abilities.why_not(abilities.BE_HUMANIZED))
-    return list(loops)
-  return humanizer().play(loops, take, feel) if feel else list(loops)
+  return [loop.swung(request.swing) for loop in loops]
 
 
 def show_patches() -> None:
@@ -268,7 +273,8 @@ def that_completes(model: DrumModel) -> DrumModel:
 def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
                    take: int = takes.DEFAULT_TAKE, amount: float = 1., like: str = '',
                    first_bar: int = 0, drum_channel: int = midi_file.DRUM_CHANNEL + 1,
-                   map: str = '', output_map: str = '') -> None:
+                   map: str = '', output_map: str = '', velocity: str = '',
+                   timing: str = '', swing: str = '') -> None:
   """Shows a MIDI file's first bars, and how a take plays them.
 
   A button below plays the next take. The new files are called after the old one.
@@ -284,6 +290,9 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
     drum_channel: Of both files.
     map: The kit that both files were made for: see `DrumLoop.read`.
     output_map: The kit that the new files are for: see `DrumLoop.with_map`.
+    velocity: Of `Humanizer.play`.
+    timing: Of `Humanizer.play`.
+    swing: Of `Humanizer.play`.
   """
   import ipywidgets
   from IPython import display
@@ -297,7 +306,8 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
     say(humanizer().humanize_file(input_midi, output_midi, TakeRequest(
-        number, amount, like=like or None), drum_channel, map, output_map))
+        number, amount, velocity, timing, like=like or None, swing=swing),
+                                  drum_channel, map, output_map))
     show_file(output_midi, output_map or map)
   show_file(input_midi, map)
   play()

@@ -6,11 +6,13 @@ import pathlib
 from collections.abc import Callable
 
 from drumloops import grid
-from drumloops.errors import UserError
+from drumloops.errors import UserError, field
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import WHOLE, Amount, PlaysHits
 from drumloops.midi import drum_maps, midi_file
+from drumloops.midi import swing as swings
 from drumloops.midi.drum_maps import DrumMap
+from drumloops.midi.swing import Swing
 from drumloops.system import disk
 
 HI_HAT, EVERY_DRUM = 'hi-hat', 'every drum'  # Whose sound a mark is of: see `_marks`.
@@ -20,7 +22,8 @@ FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 
 def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: PlaysHits,
-                    amount: Amount = WHOLE, kit: DrumMap | None = None) -> int:
+                    amount: Amount = WHOLE, kit: DrumMap | None = None,
+                    swing: Swing | None = None) -> tuple[int, Swing | None]:
   """Humanizes the drum hits of tracks that are played together, in place.
 
   All else stays where it is. Each hit keeps its sound: it is not moved past an event
@@ -33,9 +36,10 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     take: Of `take.play`.
     amount: How much of it.
     kit: The map that says which drum a note is; None for the take's.
+    swing: Where off-beats are played; None for where they are.
 
   Returns:
-    How many hits were humanized.
+    How many hits were humanized, and the swing that another one replaced.
   """
   notes = midi_file.find_hits(tracks)
   drum_of = kit.drum_of if kit else drum_maps.drum_map(take.pitch_classes)
@@ -44,9 +48,12 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     """Returns of what a hit is a part: all hi-hats are one, other drums their own."""
     return HI_HAT if pitch in hi_hats else pitch
   shift = midi_file.bar_shifts(tracks, step)
-  [played] = takes.play(take, [[
-      grid.hit_at(drum_of(note.pitch), note.on.tick / step + shift(note.on.tick),
-                  note.on.data[2], note.pitch) for note in notes]], amount)
+  hits = [grid.hit_at(drum_of(note.pitch), note.on.tick / step + shift(note.on.tick),
+                      note.on.data[2], note.pitch) for note in notes]
+  own = swings.find_swing([hit for hit in hits if hit.drum]) if swing else None
+  if own:
+    hits = own.straighten(hits)
+  [played] = takes.play(take, [hits], amount, swing)
   before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
             for i, event in enumerate(track)}
   marks, repeats = _marks(tracks)
@@ -54,15 +61,16 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
                      if id(event) not in repeats]
             for stream, events in marks.items()}
   last = {}  # New ticks of the hits so far, of each part that must stay in order.
-  for note, hit in sorted(zip(notes, played), key=lambda p: before[id(p[0].on)]):
+  for note, old, hit in sorted(zip(notes, hits, played),
+                               key=lambda found: before[id(found[0].on)]):
     if not hit:
       continue
     late = shift(note.on.tick)
     part = part_of(note.pitch)
-    sixteenth = grid.nearest_step(note.on.tick / step + late)
     first, end = _room(
         before[id(note.on)],
-        *(math.ceil((sixteenth + x - late) * step) for x in (-0.5, 0.5)),
+        *(math.ceil((edge - late) * step)
+          for edge in (swing or swings.STRAIGHT).room(old.step, 0.5)),
         [places[stream] for stream in {part, note.pitch} & set(places)],
         places.get(EVERY_DRUM, []))
     tick = max(round((hit.start - late) * step), first, last.get(part, 0))
@@ -73,7 +81,7 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     note.on.data = bytes([note.on.data[0], note.pitch, hit.velocity])
   _move_marks(marks, repeats, notes, before, part_of)
   _sort(tracks, notes, before)
-  return sum(map(bool, played))
+  return sum(map(bool, played)), own
 
 
 def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list],
@@ -82,8 +90,8 @@ def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list]
 
   Args:
     place: Where it is: its tick, its track, and its number there.
-    first: The first tick of its sixteenth.
-    end: The tick after its last.
+    first: The first tick that its sixteenth leaves it.
+    end: The tick after the last.
     of_drum: The places of marks of its drum, lists.
     of_every: Those of every drum.
   """
@@ -206,11 +214,13 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
                   amount: Amount = WHOLE,
                   drum_channel: int = midi_file.DRUM_CHANNEL + 1,
                   map: str | DrumMap | None = None,
-                  output_map: str | DrumMap | None = None) -> list[str]:
+                  output_map: str | DrumMap | None = None,
+                  swing: Swing | None = None) -> list[str]:
   """Humanizes the drums of a MIDI file; all else in it stays.
 
-  With an amount of nothing, every byte of it stays. The drums stay on their channel:
-  see `midi_file.read`. They keep their notes, if no `output_map` is named.
+  With an amount of nothing and no swing, every byte of it stays. The drums stay on
+  their channel: see `midi_file.read`. They keep their notes, if no `output_map` is
+  named.
 
   Args:
     input_midi: The file.
@@ -220,6 +230,7 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
     drum_channel: Of the file's drums, from 1.
     map: The kit that the file was made for: see `drum_maps.find`.
     output_map: The kit that the new one is for.
+    swing: Where off-beats are played, counted from each bar; None for where they are.
 
   Returns:
     Sentences: how many hits were humanized, and what was guessed.
@@ -231,25 +242,29 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
   kit, output_kit = drum_maps.find(map), drum_maps.find(output_map, 'output_map')
   file = midi_file.read(input_midi, drum_channel)
   remarks = midi_file.remarks_on_channel(input_midi, file, drum_channel)
-  if amount.timing:
+  if amount.timing or swing:
     file.refine(FINE_TICKS)
   pitches = [note.pitch for tracks in file.patterns
              for note in midi_file.find_hits(tracks)]
   if not pitches:
     raise UserError(midi_file.no_drums(input_midi, file))
-  humanized = sum(humanize_tracks(tracks, file.ticks_per_step, take, amount, kit)
-                  for tracks in file.patterns)
+  counts, replaced = zip(*(
+      humanize_tracks(tracks, file.ticks_per_step, take, amount, kit, swing)
+      for tracks in file.patterns))
   unknown = change_notes(file.tracks, kit.drum_of if kit else drum_maps.drum_map(
       take.pitch_classes), output_kit) if output_kit else set()
-  is_changed = any(amount) or output_kit
+  is_changed = any(amount) or output_kit or swing
   midi_file.write(
       midi_file.to_bytes(midi_file.exchange(file, file.drum_channel)) if is_changed
       else pathlib.Path(input_midi).read_bytes(), output_midi)
   is_four_four = all(
       midi_file.is_four_four(file, tracks, midi_file.pickup(tracks, file.ticks_per_step),
                              file.last_tick + 1) for tracks in file.patterns)
-  remarks = [*remarks, f'{disk.printable(output_midi)}: {humanized} of {len(pitches)} '
-             'drum hits humanized.']
+  remarks = [*remarks, f'{disk.printable(output_midi)}: {sum(counts)} of '
+             f'{len(pitches)} drum hits humanized.']
+  for own in filter(None, dict.fromkeys(replaced)):
+    remarks.append(f'{disk.printable(os.path.basename(input_midi))} swings ({own}); '
+                   f'{field("swing")} replaces that.')
   if unknown:
     remarks.append(f'The pitches {midi_file.numbers(unknown)} are none of the nine '
                    'drums, so they stay.')

@@ -8,12 +8,14 @@ import numpy as np
 
 from drumloops import abilities, grid
 from drumloops.errors import UserError
+from drumloops.grid import Hit
 from drumloops.humanize import feel_model, humanize_file
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import Take, TakeRequest
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, midi_file
 from drumloops.midi.drum_maps import DrumMap
+from drumloops.midi.swing import Swing
 from drumloops.models import groove_model
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -92,7 +94,8 @@ class Humanizer:
            amount: float = 1.,
            velocity: float | str | Mapping[str, float] | None = None,
            timing: float | str | Mapping[str, float] | None = None,
-           drummer: int | None = None, like: str | None = None) -> list[DrumLoop]:
+           drummer: int | None = None, like: str | None = None,
+           swing: float | str | Swing | None = None) -> list[DrumLoop]:
     """Returns loops as a drummer plays them; kept hits stay as they were given.
 
     Args:
@@ -104,29 +107,33 @@ class Humanizer:
       timing: The same of its microtiming alone.
       drummer: The number of a drummer of GMD, whose feel is taken.
       like: Instead, a MIDI file of a performance whose feel is taken.
+      swing: Where off-beats are played: see `DrumLoop.swung`.
 
     Raises:
       UserError: if something of this can't be.
     """
     return self.play_take(loops, TakeRequest(
-        take, amount, velocity, timing, drummer, like))
+        take, amount, velocity, timing, drummer, like, swing))
 
   def play_take(self, loops: DrumLoop | Iterable[DrumLoop], request: TakeRequest
                 ) -> list[DrumLoop]:
     """Returns what `play` does, of a request."""
     loops = [loops] if isinstance(loops, DrumLoop) else list(loops)
-    much = request.how_much
+    much, swing = request.how_much, request.swing
     if not any(much):
-      return loops
-    played = takes.play(self.choose(request), [
-        [hit._replace(time=grid.step_of(hit.start, loop.bars * grid.STEPS_PER_BAR)
-                      / grid.STEPS_PER_QUARTER) if hit in (loop.kept or ()) else hit
-         for hit in loop.hits] for loop in loops], much)
+      return [loop.swung(swing) for loop in loops]
+    def as_read(loop: DrumLoop) -> list[Hit]:
+      straight = loop.swing.straighten(loop.hits) if swing and loop.swing else loop.hits
+      return [hit._replace(time=grid.step_of(hit.start, loop.bars * grid.STEPS_PER_BAR)
+                           / grid.STEPS_PER_QUARTER) if old in (loop.kept or ()) else hit
+              for old, hit in zip(loop.hits, straight)]
+    played = takes.play(self.choose(request), list(map(as_read, loops)), much, swing)
     def as_played(loop: DrumLoop, hits: list) -> DrumLoop:
-      return dataclasses.replace(loop, hits=tuple(
+      swung = loop.swung(swing)
+      return dataclasses.replace(swung, hits=tuple(
           old if new is None or old in (loop.kept or ()) else new
           for old, new in zip(loop.hits, hits)), facts={
-              **loop.facts, 'humanized': True, 'take': request.take,
+              **swung.facts, 'humanized': True, 'take': request.take,
               'drummer': request.drummer, 'velocity': takes.to_typed(much.velocity),
               'timing': takes.to_typed(much.timing)})
     return [as_played(*pair) for pair in zip(loops, played)]
@@ -140,7 +147,7 @@ class Humanizer:
     return humanize_file.humanize_file(
         os.path.expanduser(input_midi), os.path.expanduser(output_midi),
         self.choose(request, drum_channel, map), request.how_much, drum_channel, map,
-        output_map)
+        output_map, request.swing)
 
 
 def read_performance(path: str, model: groove_model.GrooveModel,

@@ -13,6 +13,8 @@ from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
 from drumloops.grid import Hit
 from drumloops.humanize import feel_model
+from drumloops.midi import swing as swings
+from drumloops.midi.swing import MAX_MICROTIMING, Swing
 from drumloops.models import constraints, groove_model
 import numpy as np
 
@@ -22,7 +24,6 @@ MEAN_TAKE = 0  # What drummers do on average.
 # takes differ as two performances of one beat by one drummer of GMD do.
 SAME_PLAYER = 0.3
 MOST = 1.2  # Of an Amount.
-MAX_MICROTIMING = 0.49  # Steps.
 
 
 # One number for all drums, or one for each of grid.DRUM_CLASSES where these differ.
@@ -105,6 +106,9 @@ def define_flags() -> None:
     flags.DEFINE_string(name, None, f'How much of the take\'s {what}: a number, or by '
                         'drum, such as snare:0.5,hi-hat:1. Default, and for drums that '
                         'are not named: --amount.')
+  flags.DEFINE_string('swing', None, 'Where the second of two sixteenths is played, in '
+                      'percent of both: 50 is straight, 66.7 triplets, 75 the most. Of '
+                      'eighths: eighths:66. Default: as the MIDI file swings.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +122,8 @@ class TakeRequest:
     timing: The same of its microtiming alone.
     drummer: The number of a drummer of GMD, whose feel is taken.
     like: Instead, a MIDI file of a performance whose feel is taken.
+    swing: Where off-beats are played, as `swing.read_swing` takes it; None for where
+      the hits have them.
   """
   take: int = DEFAULT_TAKE
   amount: float = 1.
@@ -125,6 +131,7 @@ class TakeRequest:
   timing: float | str | Mapping[str, float] | None = None
   drummer: int | None = None
   like: str | None = None
+  swing: float | str | Swing | None = None
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any humanizer."""
@@ -133,6 +140,7 @@ class TakeRequest:
     for name in ('velocity', 'timing'):
       object.__setattr__(
           self, name, read_by_drum(getattr(self, name), name, self.amount))
+    object.__setattr__(self, 'swing', swings.read_swing(self.swing))
     if self.like and self.drummer is not None:
       raise UserError(f'Name a performance ({field("like")}) or a {field("drummer")}, '
                       'not both.')
@@ -219,16 +227,14 @@ class Take:
     return velocities, grid.microtiming_of(offsets)
 
 
-def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WHOLE
-         ) -> list[list[Hit | None]]:
+def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WHOLE,
+         swing: Swing | None = None) -> list[list[Hit | None]]:
   """Returns hits as a drummer would play them.
 
   All patterns are one batch. Each is played 4 bars at a time, from its step 0 on.
 
-  A hit on the grid moves by all of its microtiming. A hit off the grid moves less, the
-  farther from its step it was played; halfway between two steps it does not move. So
-  flams, triplets and a drummer's own timing stay in their order, and every hit in its
-  sixteenth.
+  They move as `swing.move` says. So flams, triplets and a drummer's own timing stay in
+  their order, and every hit in its sixteenth, if no eighths swing.
 
   Of several hits of a drum in one sixteenth, the loudest gets the take's velocity. The
   others keep their ratio to it, and softer ones stay softer.
@@ -237,6 +243,7 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
     take: Says how they are played.
     patterns: The hits of each.
     amount: How much of the take.
+    swing: Where off-beats are played; the hits are straight then.
 
   Returns:
     For each hit the new one; None for one that is none of the nine drums.
@@ -260,23 +267,23 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
         slices[places[i, part], *cell] = True
         given.setdefault((places[i, part], *cell), set()).add(hit.velocity)
   velocities, microtiming = take(slices, [i for i, _ in places])
-  # So that no rounding, to ticks for example, takes a hit to another sixteenth.
   microtiming = np.clip(
       np.multiply(amount.timing, microtiming), -MAX_MICROTIMING, MAX_MICROTIMING)
   louder = {place: _louder(
       sorted(known, reverse=True), 127 * float(velocities[place]),
       float(np.broadcast_to(amount.velocity, drums)[place[-1]]))
             for place, known in given.items()}
-  def played(i: int, cell: tuple, hit: Hit) -> Hit | None:
-    part, step, drum = cell
-    if drum is None:
-      return None
-    place = places[i, part], step, drum
-    start = hit.start + float(microtiming[place]) * (1 - 2 * abs(hit.start - hit.step))
-    return hit._replace(time=start / grid.STEPS_PER_QUARTER,
-                        velocity=louder[place][hit.velocity])
-  return [[played(i, *pair) for pair in zip(*both)]
-          for i, both in enumerate(zip(cells, patterns))]
+  def played(i: int, pattern: Sequence[tuple]) -> list[Hit | None]:
+    hits = [hit for hit in patterns[i] if hit.index is not None]
+    at = [(places[i, part], *cell) for part, *cell in pattern if None not in cell]
+    starts = swings.move(
+        hits, np.array([microtiming[place] for place in at]), swing)
+    new = iter([hit._replace(
+        time=float(start) / grid.STEPS_PER_QUARTER,
+        velocity=louder[place][hit.velocity])
+                for hit, place, start in zip(hits, at, starts)])
+    return [None if hit.index is None else next(new) for hit in patterns[i]]
+  return [played(i, pattern) for i, pattern in enumerate(cells)]
 
 
 def _louder(velocities: Sequence[int], wanted: float, amount: float) -> dict[int, int]:

@@ -51,7 +51,7 @@ FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int
 # More facts, which some loops and older pages lack.
 MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
               'drummer': int, 'velocity': (int, float, str),
-              'timing': (int, float, str)}
+              'timing': (int, float, str), 'swing': str}
 EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
 SHOWN = 100  # Loops that are complete at once; others when they are near.
 
@@ -392,7 +392,8 @@ def describe(entry: Mapping[str, object]) -> str:
       f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),
       *said('amount', 'amount {}'), *said('kept', '{}'),
       *(said('style', '{}') or ['any style'] * is_sample),
-      *[humanized] * entry['humanized'], f'seed {entry["seed"]}',
+      *[humanized] * entry['humanized'], *said('swing', 'swing {}'),
+      f'seed {entry["seed"]}',
       f'temperature {entry["temperature"]:g}' if entry['temperature'] else
       'the most likely drums',
       checkpoint if config in checkpoint else f'{config}, {checkpoint}'])
