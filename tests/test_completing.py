@@ -1,6 +1,6 @@
 """Completing: what is kept is kept exactly, in the file; what can't be, is said."""
 import conftest
-from drumloops import DrumLoop, DrumModel, UserError, grid, model
+from drumloops import DrumLoop, DrumModel, Humanizer, UserError, grid, model
 from drumloops.data import patterns
 from drumloops.midi import drum_maps, loop_file, midi_file, swing
 from drumloops.models import completion, variation
@@ -420,6 +420,28 @@ def test_what_is_added_swings(mine, tmp_path, capsys, between, expected):
   for loop in make(path, tmp_path, count=2, constraints=constraints)[0]:
     assert [round(start, 1) for drum, start, _ in loop if drum == 0] == [
         16 * bar + 6.1 for bar in range(4)]
+
+
+def test_another_swing_than_the_files(mine, tmp_path):
+  """What is added has it, what is kept stays, and a sentence names the way."""
+  hits = [(51, 4 * beat + at) for beat in range(4) for at in (0, 1.2, 2, 3.2)]
+  path = mine(hits=hits + [(36, 0), (38, 4), (38, 12)])
+  given = DrumLoop.read(path)
+  for take in (False, True):
+    [made] = DrumModel().complete(given, keep='ride')
+    assert made.remarks[-1].endswith('unless swing asks for another swing.')
+    [made] = Humanizer().play(made, swing=70) if take else [made.swung(70)]
+    made.save(str(tmp_path / 'out.mid'))
+    found = read(str(tmp_path / 'out.mid'), 4)
+    assert [start for drum, start, _ in found if drum == 8] == pytest.approx(
+        [16 * bar + at + 0.1 for bar in range(4) for _, at in hits], abs=0.01)
+    added = np.array([start for drum, start, _ in found if drum != 8])
+    late = (added - np.floor(added + 0.5))[np.floor(added + 0.5) % 2 == 1]
+    assert len(late) > 3
+    if take:
+      assert np.median(late) == pytest.approx(0.4, abs=0.1)
+    else:
+      np.testing.assert_allclose(late, 0.4, atol=0.01)
 
 
 def test_straight_hits_of_a_swinging_file_stay(mine, tmp_path):

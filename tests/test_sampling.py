@@ -165,6 +165,9 @@ def test_wrong_midi(trained, tmp_path):
     (['--run_dir=a', '--qpm=5'], '--qpm'),
     (['--run_dir=a', '--humanize', '--amount=1.3'], '--amount'),
     (['--run_dir=a', '--timing=0.5'], '--humanize'),
+    (['--run_dir=a', '--velocity=0'], '--humanize'),
+    (['--run_dir=a', '--humanize', '--velocity=snaer:1'], '--velocity knows no drum'),
+    (['--run_dir=a', '--swing=eighths:80'], '--swing takes percent from 50 to 75'),
 ])
 def test_wrong_flags(tmp_path, flags, word):
   conftest.check_sentence(conftest.script(
@@ -259,6 +262,33 @@ def test_humanized(trained, tmp_path):
   assert found['nothing of it'] == plain
   assert [hit[:2] for hit in found['velocity']] == [hit[:2] for hit in plain]
   assert len({velocity for _, _, velocity in found['velocity']}) > 10
+
+
+def test_swing(trained, tmp_path):
+  """The same pattern with its second sixteenths late, humanized or not."""
+  def made(name, *flags):
+    result = make(tmp_path / name, trained, '--num_outputs=1', '--temperature=2',
+                  '--nosound', '--nopictures', *flags)
+    assert result.returncode == 0, result.stderr
+    [entry] = gallery.read_entries(tmp_path / name / 'index.html')[0]
+    file = midi_file.read(str(tmp_path / name / 'sample-1.mid'))
+    return entry, np.array(sorted(
+        (hit.on.data[1], hit.on.tick / file.ticks_per_step, hit.on.data[2])
+        for hit in midi_file.find_hits(file.tracks)))
+  pitches, steps, velocities = made('plain')[1].T
+  entry, swung = made('swung', '--swing=66')
+  assert (entry['swing'], entry['humanized']) == ('66', False)
+  np.testing.assert_allclose(swung, np.array(
+      [pitches, steps + 0.32 * (steps % 2), velocities]).T, atol=0.01)
+  entry, played = made('played', '--swing=66', '--humanize', '--velocity=snare:0')
+  assert (entry['swing'], entry['velocity']) == ('66', '1,snare:0')
+  np.testing.assert_array_equal(np.floor(played[:, 1] + 0.5), steps)
+  is_snare = np.array([drum_maps.drum_of_decoded(int(pitch)) == 1 for pitch in pitches])
+  assert is_snare.any() and (played[is_snare, 2] == velocities[is_snare]).all()
+  assert len(set(played[~is_snare, 2])) > 10
+  is_late = steps % 2 > 0
+  late = [np.median((played[:, 1] - steps)[rows]) for rows in (is_late, ~is_late)]
+  assert late[0] - late[1] == pytest.approx(0.32, abs=0.1)
 
 
 def test_trained_model_in_a_users_own_code(trained, tmp_path):
