@@ -499,6 +499,8 @@ def test_swung_loops(tmp_path):
     assert swing_of(np.array([hit.start for hit in made.hits if hit.drum != 'kick'])
                     ) == pytest.approx(66, abs=2)
   assert loop.swung(None) is loop and loop.swung('') is loop
+  empty = dataclasses.replace(loop, hits=())
+  assert empty.swung(66).hits == () == humanizer.play([empty, loop], swing=66)[0].hits
 
 
 def test_takes(finished):

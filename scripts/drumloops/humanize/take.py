@@ -108,7 +108,8 @@ def define_flags() -> None:
                         'are not named: --amount.')
   flags.DEFINE_string('swing', None, 'Where the second of two sixteenths is played, in '
                       'percent of both: 50 is straight, 66.7 triplets, 75 the most. Of '
-                      'eighths: eighths:66. Default: as the MIDI file swings.')
+                      'eighths: eighths:66. Default: straight, or as the MIDI file '
+                      'swings.')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -188,7 +188,8 @@ def move(hits: Sequence[Hit], late: Sequence[float] | float = 0.,
   is_second = steps % (2 * unit) == unit
   for _ in range(ROUNDS):
     # The same for all steps, so that off-beats keep their distance from others.
-    late = np.clip(late, np.max(low - places), np.min(high - places))
+    late = np.clip(late, np.max(low - places, initial=-MAX_MICROTIMING),
+                   np.min(high - places, initial=MAX_MICROTIMING))
     late = late - is_second * _lateness(
         hits, swung - places + late * near, unit, swing.share)
   return np.clip(swung + late * near, low, high)
@@ -219,4 +220,4 @@ def _lateness(hits: Sequence[Hit], away: Sequence[float], unit: int, share: floa
                                      (hit.step + unit, share)) if step in means]
       late.append(far - sum(weight * mean for weight, mean in around) / (
           sum(weight for weight, _ in around) or 1))
-  return np.median(late) if late else 0.
+  return float(np.median(late)) if late else 0.
