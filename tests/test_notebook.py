@@ -118,6 +118,19 @@ def test_a_midi_file_or_the_loop_above(tmp_path, capsys):
   assert notebook.tempo_of(DrumLoop(loop.hits, qpm=500), 77) == 77
 
 
+def test_feel_by_drum_and_swing():
+  """As the fields have it; without a feel, the swing alone."""
+  from drumloops import DrumModel, notebook
+  model = DrumModel()
+  [loop] = model.sample(1)
+  for feel, velocity, swing, expected in (
+      (1, 'snare:0', '66', ('1,snare:0', 1, '66')), (0, '', '62', (None, None, '62')),
+      (0, '', '', (None, None, None))):
+    [made] = notebook.humanize(model, [loop], 1, feel, velocity, '', swing)
+    assert tuple(map(made.facts.get, ('velocity', 'timing', 'swing'))) == expected
+    assert (made == loop) == (not swing)
+
+
 def test_patches_are_summed_up_and_their_diff_is_folded(shown, capsys):
   from drumloops import notebook
   notebook.show_patches()
