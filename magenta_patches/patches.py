@@ -31,7 +31,7 @@ ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name i
     'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm_decoders',
     'fast_lstm_encoders', 'fast_lstm_hooks', 'fast_lstm_layers', 'groove_tfds', 'hooks',
     'local_beam', 'masked_sampling', 'packed_slices', 'slice_batches', 'slice_cache',
-    'upstream'))
+    'stroke_converter', 'stroke_decoder', 'upstream'))
 # Modules that older versions of this table added, which `apply` and `revert` remove.
 ADDED_BEFORE = (f'{MUSIC_VAE}/fast_lstm.py',)
 
@@ -72,7 +72,9 @@ PATCHES = (
             '',
             '\n'
             'from magenta.models.music_vae import drums_4bar\n'
-            'drums_4bar.register(CONFIG_MAP, Config)\n'),)),
+            'drums_4bar.register(CONFIG_MAP, Config)\n'
+            'from magenta.models.music_vae import stroke_decoder\n'
+            'stroke_decoder.register(CONFIG_MAP)\n'),)),
     Patch(
         f'{MUSIC_VAE}/data.py',
         '6e51caa384dc950607ae653ee63f4a687022e1d68bb3ad2bff96672c7bb77f23',

@@ -7,12 +7,11 @@ It takes run_dir/best (the newest checkpoint, if there is no best of these data)
 without the optimizer's state. It makes the latent space fit the prior that is sampled
 from, and keeps where each style lies there (styles.npz). With --encoder_steps, it
 fine-tunes the encoder for sample.py --mode=complete. Of performances, it keeps how
-takes differ (feel.npz). The weights are a checkpoint like any other, for stock
-Magenta too.
+takes differ (feel.npz). The weights are a checkpoint like any other; stock
+Magenta loads them where it has their decoder.
 """
 import os
 
-from drumloops.humanize import fit_feel
 from drumloops.system import cli, magenta_setup
 from drumloops.training import finish
 from absl import flags
@@ -28,8 +27,7 @@ def define_flags() -> None:
   flags.DEFINE_string('output_dir', None, 'Folder to write to.', required=True)
   flags.DEFINE_integer(
       'encoder_steps', 0, 'Steps of encoder fine-tuning: it learns inputs of which '
-      'parts are hidden. The project\'s own weights took 3000. Of performances it '
-      f'learns inputs of hits alone; default: {fit_feel.ENCODER_STEPS}.')
+      'parts are hidden. The project\'s own weights took 3000.')
 
 
 def main() -> None:

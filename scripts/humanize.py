@@ -35,7 +35,8 @@ def main(input_midi: str, output_midi: str) -> None:
   """Humanizes a file."""
   FLAGS = flags.FLAGS
   request = TakeRequest(FLAGS.take, FLAGS.amount, FLAGS.velocity, FLAGS.timing,
-                        FLAGS.drummer, FLAGS.like, FLAGS.swing)
+                        FLAGS.drummer, FLAGS.like, FLAGS.swing,
+                        FLAGS.ornaments or 0.)
   for sentence in Humanizer(
       cli.read_weights(), FLAGS.config, FLAGS.hparams, progress=True).humanize_file(
           input_midi, output_midi, request, FLAGS.drum_channel, FLAGS.map,

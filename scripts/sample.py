@@ -70,15 +70,16 @@ def read_requests() -> tuple[LoopRequest, TakeRequest]:
   """Returns the LoopRequest and the TakeRequest of the flags."""
   FLAGS = flags.FLAGS
   varies = FLAGS.mode == requests.VARY
-  if not FLAGS.humanize and (
-      FLAGS.velocity or FLAGS.timing or FLAGS.amount and not varies):
+  if not FLAGS.humanize and (FLAGS.velocity or FLAGS.timing or FLAGS.ornaments or
+                             FLAGS.amount and not varies):
     raise UserError(
-        f'{field("velocity")}, {field("timing")} and, but to vary a loop, '
-        f'{field("amount")} say how much of a take to play, so they go with '
+        f'{field("velocity")}, {field("timing")}, {field("ornaments")} and, but to vary '
+        f'a loop, {field("amount")} say how much of a take to play, so they go with '
         f'{field("humanize")}.')
   amount = 1. if varies or FLAGS.amount is None else FLAGS.amount
   take = TakeRequest(FLAGS.take, amount if FLAGS.humanize else 0., FLAGS.velocity,
-                     FLAGS.timing, FLAGS.drummer, swing=FLAGS.swing)
+                     FLAGS.timing, FLAGS.drummer, swing=FLAGS.swing, ornaments=(
+                         1. if FLAGS.ornaments is None else FLAGS.ornaments))
   return LoopRequest(
       FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
       FLAGS.qpm, FLAGS.bars,

@@ -8,7 +8,8 @@ A GrooveConverter's slices are 64 steps of 27 numbers: hits, velocities (0 to 1)
 offsets (-1 to 1, in half steps) of nine drums. They are the decoder's targets. The
 encoder's inputs are the same, or have zeros for velocities and offsets. Upstream's
 groovae_ configs have no hop, since they are for the clips of TFDS's
-groove/4bar-midionly. With them, whole performances are cut as those clips are.
+groove/4bar-midionly. With them, whole performances are cut as those clips are. A
+StrokeConverter's slices have 64 numbers a step: see there.
 """
 import collections
 from concurrent import futures
@@ -56,7 +57,12 @@ def _can_pack_classes(converter):
 
 def is_groove(converter: object) -> bool:
   """Whether slices have hits, velocities and offsets, not classes."""
-  return type(converter).__name__ == 'GrooveConverter'
+  return type(converter).__name__ == 'GrooveConverter' or has_strokes(converter)
+
+
+def has_strokes(converter: object) -> bool:
+  """Whether they have all strokes of a hit, and the tempo."""
+  return type(converter).__name__ == 'StrokeConverter'
 
 
 def no_slices(converter: object) -> np.ndarray:
@@ -233,10 +239,11 @@ def unpack(
 
   Returns:
     inputs: bool, [batch, steps, drums + 1]; the last is true where no drum is hit.
-      With a GrooveConverter float32, [batch, steps, 3 * drums].
+      With a GrooveConverter float32, [batch, steps, input_depth].
     outputs: bool, [batch, steps, 2 ** drums], one-hot; with a GrooveConverter
-      float32, [batch, steps, 3 * drums].
-    controls: bool, [batch, steps, control_depth]: the hits, or of depth 0.
+      float32, [batch, steps, output_depth].
+    controls: bool, [batch, steps, control_depth]: the hits, or of depth 0. With a
+      StrokeConverter float32, the hits and the tempo.
     lengths: int32, [batch], in steps.
   """
   batch, steps = tf.unstack(tf.shape(slices)[:2])
@@ -244,6 +251,8 @@ def unpack(
   if is_groove(converter):
     drums = upstream.drum_count(converter)
     hits = slices[..., :drums]
+    if has_strokes(converter):
+      return slices, slices, tf.concat([hits, slices[..., -1:]], axis=-1), lengths
     inputs = slices if not upstream.is_humanizing(converter) else tf.concat(
         [hits, tf.zeros_like(slices[..., drums:])], axis=-1)
     return inputs, slices, hits[..., :converter.control_depth] > 0, lengths

@@ -148,12 +148,6 @@ def hide(rolls: tf.Tensor) -> tf.Tensor:
   return tf.where_v2(known, tf.cast(rolls, tf.float32), 0.5)
 
 
-def flatten(performances: tf.Tensor) -> tf.Tensor:
-  """Returns groove slices, [batch, steps, 3 * drums], with zeros beside the hits."""
-  hits, *played = tf.split(performances, 3, axis=-1)
-  return tf.concat([hits, *map(tf.zeros_like, played)], axis=-1)
-
-
 def _reader(slices: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
   """Returns a function that returns rows of slices, given their indices."""
   # A view of a map has the map's file name, but another beginning.

@@ -36,6 +36,8 @@ def converter_settings(converter: object) -> str:
         'hop': upstream.hop_size(converter),
         'steps_per_bar': upstream.steps_per_bar(converter),
         'steps_per_quarter': upstream.steps_per_quarter(converter),
+        **({'depth': converter.output_depth} if packed_slices.has_strokes(converter)
+           else {}),
     }, sort_keys=True)
   return json.dumps({
       'pitch_classes': [list(p) for p in upstream.pitch_classes(converter)],

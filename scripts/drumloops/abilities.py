@@ -53,15 +53,16 @@ def of(config: object, config_name: str = 'This config') -> Abilities:
   from magenta.models.music_vae import (
       lstm_models, masked_sampling, packed_slices, upstream)
   converter, decoder = config.data_converter, config.model.decoder
-  is_patterns, is_grooves = (type(converter).__name__ == name for name in (
-      'DrumsConverter', 'GrooveConverter'))
+  is_patterns = type(converter).__name__ == 'DrumsConverter'
+  is_grooves = packed_slices.is_groove(converter)
   is_drums, is_told = is_patterns or is_grooves, converter.control_depth > 0
   is_slices = packed_slices.can_pack(config)
   bars = (config.hparams.max_seq_len // grid.STEPS_PER_BAR
           if upstream.steps_per_bar(converter) == grid.STEPS_PER_BAR else None)
   has_nine_drums = is_drums and len(upstream.pitch_classes(converter)) == grid.DRUMS
   humanizes = is_slices and is_grooves and (
-      upstream.slice_bars(converter) == grid.BARS and upstream.tells_hits(converter))
+      upstream.slice_bars(converter) == grid.BARS and upstream.tells_hits(converter) and (
+          upstream.is_humanizing(converter) or packed_slices.has_strokes(converter)))
   # One class a step, which a mask of classes can constrain.
   is_classes = is_slices and is_patterns and masked_sampling.can_decode(config) and (
       converter.output_depth == 2 ** grid.DRUMS)
@@ -76,7 +77,7 @@ def of(config: object, config_name: str = 'This config') -> Abilities:
       COMPLETE: is_classes and converter.input_depth == grid.DRUMS + 1,
       BE_HUMANIZED: is_patterns and bars is not None and has_nine_drums,
       HUMANIZE: humanizes,
-      TAKES: humanizes and not upstream.is_humanizing(converter),
+      TAKES: humanizes and packed_slices.has_strokes(converter),
       PAGE: runs_in_browsers and not config.hparams.residual_encoder and (
           type(config.model.encoder) in (lstm_models.BidirectionalLstmEncoder,
                                          lstm_models.HierarchicalLstmEncoder)),
@@ -113,10 +114,10 @@ def _sentences(name: str, is_drums: bool, is_grooves: bool) -> dict[str, str]:
       BE_HUMANIZED: f'Loops of {name} are not humanized: ' + (
           'it gives them velocities and timing of its own.' if is_grooves else
           'they are no patterns of the nine drums.'),
-      HUMANIZE: f'{name} does not humanize; groovae_4bar_hits_control does.',
+      HUMANIZE: f'{name} does not humanize; groovae_4bar_strokes does.',
       TAKES: (
-          f'The encoder of {name} is given no feel, so there is none to take from '
-          'anybody; groovae_4bar_hits_control does.'),
+          f'{name} gives each hit the mean of what drummers play, so it has no other '
+          'takes, no feels and no ornaments; groovae_4bar_strokes has.'),
       PAGE: (f'The page plays drum patterns of hierdec-, hier- and flat- configs; '
              f'{name} is none of them.'),
       MAGENTAJS: ('magenta.js plays drum patterns of hierdec-, hier- and flat- '

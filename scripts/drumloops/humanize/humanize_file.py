@@ -1,5 +1,6 @@
 """Humanizes the drums of a MIDI file. All else in it stays as it is."""
 import bisect
+import collections
 import math
 import os
 import pathlib
@@ -23,7 +24,7 @@ FINE_TICKS = 480  # To a quarter, at least: 1 ms at 120 beats a minute.
 
 def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: PlaysHits,
                     amount: Amount = WHOLE, kit: DrumMap | None = None,
-                    swing: Swing | None = None) -> tuple[int, Swing | None]:
+                    swing: Swing | None = None) -> tuple[int, int, Swing | None]:
   """Humanizes the drum hits of tracks that are played together, in place.
 
   All else stays where it is. Each hit keeps its sound: it is not moved past an event
@@ -39,7 +40,8 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     swing: Where off-beats are played; None for where they are.
 
   Returns:
-    How many hits were humanized, and the swing that another one replaced.
+    How many hits were humanized, how many strokes were added to them, and the swing
+    that another one replaced.
   """
   notes = midi_file.find_hits(tracks)
   drum_of = kit.drum_of if kit else drum_maps.drum_map(take.pitch_classes)
@@ -53,7 +55,8 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
   own = swings.find_swing([hit for hit in hits if hit.drum]) if swing else None
   if own:
     hits = own.straighten(hits)
-  [played] = takes.play(take, [hits], amount, swing)
+  [(played, ornaments)] = takes.play(take, [hits], amount, swing, [
+      midi_file.tempo_at(tracks, notes[0].on.tick if notes else 0)])
   before = {id(event): (event.tick, t, i) for t, track in enumerate(tracks)
             for i, event in enumerate(track)}
   marks, repeats = _marks(tracks)
@@ -61,6 +64,7 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
                      if id(event) not in repeats]
             for stream, events in marks.items()}
   last = {}  # New ticks of the hits so far, of each part that must stay in order.
+  rooms, ticks = {}, collections.defaultdict(list)  # Of notes; of parts.
   for note, old, hit in sorted(zip(notes, hits, played),
                                key=lambda found: before[id(found[0].on)]):
     if not hit:
@@ -79,9 +83,49 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
       note.off.tick = max(tick, note.off.tick + tick - note.on.tick)
     note.on.tick = tick
     note.on.data = bytes([note.on.data[0], note.pitch, hit.velocity])
+    rooms[id(note.on)] = first, end
+    ticks[part].append(tick)
+  added = []
+  for index, hit in ornaments:
+    note, part = notes[index], ticks[part_of(notes[index].pitch)]
+    stroke = _stroke(note, round((hit.time - played[index].time) *
+                                 grid.STEPS_PER_QUARTER * step), hit.velocity,
+                     rooms[id(note.on)], part)
+    if stroke:
+      added.append(stroke)
+      bisect.insort(part, stroke.on.tick)
+      for event in (stroke.on, stroke.off):
+        before[id(event)] = before[id(note.on)]
+        tracks[before[id(note.on)][1]].insert(-1, event)
   _move_marks(marks, repeats, notes, before, part_of)
-  _sort(tracks, notes, before)
-  return sum(map(bool, played)), own
+  _sort(tracks, [*notes, *added], before)
+  return sum(map(bool, played)), len(added), own
+
+
+def _stroke(note: midi_file.Note, later: int, velocity: int, room: tuple[int, int],
+            part: list[int]) -> midi_file.Note | None:
+  """Returns a stroke before or after a hit; None if there is no room.
+
+  Args:
+    note: The hit.
+    later: How many ticks after it.
+    velocity: The stroke's.
+    room: From which to before which tick the hit may be.
+    part: The ticks of all hits of its part, in order.
+  """
+  i = bisect.bisect_left(part, note.on.tick)
+  until = bisect.bisect(part, note.on.tick)
+  low = max([room[0]] + [tick + 1 for tick in part[:i][-1:]])
+  high = min([room[1]] + part[until:until + 1])
+  tick = note.on.tick + later
+  if tick == note.on.tick or not low <= tick < high:
+    return None
+  status, pitch, _ = note.on.data
+  end = note.on.tick if later < 0 else tick + 1
+  return midi_file.Note(
+      midi_file.Event(tick, bytes([status, pitch, velocity])),
+      midi_file.Event(end, bytes([
+          midi_file.NOTE_OFF | midi_file.DRUM_CHANNEL, pitch, 0])))
 
 
 def _room(place: tuple[int, int, int], first: int, end: int, of_drum: list[list],
@@ -248,7 +292,7 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
              for note in midi_file.find_hits(tracks)]
   if not pitches:
     raise UserError(midi_file.no_drums(input_midi, file))
-  counts, replaced = zip(*(
+  counts, added, replaced = zip(*(
       humanize_tracks(tracks, file.ticks_per_step, take, amount, kit, swing)
       for tracks in file.patterns))
   unknown = change_notes(file.tracks, kit.drum_of if kit else drum_maps.drum_map(
@@ -262,6 +306,8 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
                              file.last_tick + 1) for tracks in file.patterns)
   remarks = [*remarks, f'{disk.printable(output_midi)}: {sum(counts)} of '
              f'{len(pitches)} drum hits humanized.']
+  if sum(added):
+    remarks.append(f'{sum(added)} strokes were added, for flams and drags.')
   for own in filter(None, dict.fromkeys(replaced)):
     remarks.append(f'{disk.printable(os.path.basename(input_midi))} swings ({own}); '
                    f'{field("swing")} replaces that.')

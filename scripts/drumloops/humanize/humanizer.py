@@ -1,4 +1,5 @@
 """Humanizer: gives loops, and MIDI files, a drummer's velocity and microtiming."""
+import collections
 import dataclasses
 import functools
 import os
@@ -20,7 +21,7 @@ from drumloops.models import groove_model
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 
-CONFIG = 'groovae_4bar_hits_control'
+CONFIG = 'groovae_4bar_strokes'
 
 
 class Humanizer:
@@ -56,9 +57,9 @@ class Humanizer:
         checkpoint_file=weights or None, config_name=config, say=self.remarks.append)
 
   @functools.cached_property
-  def model(self) -> groove_model.GrooveModel:
+  def model(self) -> 'groove_model.MeanModel | groove_model.StrokeModel':
     """The graph, with the weights."""
-    return groove_model.GrooveModel(self.config, self.checkpoint)
+    return groove_model.load(self.config, self.checkpoint)
 
   @functools.cached_property
   def feels(self) -> dict[str, np.ndarray]:
@@ -79,7 +80,7 @@ class Humanizer:
       UserError: if there is no such drummer or performance, or no feel to take.
     """
     if not self.abilities.can(abilities.TAKES):
-      if request.like or request.drummer is not None:
+      if request.like or request.drummer is not None or request.ornaments:
         self.abilities.require(abilities.TAKES)
       return Take(self.model, take=takes.MEAN_TAKE, progress=self.progress)
     feel = None
@@ -88,14 +89,16 @@ class Humanizer:
     if request.like:
       feel = feel_model.feel_of(self.model, self.feels, read_performance(
           os.path.expanduser(request.like), self.model, drum_channel, map)), 0.
-    return Take(self.model, self.feels, request.take, feel, self.progress)
+    return Take(self.model, self.feels, request.take, feel, request.ornaments,
+                self.progress)
 
   def play(self, loops: DrumLoop | Iterable[DrumLoop], take: int = takes.DEFAULT_TAKE,
            amount: float = 1.,
            velocity: float | str | Mapping[str, float] | None = None,
            timing: float | str | Mapping[str, float] | None = None,
            drummer: int | None = None, like: str | None = None,
-           swing: float | str | Swing | None = None) -> list[DrumLoop]:
+           swing: float | str | Swing | None = None, ornaments: float = 0.
+           ) -> list[DrumLoop]:
     """Returns loops as a drummer plays them; kept hits stay as they were given.
 
     Args:
@@ -108,12 +111,14 @@ class Humanizer:
       drummer: The number of a drummer of GMD, whose feel is taken.
       like: Instead, a MIDI file of a performance whose feel is taken.
       swing: Where off-beats are played: see `DrumLoop.swung`.
+      ornaments: How often hits become flams and drags, from 0 to 1, which is as often
+        as drummers' do.
 
     Raises:
       UserError: if something of this can't be.
     """
     return self.play_take(loops, TakeRequest(
-        take, amount, velocity, timing, drummer, like, swing))
+        take, amount, velocity, timing, drummer, like, swing, ornaments))
 
   def play_take(self, loops: DrumLoop | Iterable[DrumLoop], request: TakeRequest
                 ) -> list[DrumLoop]:
@@ -127,15 +132,20 @@ class Humanizer:
       return [hit._replace(time=grid.step_of(hit.start, loop.bars * grid.STEPS_PER_BAR)
                            / grid.STEPS_PER_QUARTER) if old in (loop.kept or ()) else hit
               for old, hit in zip(loop.hits, straight)]
-    played = takes.play(self.choose(request), list(map(as_read, loops)), much, swing)
-    def as_played(loop: DrumLoop, hits: list) -> DrumLoop:
-      swung = loop.swung(swing)
-      return dataclasses.replace(swung, hits=tuple(
-          old if new is None or old in (loop.kept or ()) else new
-          for old, new in zip(loop.hits, hits)), facts={
+    played = takes.play(self.choose(request), list(map(as_read, loops)), much, swing,
+                        [loop.qpm for loop in loops])
+    def as_played(loop: DrumLoop, played: tuple) -> DrumLoop:
+      swung, kept = loop.swung(swing), loop.kept or ()
+      hits, ornaments = played
+      return dataclasses.replace(swung, hits=(
+          *(old if new is None or old in kept else new
+            for old, new in zip(loop.hits, hits)),
+          *(added.hit for added in ornaments if loop.hits[added.index] not in kept)),
+                                 facts={
               **swung.facts, 'humanized': True, 'take': request.take,
               'drummer': request.drummer, 'velocity': takes.to_typed(much.velocity),
-              'timing': takes.to_typed(much.timing)})
+              'timing': takes.to_typed(much.timing),
+              'ornaments': request.ornaments})
     return [as_played(*pair) for pair in zip(loops, played)]
 
   def humanize_file(self, input_midi: str, output_midi: str,
@@ -150,33 +160,36 @@ class Humanizer:
         output_map, request.swing)
 
 
-def read_performance(path: str, model: groove_model.GrooveModel,
+def read_performance(path: str, model: 'groove_model.StrokeModel',
                      drum_channel: int = midi_file.DRUM_CHANNEL + 1,
                      map: str | DrumMap | None = None) -> np.ndarray:
-  """Returns the hits of a MIDI file as slices of a performance: [slices, 64, 27].
+  """Returns the hits of a MIDI file as slices of a performance: [slices, 64, 64].
 
-  4 bars at a time, those in which a drum plays; of several hits of a drum at a step
-  the loudest counts.
+  4 bars at a time, those in which a drum plays.
 
   Raises:
     UserError: if it is not MIDI, or has no drums.
   """
-  file, kit, slices = midi_file.read(path, drum_channel), drum_maps.find(map), {}
+  from magenta.models.music_vae import stroke_converter
+  file, kit = midi_file.read(path, drum_channel), drum_maps.find(map)
   drum_of = kit.drum_of if kit else drum_maps.drum_map(model.pitch_classes)
+  cells, tempos = collections.defaultdict(list), {}
   for i, tracks in enumerate(file.patterns):
     shift = midi_file.bar_shifts(tracks, file.ticks_per_step)
     for note in midi_file.find_hits(tracks):
       start = note.on.tick / file.ticks_per_step + shift(note.on.tick)
-      velocity = note.on.data[2] / 127
       step, drum = grid.nearest_step(start), drum_of(note.pitch)
-      part = slices.setdefault((i, step // model.steps), np.zeros(
-          [model.steps, 3, grid.DRUMS], np.float32))
-      cell = step % model.steps, slice(None), drum
-      if drum is not None and velocity > part[cell][1]:
-        part[cell] = 1, velocity, grid.offset_of(start, step)
-  slices = [part.reshape(len(part), -1) for part in slices.values() if part.any()]
+      if drum is not None:
+        part = i, step // takes.PART
+        cells[part, step % takes.PART, drum].append(
+            (note.on.data[2] / 127, grid.offset_of(start, step)))
+        tempos.setdefault(part, midi_file.tempo_at(tracks, note.on.tick))
+  slices = {part: stroke_converter.empty_slice(takes.PART, grid.DRUMS, qpm)
+            for part, qpm in tempos.items()}
+  for (part, *cell), strokes in cells.items():
+    stroke_converter.put(slices[part], *cell, strokes)
   if not slices:
     notes = [note for tracks in file.patterns for note in midi_file.find_hits(tracks)]
     raise UserError(midi_file.none_of_the_nine(path, file, notes) if notes else
                     midi_file.no_drums(path, file))
-  return np.array(slices)
+  return np.array(list(slices.values()))

@@ -1,10 +1,10 @@
 """A take: one way to play a pattern, with a drummer's velocity and microtiming.
 
-This is GrooVAE (Gillick et al. 2019, arXiv 1905.06118). A model trained on drummers
-reads a pattern: drums at the 64 steps of 4 bars. It gives each hit a velocity and a
-microtiming, as drummers play.
+After GrooVAE (Gillick et al. 2019, arXiv 1905.06118): a model that has learned from
+drummers reads a pattern, and draws each hit's velocity and microtiming.
 """
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
 from drumloops.grid import Hit
-from drumloops.humanize import feel_model
 from drumloops.midi import swing as swings
 from drumloops.midi.swing import MAX_MICROTIMING, Swing
 from drumloops.models import constraints, groove_model
@@ -24,6 +23,7 @@ MEAN_TAKE = 0  # What drummers do on average.
 # takes differ as two performances of one beat by one drummer of GMD do.
 SAME_PLAYER = 0.3
 MOST = 1.2  # Of an Amount.
+PART = grid.BARS * grid.STEPS_PER_BAR  # Steps.
 
 
 # One number for all drums, or one for each of grid.DRUM_CLASSES where these differ.
@@ -106,6 +106,9 @@ def define_flags() -> None:
     flags.DEFINE_string(name, None, f'How much of the take\'s {what}: a number, or by '
                         'drum, such as snare:0.5,hi-hat:1. Default, and for drums that '
                         'are not named: --amount.')
+  flags.DEFINE_float('ornaments', None, 'How often hits become flams and drags, from 0 '
+                     'to 1, which is as often as drummers\' do. Default: 1 for loops of '
+                     'the model, 0 for MIDI files.')
   flags.DEFINE_string('swing', None, 'Where the second of two sixteenths is played, in '
                       'percent of both: 50 is straight, 66.7 triplets, 75 the most. Of '
                       'eighths: eighths:66. Default: straight, or as the MIDI file '
@@ -125,6 +128,8 @@ class TakeRequest:
     like: Instead, a MIDI file of a performance whose feel is taken.
     swing: Where off-beats are played, as `swing.read_swing` takes it; None for where
       the hits have them.
+    ornaments: How often hits become flams and drags, from 0 to 1, which is as often as
+      drummers' do.
   """
   take: int = DEFAULT_TAKE
   amount: float = 1.
@@ -133,6 +138,7 @@ class TakeRequest:
   drummer: int | None = None
   like: str | None = None
   swing: float | str | Swing | None = None
+  ornaments: float = 0.
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any humanizer."""
@@ -142,6 +148,8 @@ class TakeRequest:
       object.__setattr__(
           self, name, read_by_drum(getattr(self, name), name, self.amount))
     object.__setattr__(self, 'swing', swings.read_swing(self.swing))
+    if not 0 <= self.ornaments <= 1:
+      raise UserError(f'{field("ornaments")} must be from 0 to 1.')
     if self.like and self.drummer is not None:
       raise UserError(f'Name a performance ({field("like")}) or a {field("drummer")}, '
                       'not both.')
@@ -152,139 +160,210 @@ class TakeRequest:
     return Amount(self.velocity, self.timing)
 
 
+class Section(NamedTuple):
+  """Bars of a pattern that are played in a row.
+
+  Attributes:
+    hits: bool, [steps, 9]: steps of a sixteenth, grid.DRUM_CLASSES.
+    pattern: The pattern's number. Sections of one have the same feel.
+    qpm: The tempo, in quarters a minute.
+  """
+  hits: np.ndarray
+  pattern: int
+  qpm: float
+
+
 class PlaysHits(Protocol):
   """What `play` takes: a Take, or what does the same.
 
   Attributes:
     pitch_classes: Of its config.
-    shape: Steps and drums of a slice.
+    longest: Steps of a section at most; None for any number.
   """
   pitch_classes: Sequence[Sequence[int]]
-  shape: tuple[int, int]
+  longest: int | None
 
-  def __call__(self, hits: np.ndarray, patterns: Sequence[int]
-               ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns velocities and microtiming: see `Take`."""
+  def __call__(self, sections: Sequence[Section]) -> list[np.ndarray]:
+    """Returns how sections are played: see `Take`."""
 
 
 class Take:
   """Gives hits their velocity and microtiming: one take of a model."""
 
-  def __init__(self, performer: groove_model.GrooveModel,
+  def __init__(self, model: 'groove_model.MeanModel | groove_model.StrokeModel',
                kept: dict[str, np.ndarray] | None = None, take: int = DEFAULT_TAKE,
                feel: tuple[np.ndarray, np.ndarray | float] | None = None,
-               progress: bool = False):
+               ornaments: float = 0., progress: bool = False):
     """Sets up a take.
 
     Args:
-      performer: The model.
-      kept: What `feel_model.load` returned; None where the latents hold no feel, or it
-        is not known how they lie.
+      model: The model.
+      kept: What `feel_model.load` returned; None of a MeanModel, which has one take.
       take: A seed, or MEAN_TAKE for what drummers do on average.
       feel: The mean and the deviation of the feels of which one is taken: two of
         [z_size]; any drummer's by default.
+      ornaments: How likely a hit has several strokes: see TakeRequest.
       progress: Whether long work shows a progress bar.
     """
-    self.pitch_classes = performer.pitch_classes
-    self.shape = (performer.steps, grid.DRUMS)
-    self._performer, self._kept, self._take = performer, kept, take
+    self.pitch_classes, self.longest = model.pitch_classes, model.longest
+    self._model, self._kept, self._take = model, kept, take
+    self._ornaments = ornaments
     self._progress = 'Humanizing' if progress else None
-    self._feel = (np.zeros(performer.z_size), 1.) if feel is None else feel
-    self._spread = feel_model.Spread(kept) if kept and take != MEAN_TAKE else None
+    self._feel = feel
 
-  def __call__(self, hits: np.ndarray, patterns: Sequence[int]
-               ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the velocity and microtiming of hits.
+  def __call__(self, sections: Sequence[Section]) -> list[np.ndarray]:
+    """Returns the velocities and microtiming of hits.
 
     Args:
-      hits: bool, [slices, 64, 9]: steps of a sixteenth, grid.DRUM_CLASSES.
-      patterns: A number for each slice. Those of the same pattern are played with
-        the same feel.
+      sections: Of one length, if `longest` says so.
 
     Returns:
-      velocities: from 0 to 1, [slices, 64, 9].
-      microtiming: In steps, [slices, 64, 9]. Late hits have more than 0.
+      Of each section [strokes, 2, steps, 9]: of each hit's strokes, from the loudest
+      on, velocities from 0 to 1, and how late they are, in steps. Velocities are 0
+      where there is no stroke.
     """
-    performer, kept = self._performer, self._kept
-    z, sigma = performer.encode(groove_model.flat(hits))
-    chance = np.zeros((len(hits), self.shape[0], groove_model.CHANCE), np.float32)
-    for pattern in set(patterns) if kept else ():
-      rows = np.equal(patterns, pattern)
+    hits = [section.hits for section in sections]
+    if self._kept is None:
+      played = self._model.play(hits, self._progress)
+    else:
+      z, chance = self._chance(sections)
+      played = self._model.play(hits, [section.qpm for section in sections], z, chance,
+                                self._ornaments, self._progress)
+    def split(slice_: np.ndarray) -> np.ndarray:
+      _, *parts = np.split(slice_, range(grid.DRUMS, slice_.shape[1], grid.DRUMS), axis=1)
+      strokes = len(parts) // 2
+      values = np.array(parts[:2 * strokes]).reshape(strokes, 2, len(slice_), -1)
+      values[:, 1] = grid.microtiming_of(values[:, 1])
+      return values
+    return list(map(split, played))
+
+  def _chance(self, sections: Sequence[Section]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns latents, [sections, z_size], and what StrokeModel.play draws with."""
+    from magenta.models.music_vae import stroke_decoder
+    kept, latents, chances = self._kept, [], []
+    mean, deviation = (0., 1.) if self._feel is None else self._feel
+    for _, found in itertools.groupby(sections, lambda section: section.pattern):
+      own = list(found)
       # By the hits too, or all patterns would be played with the same chance.
-      seed = zlib.crc32(np.packbits(hits[rows]))
+      seed = zlib.crc32(b''.join(np.packbits(section.hits) for section in own))
       of_hits = np.random.RandomState(seed)
       of_take = np.random.RandomState([self._take, seed])
-      def draw(size: int) -> np.ndarray:
-        return (np.sqrt(SAME_PLAYER) * of_hits.standard_normal(size) +
-                np.sqrt(1 - SAME_PLAYER) * of_take.standard_normal(size))
-      feel, deviation = self._feel
-      if self._spread:
-        feel = feel + deviation * draw(performer.z_size)
-        chance[rows] = self._spread.chance(
-            rows.sum(), feel, draw(feel_model.CHANNELS), of_take)
-      z[rows] += sigma[rows] * (kept['mean'] + kept['root'] @ feel)
-    played = performer.play(hits, z, self._spread, chance, self._progress)
-    _, velocities, offsets = np.split(played, 3, axis=-1)
-    return velocities, grid.microtiming_of(offsets)
+      feel = np.broadcast_to(mean, kept['mean'].shape)
+      if self._take != MEAN_TAKE:
+        drawn, other = (rng.standard_normal(len(feel)) for rng in (of_hits, of_take))
+        feel = feel + deviation * (np.sqrt(SAME_PLAYER) * drawn +
+                                   np.sqrt(1 - SAME_PLAYER) * other)
+      for section in own:
+        shape = *section.hits.shape, stroke_decoder.CHANCE
+        latents.append(kept['mean'] + kept['root'] @ feel)
+        chances.append(of_take.uniform(size=shape) if self._take != MEAN_TAKE else
+                       np.full(shape, stroke_decoder.MEAN))
+    return np.array(latents), chances
+
+
+class Ornament(NamedTuple):
+  """A stroke that a take adds to a hit, so that it is a flam or a drag.
+
+  Attributes:
+    index: The hit's place in its pattern.
+    hit: The stroke.
+  """
+  index: int
+  hit: Hit
 
 
 def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WHOLE,
-         swing: Swing | None = None) -> list[list[Hit | None]]:
+         swing: Swing | None = None, qpm: Sequence[float] | None = None
+         ) -> list[tuple[list[Hit | None], list[Ornament]]]:
   """Returns hits as a drummer would play them.
 
-  All patterns are one batch. Each is played 4 bars at a time, from its step 0 on.
+  All patterns are one batch. Each is played from its step 0 on. Where nothing is hit
+  for 4 bars or more, what comes after it is played as from a beginning.
 
   They move as `swing.move` says. So flams, triplets and a drummer's own timing stay in
   their order, and every hit in its sixteenth, if no eighths swing.
 
   Of several hits of a drum in one sixteenth, the loudest gets the take's velocity. The
-  others keep their ratio to it, and softer ones stay softer.
+  others keep their ratio to it, and softer ones stay softer. No stroke is added there.
 
   Args:
     take: Says how they are played.
     patterns: The hits of each.
     amount: How much of the take.
     swing: Where off-beats are played; the hits are straight then.
+    qpm: The patterns' tempos; None for grid.DEFAULT_QPM.
 
   Returns:
-    For each hit the new one; None for one that is none of the nine drums.
+    For each pattern, for each hit the new one, None for one that is none of the nine
+    drums; and the strokes that the take adds.
   """
-  steps, drums = take.shape
-  cells = [[(*divmod(hit.step, steps), hit.index) for hit in pattern]
-           for pattern in patterns]
-  # Only 4 bars in which something is hit are a slice, however far apart they are.
-  places = {}
+  cells = [[(hit.step, hit.index) for hit in pattern] for pattern in patterns]
+  sections, begins = [], {}  # Where 4 bars of a pattern begin: (section, step of it).
   for i, pattern in enumerate(cells):
-    for part, _, drum in pattern:
-      if drum is not None:
-        places.setdefault((i, part), len(places))
-  if not places:
-    return [[None] * len(pattern) for pattern in patterns]
-  slices = np.zeros([len(places), steps, drums], bool)
+    parts = sorted({step // PART for step, drum in pattern if drum is not None})
+    for run in _runs(parts, take.longest and take.longest // PART):
+      for part in run:
+        begins[i, part] = len(sections), PART * (part - run[0])
+      sections.append(Section(
+          np.zeros([PART * len(run), grid.DRUMS], bool), i,
+          grid.DEFAULT_QPM if qpm is None else qpm[i]))
+  def place(i: int, step: int, drum: int) -> tuple:
+    section, begin = begins[i, step // PART]
+    return section, begin + step % PART, drum
   given = {}  # Velocities, by place.
   for i, pattern in enumerate(cells):
-    for (part, *cell), hit in zip(pattern, patterns[i]):
-      if None not in cell:
-        slices[places[i, part], *cell] = True
-        given.setdefault((places[i, part], *cell), set()).add(hit.velocity)
-  velocities, microtiming = take(slices, [i for i, _ in places])
-  microtiming = np.clip(
-      np.multiply(amount.timing, microtiming), -MAX_MICROTIMING, MAX_MICROTIMING)
-  louder = {place: _louder(
-      sorted(known, reverse=True), 127 * float(velocities[place]),
-      float(np.broadcast_to(amount.velocity, drums)[place[-1]]))
-            for place, known in given.items()}
-  def played(i: int, pattern: Sequence[tuple]) -> list[Hit | None]:
-    hits = [hit for hit in patterns[i] if hit.index is not None]
-    at = [(places[i, part], *cell) for part, *cell in pattern if None not in cell]
-    starts = swings.move(
-        hits, np.array([microtiming[place] for place in at]), swing)
-    new = iter([hit._replace(
-        time=float(start) / grid.STEPS_PER_QUARTER,
-        velocity=louder[place][hit.velocity])
-                for hit, place, start in zip(hits, at, starts)])
-    return [None if hit.index is None else next(new) for hit in patterns[i]]
-  return [played(i, pattern) for i, pattern in enumerate(cells)]
+    for cell, hit in zip(pattern, patterns[i]):
+      if hit.index is not None:
+        section, *own = at = place(i, *cell)
+        sections[section].hits[*own] = True
+        given.setdefault(at, []).append(hit.velocity)
+  played = take(sections) if sections else []
+  amounts, timing = (np.broadcast_to(part, grid.DRUMS) for part in amount)
+  louder = {(section, *cell): _louder(
+      sorted(set(known), reverse=True), 127 * float(played[section][0, 0][*cell]),
+      float(amounts[cell[-1]])) for (section, *cell), known in given.items()}
+  def as_played(i: int, pattern: Sequence[tuple]
+                ) -> tuple[list[Hit | None], list[Ornament]]:
+    indices = [k for k, hit in enumerate(patterns[i]) if hit.index is not None]
+    hits = [patterns[i][k] for k in indices]
+    at = [place(i, *pattern[k]) for k in indices]
+    late = [np.clip(timing[cell[-1]] * played[section][0, 1][*cell],
+                    -MAX_MICROTIMING, MAX_MICROTIMING) for section, *cell in at]
+    new, ornaments = [None] * len(pattern), []
+    for k, hit, cell, start in zip(
+        indices, hits, at, swings.move(hits, np.array(late), swing)):
+      new[k] = hit._replace(time=float(start) / grid.STEPS_PER_QUARTER,
+                            velocity=louder[cell][hit.velocity])
+      if len(given[cell]) == 1:
+        strokes = played[cell[0]][:, :, *cell[1:]]
+        ornaments += [Ornament(k, stroke) for stroke in _more_strokes(new[k], strokes)]
+    return new, ornaments
+  return [as_played(i, pattern) for i, pattern in enumerate(cells)]
+
+
+def _runs(parts: Sequence[int], longest: int | None) -> list[list[int]]:
+  """Returns numbers in runs of those that follow each other, of `longest` at most."""
+  runs = []
+  for part in parts:
+    if runs and part == runs[-1][-1] + 1 and len(runs[-1]) != longest:
+      runs[-1].append(part)
+    else:
+      runs.append([part])
+  return runs
+
+
+def _more_strokes(hit: Hit, strokes: np.ndarray) -> list[Hit]:
+  """Returns the strokes after the first, as loud and as far from `hit` as a take says.
+
+  Args:
+    hit: The first, as it is played.
+    strokes: A take's velocities and microtiming, [strokes, 2].
+  """
+  first, *others = strokes.tolist()
+  return [hit._replace(
+      time=max(0., hit.time + (late - first[1]) / grid.STEPS_PER_QUARTER),
+      velocity=max(1, round(hit.velocity * min(1., velocity / first[0]))))
+          for velocity, late in others if velocity]
 
 
 def _louder(velocities: Sequence[int], wanted: float, amount: float) -> dict[int, int]:

@@ -58,14 +58,14 @@ class Autoencoder(graph.ModelGraph):
     kl = tfp.distributions.kl_divergence(
         posterior, tfp.distributions.MultivariateNormalDiag(
             tf.zeros([self.z_size]), tf.ones([self.z_size])))
-    if is_groove:
+    self._scores = {'reconstruction_loss': loss, 'kl_bits': kl / np.log(2)}
+    if outputs is not None:
       right = tf.reduce_all(tf.equal(
-          outputs[..., :grid.DRUMS] > 0, self._slices[..., :grid.DRUMS] > 0), axis=-1)
-    else:
-      right = tf.equal(tf.argmax(outputs, -1, output_type=tf.int32), self._slices)
-    self._scores = {
-        'reconstruction_loss': loss, 'kl_bits': kl / np.log(2),
-        'teacher_forced_accuracy': tf.reduce_mean(tf.to_float(right), axis=1)}
+          outputs[..., :grid.DRUMS] > 0, self._slices[..., :grid.DRUMS] > 0),
+                            axis=-1) if is_groove else tf.equal(
+          tf.argmax(outputs, -1, output_type=tf.int32), self._slices)
+      self._scores['teacher_forced_accuracy'] = tf.reduce_mean(
+          tf.to_float(right), axis=1)
     if self._can_sample:
       self._temperature = tf.placeholder_with_default(1., [])
       samples, _ = self.model.sample(

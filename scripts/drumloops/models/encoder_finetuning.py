@@ -46,21 +46,18 @@ class _Encoder(graph.ModelGraph):
     import tensorflow_probability as tfp
     from magenta.models.music_vae import packed_slices
     from magenta.models.music_vae import slice_batches
-    converter, hidden = self.config.data_converter, int(HIDDEN * BATCH_SIZE)
+    hidden = int(HIDDEN * BATCH_SIZE)
     self._slices, self._whole = (self._placeholder_of_slices() for _ in range(2))
-    if packed_slices.is_groove(converter):
-      self._augmented, hide = self._slices, slice_batches.flatten
-    else:
-      self._augmented = slice_batches.augment(
-          self._slices, self.config.hparams.augment_probability)
-      hide = slice_batches.hide
-    inputs, _, controls, lengths = packed_slices.unpack(self._whole, converter)
+    self._augmented = slice_batches.augment(
+        self._slices, self.config.hparams.augment_probability)
+    inputs, _, _, lengths = packed_slices.unpack(
+        self._whole, self.config.data_converter)
     lengths.set_shape([BATCH_SIZE])
     self._posterior = [tf.placeholder(tf.float32, [BATCH_SIZE, self.z_size])
                        for _ in range(2)]
-    posterior = self.model.encode(
-        tf.concat([hide(inputs[:hidden]), tf.to_float(inputs[hidden:])], axis=0),
-        lengths, controls if converter.control_depth else None)
+    posterior = self.model.encode(tf.concat([
+        slice_batches.hide(inputs[:hidden]), tf.to_float(inputs[hidden:])], axis=0),
+                                  lengths, None)
     self._loss = tf.reduce_mean(tfp.distributions.kl_divergence(
         tfp.distributions.MultivariateNormalDiag(*self._posterior), posterior))
 
@@ -92,10 +89,9 @@ def finetune(config: Any, checkpoint: str, slices: np.ndarray, steps: int,
   """Returns the variables of an encoder that has learned inputs with hidden parts.
 
   Args:
-    config: A config of patterns, or a groove config that is told the hits.
+    config: A config of patterns.
     checkpoint: Its checkpoint.
-    slices: Training loops as `packed_slices.pack` returns them. Of patterns parts
-      are hidden; of performances all but the hits.
+    slices: Training loops as `packed_slices.pack` returns them.
     steps: Of fine-tuning.
     seed: For all that is drawn.
 

@@ -84,14 +84,16 @@ class ModelGraph:
   def _reconstruct(self, z: Any) -> tuple[Any, Any]:
     """Returns how well latents say `_slices`: nats, [batch], and the outputs.
 
+    Of a decoder that draws strokes, None in place of the outputs.
+
     Args:
       z: [batch, z_size].
     """
     import tensorflow.compat.v1 as tf
     before = tf.pad(self._targets[:, :-1], [(0, 0), (1, 0), (0, 0)])
-    loss, _, decoded = self.model.decoder.reconstruction_loss(
+    loss, _, *decoded = self.model.decoder.reconstruction_loss(
         before, self._targets, self._lengths, z, self._controls)
-    return loss, decoded.rnn_output
+    return loss, decoded[0].rnn_output if decoded else None
 
   def load(self, checkpoint: str) -> None:
     """Restores a checkpoint, which all else then uses.

@@ -1,19 +1,21 @@
-"""The graph of a groove model that is told the hits: performances of patterns.
+"""The graphs of groove models that are told the hits: how patterns are played.
 
 GrooVAE (Gillick et al. 2019, arXiv 1905.06118). Slices of performances are float32,
 [slices, 64, 27]: hits, velocities from 0 to 1 and offsets of nine drums, as
-GrooveConverter has them (from -1 to 1, in half steps, early is more than 0).
+GrooveConverter has them (from -1 to 1, in half steps, early is more than 0). Models
+that draw strokes have 64 numbers a step: see stroke_converter.
 """
-import copy
 import os
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any
 
 from drumloops import grid
 from drumloops.models import graph
 import numpy as np
 
 BATCH_SIZE = 64
-CHANCE = 4 * grid.DRUMS  # Numbers a step that `play` gives to its `spread`.
+STROKE_BATCH_SIZE = 256
+TEMPERATURE = 1.  # Of what is drawn: chosen on validation.
 
 
 def flat(hits: np.ndarray) -> np.ndarray:
@@ -22,39 +24,44 @@ def flat(hits: np.ndarray) -> np.ndarray:
   return np.concatenate([hits, np.zeros_like(hits), np.zeros_like(hits)], axis=-1)
 
 
-class GrooveModel(graph.ModelGraph):
-  """A model that gives hits their velocities and offsets.
+def load(config: Any, checkpoint: str) -> 'MeanModel | StrokeModel':
+  """Returns the model of a checkpoint.
+
+  Raises:
+    UserError: if the checkpoint is of another config.
+  """
+  from magenta.models.music_vae import packed_slices
+  has_strokes = packed_slices.has_strokes(config.data_converter)
+  return (StrokeModel if has_strokes else MeanModel)(config, checkpoint)
+
+
+class MeanModel(graph.ModelGraph):
+  """A model that gives each hit the mean of what drummers play.
 
   Attributes:
     pitch_classes: The config's drum map: MIDI pitches of each drum.
+    longest: How many steps it plays at a time, None for any number.
   """
 
   def __init__(self, config: Any, checkpoint: str):
-    """Builds the graph and restores `checkpoint`.
-
-    Raises:
-      UserError: if the checkpoint is of another config.
-    """
+    """Builds the graph and restores `checkpoint`; see `load`."""
     from magenta.models.music_vae import upstream
     self.pitch_classes = upstream.pitch_classes(config.data_converter)
-    self._spreads = {}  # Of the batches that are being played, by number.
+    self.longest = config.hparams.max_seq_len
     super().__init__(config, BATCH_SIZE, checkpoint)
 
   def _build(self) -> None:
-    import tensorflow.compat.v1 as tf
-    posterior = self._encode()
-    self._posterior = posterior.loc, posterior.stddev()
-    self._z = tf.placeholder(tf.float32, [BATCH_SIZE, self.z_size])
-    self._chance = tf.placeholder(tf.float32, [BATCH_SIZE, self.steps, CHANCE])
-    self._batch = tf.placeholder(tf.int32, [BATCH_SIZE])
-    self._said = _velocities_and_offsets(self._reconstruct(self._z)[1])
-    self._played = self._decode_hits()
+    z = self._encode().loc
+    self._played = self._decode_hits(z)
 
-  def _decode_hits(self) -> Any:
+  def _decode_hits(self, z: Any) -> Any:
     """Returns performances of the hits of `_slices`: [batch, steps, 27].
 
     The pattern is not the model's to change: the decoder reads which drums are hit.
     Of its own outputs it reads the velocities and offsets of those only.
+
+    Args:
+      z: Latents, [batch, z_size].
     """
     import tensorflow.compat.v1 as tf
     from magenta.contrib import seq2seq
@@ -63,16 +70,14 @@ class GrooveModel(graph.ModelGraph):
     hits = self._slices[..., :grid.DRUMS]
 
     def reads(outputs, time):
-      return tf.concat([outputs, self._z, tf.gather(hits, time, axis=1)], axis=1)
+      return tf.concat([outputs, z, tf.gather(hits, time, axis=1)], axis=1)
 
     def played(time, outputs, state):
       del state
-      said, now = _velocities_and_offsets(outputs), tf.gather(hits, time, axis=1)
-      values = tf.numpy_function(
-          self._draw, [self._batch, time, now, said, self._chance[:, time]],
-          tf.float32)
-      values.set_shape(said.shape)
-      return tf.concat([now, values * tf.tile(now, [1, 2])], axis=1)
+      _, velocities, offsets = tf.split(outputs, 3, axis=-1)
+      now = tf.gather(hits, time, axis=1)
+      return tf.concat(
+          [now, now * tf.sigmoid(velocities), now * tf.tanh(offsets)], axis=1)
 
     helper = seq2seq.CustomHelper(
         initialize_fn=lambda: (
@@ -83,64 +88,82 @@ class GrooveModel(graph.ModelGraph):
             False, reads(sample_ids, tf.minimum(time + 1, self.steps - 1)), state),
         sample_ids_shape=[depth], sample_ids_dtype=tf.float32)
     return upstream.decode(
-        self.model.decoder, self._z, helper, tf.TensorShape([
+        self.model.decoder, z, helper, tf.TensorShape([
             depth + self.z_size + grid.DRUMS]), self.steps).samples
 
-  def _draw(self, batch, *step):
-    """Returns what a batch's spread makes of a step: [batch, 18]."""
-    return self._spreads[batch[0]](*step)
+  def play(self, hits: Sequence[np.ndarray], progress: str | None = None
+           ) -> list[np.ndarray]:
+    """Returns how sections are played: a slice of each, [steps, 27].
+
+    Args:
+      hits: Of each, bool [steps, 9].
+      progress: What a progress bar says, if there shall be one.
+    """
+    # A batch, played step by step, keeps hardly more than one core busy.
+    return list(self._run(self._played, {self._slices: flat(np.array(hits))},
+                          progress=progress, threads=os.cpu_count()))
+
+
+class StrokeModel(graph.ModelGraph):
+  """A model that draws how many strokes each hit has, and how these are played.
+
+  Attributes:
+    pitch_classes: The config's drum map: MIDI pitches of each drum.
+    longest: How many steps it plays at a time, None for any number.
+  """
+  longest = None
+
+  def __init__(self, config: Any, checkpoint: str):
+    """Builds the graph and restores `checkpoint`; see `load`."""
+    from magenta.models.music_vae import upstream
+    self.pitch_classes = upstream.pitch_classes(config.data_converter)
+    super().__init__(config, STROKE_BATCH_SIZE, checkpoint)
+
+  def _build(self) -> None:
+    import tensorflow.compat.v1 as tf
+    from magenta.models.music_vae import stroke_decoder
+    posterior = self._encode()
+    self._posterior = posterior.loc, posterior.stddev()
+    self._told = tf.placeholder(tf.float32, [None, None, grid.DRUMS + 1])
+    self._z = tf.placeholder(tf.float32, [None, self.z_size])
+    self._chance = tf.placeholder(
+        tf.float32, [None, None, grid.DRUMS, stroke_decoder.CHANCE])
+    self._ornaments = tf.placeholder(tf.float32, [])
+    self._temperature = tf.placeholder_with_default(TEMPERATURE, [])
+    self._played = self.model.decoder.sample(
+        tf.shape(self._z)[0], tf.shape(self._told)[1], self._z, self._told,
+        self._chance, self._ornaments, self._temperature)
 
   def encode(self, slices: np.ndarray, progress: str | None = None
              ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the latents' means and deviations: two of [slices, z_size]."""
-    return self._run(self._posterior, {self._slices: slices}, progress=progress,
-                     threads=os.cpu_count())
+    return self._run(self._posterior, {self._slices: slices}, progress=progress)
 
-  def say(self, slices: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Returns the decoder's velocities and offsets, given the true steps before.
-
-    Args:
-      slices: [slices, 64, 27].
-      z: Latents, [slices, z_size].
-
-    Returns:
-      Velocities and offsets of all drums: [slices, 64, 18].
-    """
-    return self._run(self._said, {self._slices: slices, self._z: z},
-                     threads=os.cpu_count())
-
-  def play(self, hits: np.ndarray, z: np.ndarray, spread: Callable | None = None,
-           chance: np.ndarray | None = None, progress: str | None = None
-           ) -> np.ndarray:
-    """Returns how hits are played.
+  def play(self, hits: Sequence[np.ndarray], qpm: Sequence[float], z: np.ndarray,
+           chance: Sequence[np.ndarray], ornaments: float = 0.,
+           progress: str | None = None) -> list[np.ndarray]:
+    """Returns how sections are played: a slice of each, [steps, 64].
 
     Args:
-      hits: [slices, 64, 9].
-      z: Latents, [slices, z_size].
-      spread: Changes, step by step, the decoder's velocities and offsets: a
-        `feel_model.Spread`.
-      chance: What its `chance` returned, [slices, 64, CHANCE].
+      hits: Of each, bool [steps, 9]; of any number of steps.
+      qpm: Their tempos, in quarters a minute.
+      z: Latents, [sections, z_size].
+      chance: Uniform numbers, [steps, 9, stroke_decoder.CHANCE] of each.
+      ornaments: How likely several strokes are, as a share of how likely drummers'
+        are.
       progress: What a progress bar says, if there shall be one.
-
-    Returns:
-      Slices of performances, [slices, 64, 27].
     """
-    if spread is None:
-      chance = np.zeros([len(hits), self.steps, CHANCE], np.float32)
-      def spread(step, hits, said, chance):
-        return said
-    batches = np.arange(len(hits)) // BATCH_SIZE
-    # Each its own, for it remembers what it has played.
-    self._spreads = {batch: copy.copy(spread) for batch in set(batches)}
-    # A batch, played step by step, keeps hardly more than one core busy.
-    return self._run(
-        self._played, {self._slices: flat(hits), self._z: z, self._chance: chance,
-                       self._batch: batches}, progress=progress,
-        threads=os.cpu_count())
-
-
-def _velocities_and_offsets(outputs):
-  """Returns velocities, 0 to 1, and offsets, -1 to 1, of the decoder's outputs."""
-  import tensorflow.compat.v1 as tf
-  _, velocities, offsets = tf.split(outputs, 3, axis=-1)
-  return tf.concat([tf.sigmoid(velocities), tf.tanh(offsets)], axis=-1)
+    from magenta.models.music_vae import stroke_converter
+    told = [np.concatenate([section, np.full([len(section), 1], np.log2(
+        tempo / stroke_converter.TEMPO))], axis=1) for section, tempo in zip(hits, qpm)]
+    lengths = np.array([len(section) for section in hits])
+    played = [None] * len(hits)
+    for length in sorted(set(lengths)):
+      rows = np.flatnonzero(lengths == length)
+      found = self._run(self._played, {
+          self._told: np.array([told[i] for i in rows]), self._z: z[rows],
+          self._chance: np.array([chance[i] for i in rows])},
+                        {self._ornaments: ornaments}, progress, os.cpu_count())
+      for i, section in zip(rows, found):
+        played[i] = section
+    return played

@@ -5,11 +5,13 @@ from typing import Any
 
 from drumloops.data import patterns, splits, styles
 from drumloops import abilities
-from drumloops.humanize import fit_feel
+from drumloops.humanize import feel_model
 from drumloops.models import autoencoder, encoder_finetuning, latent
 from drumloops.runs import checkpoint_files, run_folder
 from drumloops.system import disk
 import numpy as np
+
+ENCODER_STAYS = 'Its encoder was not fine-tuned: that takes a config of patterns.'
 
 
 def finish(config: Any, run_dir: str, examples_path: str, output_dir: str,
@@ -35,14 +37,17 @@ def finish(config: Any, run_dir: str, examples_path: str, output_dir: str,
   prefix = checkpoint_files.find_finished(
       run_dir, run_folder.validation_id(examples_path))
   new_prefix = os.path.join(output_dir, os.path.basename(prefix))
-  finish_checkpoint = (
-      finish_humanizer if able.can(abilities.HUMANIZE) else finish_autoencoder)
-  finish_checkpoint(config, prefix, new_prefix, examples_path, encoder_steps)
+  if able.can(abilities.HUMANIZE):
+    if encoder_steps:
+      print(ENCODER_STAYS)
+    finish_humanizer(config, prefix, new_prefix, examples_path)
+  else:
+    finish_autoencoder(config, prefix, new_prefix, examples_path, encoder_steps)
   return new_prefix
 
 
-def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: str,
-                     encoder_steps: int) -> None:
+def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: str
+                     ) -> None:
   """Writes weights of a config that humanizes, and how takes differ.
 
   Args:
@@ -50,13 +55,12 @@ def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: s
     prefix: The checkpoint's.
     new_prefix: That of the weights.
     examples_path: TFRecord of the train split.
-    encoder_steps: Of encoder fine-tuning.
   """
   from magenta.models.music_vae import checkpoints
   checkpoints.save_slim(prefix, new_prefix)
   checkpoints.remove_others(new_prefix)
   if abilities.of(config).can(abilities.TAKES):
-    names = fit_feel.finish(config, new_prefix, examples_path, encoder_steps)
+    names = feel_model.finish(config, new_prefix, examples_path)
     print(f'{new_prefix}, and the feel of {", ".join(names) or "all"}.')
   else:  # Its latents are never sampled.
     print(f'{new_prefix}.')
@@ -87,7 +91,7 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     os.remove(styles_path)  # Of the weights that are replaced.
   checkpoints.save(tensors, new_prefix)
   if encoder_steps and packed_slices.is_groove(config.data_converter):
-    print('Its encoder was not fine-tuned: that takes a config of patterns.')
+    print(ENCODER_STAYS)
   elif encoder_steps:
     encoder_finetuning.finetune_checkpoint(config, new_prefix, slices, encoder_steps)
   checkpoints.remove_others(new_prefix)
