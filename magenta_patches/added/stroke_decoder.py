@@ -147,7 +147,7 @@ class StrokeDecoder(base_model.BaseDecoder):
   def sample(self, n: int, max_length: int | None = None, z: tf.Tensor | None = None,
              c_input: tf.Tensor | None = None, chance: tf.Tensor | None = None,
              ornaments: tf.Tensor | float = 1.,
-             temperature: tf.Tensor | float = 1.) -> tf.Tensor:
+             temperatures: tf.Tensor | tuple = (1., 1.)) -> tf.Tensor:
     """Returns how hits are played: slices, [n, max_length, 64].
 
     Args:
@@ -158,7 +158,7 @@ class StrokeDecoder(base_model.BaseDecoder):
       chance: Uniform numbers, [n, max_length, drums, CHANCE], or MEAN in their place.
       ornaments: How likely a hit has several strokes, as a share of how likely
         drummers' hits have.
-      temperature: How random velocities and offsets are.
+      temperatures: How random velocities are, and offsets.
     """
     if chance is None:
       chance = tf.random.uniform([n, max_length, DRUMS, CHANCE])
@@ -173,7 +173,7 @@ class StrokeDecoder(base_model.BaseDecoder):
           rows = tf.where(hits[:, drum] > 0)
           before = np.tile(np.arange(DRUMS) < drum, 4).astype(np.float32)
           def draw_hits(drum=drum, rows=rows, before=before, strokes=strokes):
-            drawn = self._draw_hit(drum, ornaments, temperature, *(
+            drawn = self._draw_hit(drum, ornaments, temperatures, *(
                 tf.gather_nd(x, rows) for x in (
                     context, own[:, drum], again[:, drum],
                     _known(hits, *strokes[:2]) * before, chance[:, t, drum])))
@@ -192,22 +192,24 @@ class StrokeDecoder(base_model.BaseDecoder):
               tf.TensorArray(tf.float32, max_length)], parallel_iterations=1)
       return tf.transpose(slices.stack(), [1, 0, 2])
 
-  def _draw_hit(self, drum, ornaments, temperature, context, own, again, now,
+  def _draw_hit(self, drum, ornaments, temperatures, context, own, again, now,
                 chance):
     """Returns velocities and offsets of all strokes of rows: a list of [rows]."""
     features = self._features(context, own, tf.fill([tf.shape(own)[0]], drum), now)
     one, more = tf.split(tf.nn.softmax(self._count(features)), [1, STROKES - 1], axis=-1)
     count = draw(tf.concat([1 - ornaments * (1 - one), ornaments * more], axis=-1),
                  chance[:, 0])
-    def value(logits, value_in, chance):
+    def value(logits, value_in, temperature, chance):
       """Returns what is drawn by the first of `chance`, and in its bin by the last."""
       shares = tf.nn.softmax(logits / temperature)
       mean = tf.linalg.matvec(shares, value_in(tf.range(shares.shape[-1]), .5))
       return tf.where_v2(chance[:, 0] < 0, mean, value_in(
           draw(shares, chance[:, 0]), chance[:, -1]))
-    velocity = value(self._velocity(features, count, again), velocity_in, chance[:, 1:])
+    in_velocity, in_offset = ((velocity_in, temperatures[0]),
+                              (offset_in, temperatures[1]))
+    velocity = value(self._velocity(features, count, again), *in_velocity, chance[:, 1:])
     velocities = velocity_bin(velocity)
-    offset = value(self._offset(features, count, velocities, again, now), offset_in,
+    offset = value(self._offset(features, count, velocities, again, now), *in_offset,
                    chance[:, 2:])
     drawn, first = [velocity, offset], (velocities, offset_bin(offset))
     last = first
@@ -217,9 +219,10 @@ class StrokeDecoder(base_model.BaseDecoder):
         return tf.gather_nd(x, rows)
       own_chance = of_rows(chance)[:, 3 + 2 * i:]
       hidden = self._more(i, *map(of_rows, (features, count, *first, *last)))
-      velocity = value(self._more_velocity(hidden), velocity_in, own_chance)
+      velocity = value(self._more_velocity(hidden), *in_velocity, own_chance)
       velocities = velocity_bin(velocity)
-      offset = value(self._more_offset(hidden, velocities), offset_in, own_chance[:, 1:])
+      offset = value(self._more_offset(hidden, velocities), *in_offset,
+                     own_chance[:, 1:])
       drawn += [tf.scatter_nd(rows, x, tf.shape(count, out_type=tf.int64))
                 for x in (velocity, offset)]
       last = [tf.scatter_nd(rows, x, tf.shape(count, out_type=tf.int64))

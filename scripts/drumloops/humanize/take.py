@@ -335,8 +335,9 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
       new[k] = hit._replace(time=float(start) / grid.STEPS_PER_QUARTER,
                             velocity=louder[cell][hit.velocity])
       if len(given[cell]) == 1:
-        strokes = played[cell[0]][:, :, *cell[1:]]
-        ornaments += [Ornament(k, stroke) for stroke in _more_strokes(new[k], strokes)]
+        room = (swing or swings.STRAIGHT).room(hit.step, MAX_MICROTIMING)
+        ornaments += [Ornament(k, stroke) for stroke in _more_strokes(
+            new[k], played[cell[0]][:, :, *cell[1:]], np.maximum(room, 0))]
     return new, ornaments
   return [as_played(i, pattern) for i, pattern in enumerate(cells)]
 
@@ -352,18 +353,20 @@ def _runs(parts: Sequence[int], longest: int | None) -> list[list[int]]:
   return runs
 
 
-def _more_strokes(hit: Hit, strokes: np.ndarray) -> list[Hit]:
+def _more_strokes(hit: Hit, strokes: np.ndarray, room: Sequence[float]) -> list[Hit]:
   """Returns the strokes after the first, as loud and as far from `hit` as a take says.
 
   Args:
     hit: The first, as it is played.
     strokes: A take's velocities and microtiming, [strokes, 2].
+    room: From where to where they may be, in steps.
   """
-  first, *others = strokes.tolist()
-  return [hit._replace(
-      time=max(0., hit.time + (late - first[1]) / grid.STEPS_PER_QUARTER),
-      velocity=max(1, round(hit.velocity * min(1., velocity / first[0]))))
-          for velocity, late in others if velocity]
+  (loudest, late), *others = strokes.tolist()
+  found = [hit._replace(
+      time=float(np.clip(hit.start + then - late, *room)) / grid.STEPS_PER_QUARTER,
+      velocity=max(1, round(hit.velocity * min(1., velocity / loudest))))
+           for velocity, then in others if velocity]
+  return [stroke for stroke in found if stroke.time != hit.time]
 
 
 def _louder(velocities: Sequence[int], wanted: float, amount: float) -> dict[int, int]:

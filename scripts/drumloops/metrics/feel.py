@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 import itertools
 import os
+import warnings
 from typing import Any, NamedTuple
 
 from drumloops import abilities, grid
@@ -23,6 +24,8 @@ from drumloops.output import plots
 from drumloops.metrics import discriminator, reports
 import numpy as np
 
+SOFT, LOUDEST = 50, 126
+BACKBEATS = 4, 12
 COLUMNS = {
     'timing_error_ms': 'Mean distance of a hit from where the drummer played '
                        'it, in milliseconds.',
@@ -40,12 +43,29 @@ COLUMNS = {
     'timing_range': 'The same of timing.',
     'hi_hat_correlation': 'Correlation of the velocities of closed hi-hat hits that '
                           'follow each other within a beat.',
-    'kick_hi_hat_correlation': 'Correlation of the timing of kick and closed hi-hat '
-                               'at the same step.',
+}
+HEARD = {
+    'kick_hi_hat_ms': 'How far kick and closed hi-hat of a step are apart, mean, in '
+                      'milliseconds.',
+    'kick_hi_hat_correlation': 'Correlation of their timing.',
+    'kick_ride_correlation': 'The same of kick and ride.',
+    'snare_hi_hat_correlation': 'The same of snare and closed hi-hat.',
+    'soft_snare': f'Share of snare hits below velocity {SOFT}.',
+    'snare_off_backbeat': 'Mean velocity of the snare off the backbeat.',
+    'kick_on_beat': 'Mean velocity of the kick on the beat.',
+    'kick_between': 'The same on the eighth between.',
+    'loudest': f'Share of velocities of {LOUDEST} and more.',
+    'latest_off_beat': 'How late the latest 5 % of off-beat eighths are, in steps.',
+    'more_strokes': 'Strokes of a drum in a sixteenth beside the loudest, as a share of '
+                    'the hits.',
+}
+TOLD_APART = {
     'auc': 'How well boosted trees that have learned from half of the performances '
            'tell the others from the drummers\'; 0.5 is not at all. The mean of six '
            'splits.',
     'auc_deviation': 'The standard deviation of that over the six splits.',
+    'timing_auc': 'The same by timing alone.',
+    'timing_auc_deviation': 'Its deviation.',
 }
 TAKES = (1, 2)
 REAL = 'the drummers themselves'
@@ -71,11 +91,13 @@ class Performances(NamedTuple):
   hits: np.ndarray
   velocities: np.ndarray
   microtiming: np.ndarray
+  more: np.ndarray
   step_ms: np.ndarray
   names: list[str]
 
 
-Played = tuple[np.ndarray, np.ndarray]  # Velocities and microtiming of slices.
+# Velocities, microtiming and other strokes of slices: see Performances.
+Played = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def performances(examples_path: str, converter: Any) -> Performances:
@@ -109,9 +131,13 @@ def performances(examples_path: str, converter: Any) -> Performances:
     names += [sequence.filename] * len(found)
   if not names:
     raise UserError(f'There is no 4-bar slice of drums in {examples_path}.')
-  hits, velocities, offsets = np.split(np.concatenate(slices), 3, axis=-1)
-  # GrooveConverter's offsets are from -1 to 1 and positive for early hits.
-  return Performances(hits > 0, 127 * velocities, -offsets / 2,
+  slices = np.concatenate(slices)
+  hits, *strokes = np.split(
+      slices, range(grid.DRUMS, slices.shape[-1], grid.DRUMS), axis=-1)
+  strokes = np.stack(strokes[:len(strokes) // 2 * 2], axis=-1)
+  strokes = strokes.reshape(*hits.shape, -1, 2).swapaxes(-1, -2)
+  strokes = strokes * [[127], [-1 / 2]]  # Offsets are in half steps; early is over 0.
+  return Performances(hits > 0, *strokes[..., 0].transpose(3, 0, 1, 2), strokes[..., 1:],
                       np.reshape(step_ms, [-1, 1, 1]), names)
 
 
@@ -158,39 +184,95 @@ def hi_hat_correlation(hits: np.ndarray, velocities: np.ndarray) -> float:
   return correlation(*np.concatenate(pairs).T)
 
 
-def kick_hi_hat_correlation(hits: np.ndarray, microtiming: np.ndarray) -> float:
-  """Returns the correlation of the timing of kick and hi-hat at the same step."""
-  kick, hat = (grid.DRUM_CLASSES.index(d) for d in ('kick', 'closed hi-hat'))
-  both = hits[..., kick] & hits[..., hat]
-  return correlation(microtiming[..., kick][both], microtiming[..., hat][both])
+def heard(reference: Performances, velocities: np.ndarray, microtiming: np.ndarray,
+          more: np.ndarray) -> dict[str, float]:
+  """Returns HEARD's numbers of hits of `reference`, however they are played."""
+  hits, step_ms = reference.hits, reference.step_ms[..., 0]
+  step = np.arange(hits.shape[1]) % grid.STEPS_PER_BAR
+  kick, snare, hat, ride = map(
+      grid.DRUM_CLASSES.index, ('kick', 'snare', 'closed hi-hat', 'ride'))
+  def together(a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    both = hits[..., a] & hits[..., b]
+    return microtiming[..., a][both], microtiming[..., b][both]
+  def mean(values: np.ndarray) -> float:
+    return float(values.mean(dtype=float)) if values.size else 0.
+  def of(drum: int, steps: np.ndarray) -> np.ndarray:
+    return velocities[..., drum][hits[..., drum] & steps]
+  off_beats = microtiming[hits & (step % 4 == 2)[:, np.newaxis]]
+  apart = np.abs(microtiming[..., kick] - microtiming[..., hat]) * step_ms
+  return {
+      'kick_hi_hat_ms': mean(apart[hits[..., kick] & hits[..., hat]]),
+      'kick_hi_hat_correlation': correlation(*together(kick, hat)),
+      'kick_ride_correlation': correlation(*together(kick, ride)),
+      'snare_hi_hat_correlation': correlation(*together(snare, hat)),
+      'soft_snare': mean(of(snare, step >= 0) < SOFT),
+      'snare_off_backbeat': mean(of(snare, ~np.isin(step, BACKBEATS))),
+      'kick_on_beat': mean(of(kick, step % 4 == 0)),
+      'kick_between': mean(of(kick, step % 4 == 2)),
+      'loudest': mean(velocities[hits] >= LOUDEST),
+      'latest_off_beat': float(np.quantile(off_beats, 0.95)) if off_beats.size else 0.,
+      'more_strokes': float((more[..., 0, :] > 0).sum() / hits.sum())}
 
 
-def features(hits: np.ndarray, velocities: np.ndarray, microtiming: np.ndarray
-             ) -> np.ndarray:
-  """Returns a classifier's inputs: [slices, features].
+def features(hits: np.ndarray, velocities: np.ndarray, microtiming: np.ndarray,
+             more: np.ndarray, step_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns a classifier's inputs: of all, and of timing alone; [slices, features].
 
-  For velocities and timing: the mean of each drum at each step of the bar; each
-  drum's mean, its standard deviation, and that between bars.
+  NaN is where there is nothing to measure.
   """
-  bars = [-1, grid.BARS, grid.STEPS_PER_BAR, grid.DRUMS]
-  hits = hits.reshape(bars)
-  count, total = hits.sum(axis=1), hits.sum(axis=(1, 2))
-  found = []
-  for values in (velocities, microtiming):
-    values = values.reshape(bars) * hits
-    mean = values.sum(axis=1) / np.maximum(count, 1)
-    overall = values.sum(axis=(1, 2)) / np.maximum(total, 1)
-    def spread(about, weights):
-      squares = (hits * (values - about) ** 2).sum(axis=1) * weights
-      return np.sqrt(squares.sum(axis=1) / np.maximum(
-          (count * weights).sum(axis=1), 1))
-    repeats = count > 1
-    found += [np.where(count > 0, mean, np.nan).reshape(len(mean), -1),
-              np.where(total > 0, overall, np.nan),
-              np.where(total > 1, spread(overall[:, np.newaxis, np.newaxis],
-                                         np.ones_like(count)), np.nan),
-              np.where(repeats.any(axis=1), spread(mean[:, np.newaxis], repeats),
-                       np.nan)]
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore', RuntimeWarning)  # Of means of nothing.
+    return _all_features(hits, velocities, microtiming, more, step_ms)
+
+
+def _all_features(hits, velocities, microtiming, more, step_ms):
+  shares = _share(more[..., 0, :].any(axis=-1), hits)
+  by_kind = [_features(hits, values) for values in (velocities, microtiming)]
+  step = np.arange(hits.shape[1]) % grid.STEPS_PER_BAR
+  snare = grid.DRUM_CLASSES.index('snare')
+  places = [step % 4 == 0, step % 4 == 2, step % 2 == 1]
+  levels = [np.nanmean(np.where(hits & place[:, np.newaxis], velocities, np.nan), axis=1)
+            for place in (*places, ~np.isin(step, BACKBEATS))]
+  loud = [_share(velocities >= LOUDEST, hits),
+          _share(velocities < SOFT, hits)[:, snare:snare + 1]]
+  late = [np.nanquantile(np.where(hits & place[:, np.newaxis], microtiming, np.nan),
+                         [.05, .5, .95], axis=(1, 2)).T for place in places]
+  late.append(np.nanmean(np.where(hits, np.abs(microtiming) * step_ms, np.nan), axis=1))
+  timing = np.concatenate([by_kind[1], *late], axis=1)
+  return np.concatenate([by_kind[0], *levels, *loud, shares, timing], axis=1), timing
+
+
+def _share(which, hits):
+  """Returns each drum's share of hits, [slices, 9]; NaN without hits."""
+  return (which & hits).sum(axis=1) / np.where(hits.any(axis=1), hits.sum(axis=1), np.nan)
+
+
+def _features(hits, values):
+  """Returns features of velocities, or of microtiming: [slices, features].
+
+  Each drum's mean at each step of the bar; its mean, deviation and quantiles; how it
+  differs from bar to bar and from hit to hit; and how drums of a step differ.
+  """
+  values = np.where(hits, values, np.nan)
+  bars = values.reshape(len(hits), grid.BARS, grid.STEPS_PER_BAR, grid.DRUMS)
+  change = bars[:, 1:] - bars[:, :-1]
+  found = [np.nanmean(bars, axis=1).reshape(len(hits), -1), np.nanmean(values, axis=1),
+           np.nanstd(values, axis=1), np.nanmean(np.nanstd(bars, axis=1), axis=1),
+           np.nanmean(change, axis=(1, 2)), np.nanmean(np.abs(change), axis=(1, 2)),
+           np.nanmax(np.abs(change), axis=(1, 2))]
+  found += list(np.nanquantile(values, [.05, .25, .5, .75, .95], axis=1))
+  in_rows = np.full([len(hits), grid.DRUMS, 4], np.nan)
+  for i, d in np.argwhere(hits.sum(axis=1) > 2):
+    played = values[i, hits[i, :, d], d]
+    steps = np.diff(played)
+    in_rows[i, d] = (np.abs(steps).mean(), np.median(np.abs(steps)),
+                     np.abs(played[2:] - played[:-2]).mean(),
+                     (steps[1:] * steps[:-1]).mean() / max(steps.var(), 1e-6))
+  found.append(in_rows.reshape(len(hits), -1))
+  for a, b in itertools.combinations(range(grid.DRUMS), 2):
+    apart = values[..., a] - values[..., b]
+    found.append(np.stack([np.nanmean(apart, axis=1), np.nanmean(np.abs(apart), axis=1),
+                           np.nanstd(apart, axis=1)], axis=1))
   return np.concatenate(found, axis=1)
 
 
@@ -223,24 +305,31 @@ def drum_distances(reference: Performances, velocities: np.ndarray,
 
 
 def describe(reference: Performances, real: Played, velocities: np.ndarray | float,
-             microtiming: np.ndarray | float) -> dict[str, Any]:
-  """Returns COLUMNS' numbers, and the distances of each drum.
+             microtiming: np.ndarray | float, more: np.ndarray | None = None
+             ) -> dict[str, Any]:
+  """Returns the numbers of COLUMNS, HEARD and TOLD_APART, and those of each drum.
 
   Args:
     reference: Performances.
-    real: Their velocities and microtiming in written files. No file has a hit before
-      its beginning; by such hits a classifier would recognize the drummers.
+    real: How they are played in written files. No file has a hit before its beginning;
+      by such hits a classifier would recognize the drummers.
     velocities: 1 to 127, of the same hits.
     microtiming: In steps.
+    more: Of other strokes; None for none.
   """
-  hits = reference.hits
+  hits, step_ms = reference.hits, reference.step_ms
   velocities, microtiming = (np.broadcast_to(x, hits.shape)
                              for x in (velocities, microtiming))
+  more = np.zeros_like(reference.more) if more is None else more
   velocity, timing = drum_distances(reference, velocities, microtiming)
+  inputs = [features(hits, *how, step_ms) for how in (
+      real, (velocities, microtiming, more))]
+  aucs = [discriminator.auc(*pair, reference.names) for pair in zip(*inputs)]
+  def strokes(more: np.ndarray) -> np.ndarray:
+    return (more[..., 0, :] > 0).sum(axis=(0, 1, 3))
   return {
       'timing_error_ms': float((np.abs(
-          microtiming - reference.microtiming) * reference.step_ms)[hits].mean(
-              dtype=float)),
+          microtiming - reference.microtiming) * step_ms)[hits].mean(dtype=float)),
       'velocity_error': float(np.abs(
           velocities - reference.velocities)[hits].mean(dtype=float)),
       'timing_distance_ms': float(timing[-1]),
@@ -253,13 +342,14 @@ def describe(reference: Performances, real: Played, velocities: np.ndarray | flo
       'timing_range': float(
           microtiming[hits].std() / reference.microtiming[hits].std()),
       'hi_hat_correlation': hi_hat_correlation(hits, velocities),
-      'kick_hi_hat_correlation': kick_hi_hat_correlation(hits, microtiming),
-      **discriminator.auc(*(features(hits, *how) for how in (
-          real, (velocities, microtiming))), reference.names),
+      **heard(reference, velocities, microtiming, more),
+      **dict(zip(TOLD_APART, [value for auc in aucs for value in auc.values()])),
       'drums': {name: {'hits': int(n), 'timing_distance_ms': float(t),
-                       'velocity_distance': float(v)}
-                for name, n, t, v in zip(
-                    grid.DRUM_CLASSES, hits.sum(axis=(0, 1)), timing, velocity)}}
+                       'velocity_distance': float(v), 'more_strokes': int(k),
+                       'more_strokes_of_drummers': int(own)}
+                for name, n, t, v, k, own in zip(
+                    grid.DRUM_CLASSES, hits.sum(axis=(0, 1)), timing, velocity,
+                    strokes(more), strokes(reference.more))}}
 
 
 def written(reference: Performances, loops: Sequence[DrumLoop]) -> Played:
@@ -270,8 +360,7 @@ def written(reference: Performances, loops: Sequence[DrumLoop]) -> Played:
     loops: One a slice.
 
   Returns:
-    velocities, 1 to 127, and microtiming, in steps, of each hit: two of
-    [slices, 64, 9].
+    How each hit is played.
 
   Raises:
     UserError: if a file has another pattern.
@@ -279,15 +368,19 @@ def written(reference: Performances, loops: Sequence[DrumLoop]) -> Played:
   sequences = [
       dataclasses.replace(loop, qpm=15_000 / step_ms).to_note_sequence()
       for loop, step_ms in zip(loops, reference.step_ms.ravel())]
-  velocities, microtiming = np.zeros((2,) + reference.hits.shape)
+  strokes = np.zeros(reference.hits.shape + (2, 1 + reference.more.shape[-1]))
   for i, hits in enumerate(loop_file.deliver(sequences)):
+    cells_ = collections.defaultdict(list)
     for pitch, start, velocity in hits:
-      cell = i, grid.nearest_step(start), drum_maps.drum_of_decoded(pitch)
-      velocities[cell], microtiming[cell] = velocity, start - cell[1]
-  if not np.array_equal(velocities > 0, reference.hits):
+      cell = grid.nearest_step(start), drum_maps.drum_of_decoded(pitch)
+      cells_[cell].append((velocity, start - cell[0]))
+    for cell, found in cells_.items():
+      found = sorted(found, key=lambda stroke: -stroke[0])[:strokes.shape[-1]]
+      strokes[i, *cell, :, :len(found)] = np.transpose(found)
+  if not np.array_equal(strokes[..., 0, 0] > 0, reference.hits):
     raise UserError('The written loops have other patterns than the '
                         'performances; this is a fault of take.py.')
-  return velocities, microtiming
+  return strokes[..., 0, 0], strokes[..., 1, 0], strokes[..., 1:]
 
 
 def between_files(reference: Performances, velocities: np.ndarray,
@@ -314,19 +407,24 @@ def deliver(take: takes.Take, reference: Performances) -> Played:
   """
   loops = [as_loop(hits, np.full(hits.shape, 80), np.zeros(hits.shape))
            for hits in reference.hits]
+  played = takes.play(take, [loop.hits for loop in loops],
+                      qpm=15_000 / reference.step_ms.ravel())
   return written(reference, [
-      dataclasses.replace(loop, hits=hits) for loop, hits in zip(
-          loops, takes.play(take, [loop.hits for loop in loops]))])
+      dataclasses.replace(loop, hits=(*hits, *(added.hit for added in ornaments)))
+      for loop, (hits, ornaments) in zip(loops, played)])
 
 
 def deliver_real(reference: Performances) -> Played:
   """Returns what `written` returns of what drummers played.
 
-  A hit at the edge of its sixteenth stays in it.
+  A stroke at the edge of its sixteenth stays in it.
   """
-  return written(reference, [as_loop(hits, velocities, np.clip(
-      microtiming, -takes.MAX_MICROTIMING, takes.MAX_MICROTIMING))
-                             for hits, velocities, microtiming in zip(*reference[:3])])
+  def inside(microtiming: np.ndarray) -> np.ndarray:
+    return np.clip(microtiming, -takes.MAX_MICROTIMING, takes.MAX_MICROTIMING)
+  return written(reference, [
+      as_loop(hits, velocities, inside(microtiming), np.stack(
+          [more[..., 0, :], inside(more[..., 1, :])], axis=-2))
+      for hits, velocities, microtiming, more in zip(*reference[:4])])
 
 
 def compare(rows: dict[str, Played], train: Performances, reference: Performances
@@ -347,14 +445,14 @@ def compare(rows: dict[str, Played], train: Performances, reference: Performance
   average = train.velocities[train.hits].mean(dtype=float)
   return {
       'feel': {name: describe(reference, real, *how) for name, how in {
-          REAL: (reference.velocities, reference.microtiming),
+          REAL: reference[1:4],
           FLAT: (average, 0.),
           MEAN: (means(train, train.velocities), means(train, train.microtiming)),
           **rows}.items()},
-      'between_files': {name: between_files(reference, *how) for name, how in {
+      'between_files': {name: between_files(reference, *how[:2]) for name, how in {
           REAL: real, **rows}.items()},
       'between_drummers': discriminator.auc_of_drummers(
-          features(reference.hits, *real), reference.names,
+          features(reference.hits, *real, reference.step_ms)[0], reference.names,
           list(map(feel_model.drummer_of, reference.names)))}
 
 
@@ -428,17 +526,16 @@ def takes_of_one(several: Sequence[takes.Take], reference: Performances
     reference: Performances; all slices of one are a pattern.
   """
   _, places = np.unique(reference.names, return_inverse=True)
-  def played(player):
-    return by_performance(reference, *written(reference, [
-        as_loop(hits, np.maximum(1, 127 * velocities), np.clip(
-            microtiming, -takes.MAX_MICROTIMING, takes.MAX_MICROTIMING))
-        for hits, velocities, microtiming in zip(
-            reference.hits, *player(reference.hits, places))]))
-  return mean_difference(list(zip(*(found.values() for found in map(
-      played, several)))))
+  sections = [takes.Section(hits, place, 15_000 / step_ms) for hits, place, step_ms in
+              zip(reference.hits, places, reference.step_ms.ravel())]
+  found = []
+  for take in several:
+    first = np.array(take(sections))[:, 0]
+    found.append(by_performance(reference, 127 * first[:, 0], first[:, 1]))
+  return mean_difference(list(zip(*(part.values() for part in found))))
 
 
-def by_drummer(model: groove_model.GrooveModel, kept: dict[str, np.ndarray],
+def by_drummer(model: groove_model.StrokeModel, kept: dict[str, np.ndarray],
                reference: Performances) -> dict[str, dict[str, dict[str, float]]]:
   """Returns how near takes come to each drummer, with his feel and with anyone's.
 
@@ -463,7 +560,7 @@ def by_drummer(model: groove_model.GrooveModel, kept: dict[str, np.ndarray],
     for who, feel in (('anyone', None), ('named', feel_model.gaussian(kept, drummer))):
       found[who][str(drummer)] = dict(zip(
           ('velocity_distance', 'timing_distance_ms'), np.mean([drum_distances(
-              his, *deliver(takes.Take(model, kept, take, feel), his))
+              his, *deliver(takes.Take(model, kept, take, feel), his)[:2])
               for take in TAKES], axis=0)[:, -1].tolist()))
   return found
 
@@ -473,15 +570,16 @@ def report(result: dict) -> str:
   lines = [f'{result["checkpoint"]}: {result["hits"]} hits in '
            f'{result["slices"]} slices of the {result["split"]} split, quantized '
            'and flattened, then given velocity and timing.', '']
-  lines += reports.table(result['feel'], tuple(COLUMNS)) + ['']
-  lines += [f'{name}: {meaning}' for name, meaning in COLUMNS.items()]
+  for columns in (COLUMNS, HEARD, TOLD_APART):
+    lines += [*reports.table(result['feel'], tuple(columns)), '']
+    lines += [*(f'{name}: {meaning}' for name, meaning in columns.items()), '']
   if result['between_drummers']:
-    lines += ['', discriminator.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
-  for column in ('velocity_distance', 'timing_distance_ms'):
+    lines += [discriminator.BETWEEN_DRUMMERS.format(**result['between_drummers'])]
+  for column in ('velocity_distance', 'timing_distance_ms', 'more_strokes'):
     lines += ['', f'{column} of each drum:', '']
     lines += reports.table({
         name: {drum: values[column] for drum, values in row['drums'].items()}
-        for name, row in result['feel'].items() if name != REAL}, grid.DRUM_CLASSES)
+        for name, row in result['feel'].items()}, grid.DRUM_CLASSES)
   differences = {k: v for k, v in result.get('takes', {}).items() if v}
   if differences:
     lines += ['', 'How much differs, by drum and step of the bar: velocity of 127, '
@@ -513,13 +611,16 @@ def ghost_slice(reference: Performances) -> int:
       count >= 4 * grid.BARS, spread / np.maximum(count, 1), 0)))
 
 
-def as_loop(hits: np.ndarray, velocities: np.ndarray, microtiming: np.ndarray
-            ) -> DrumLoop:
-  """Returns a slice as a loop: three of [64, 9]."""
-  return DrumLoop(tuple(
-      grid.hit_at(drum, step + microtiming[step, drum],
-                  max(1, int(round(velocities[step, drum]))))
-      for step, drum in zip(*np.nonzero(hits))))
+def as_loop(hits: np.ndarray, velocities: np.ndarray, microtiming: np.ndarray,
+            more: np.ndarray | None = None) -> DrumLoop:
+  """Returns a slice as a loop: three of [64, 9], and of other strokes or None."""
+  found = []
+  for step, drum in zip(*np.nonzero(hits)):
+    strokes = [(velocities[step, drum], microtiming[step, drum])]
+    strokes += [] if more is None else more[step, drum].T.tolist()
+    found += [grid.hit_at(drum, step + late, max(1, int(round(velocity))))
+              for velocity, late in strokes if velocity]
+  return DrumLoop(tuple(found))
 
 
 def plot(train: Performances, reference: Performances, played: dict[str, Played]
@@ -540,7 +641,7 @@ def plot(train: Performances, reference: Performances, played: dict[str, Played]
   average = train.velocities[train.hits].mean()
   ways = {
       f'As the drummer played it ({os.path.basename(reference.names[i])})':
-          (reference.velocities[i], reference.microtiming[i]),
+          [part[i] for part in reference[1:4]],
       'Quantized and flattened: all that the model is told':
           (np.full(hits.shape, average), np.zeros(hits.shape)),
       **{name.capitalize(): [part[i] for part in how]
@@ -592,12 +693,12 @@ def evaluate(config: Any, checkpoint: str, examples_path: str, split: str,
   of_split = {s: performances(splits.split_path(examples_path, s),
                               config.data_converter) for s in ('train', split)}
   train, reference = of_split['train'], of_split[split]
-  model = groove_model.GrooveModel(config, checkpoint)
+  model = groove_model.load(config, checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,
             'slices': len(reference.hits), 'hits': int(reference.hits.sum())}
   if abilities.of(config).can(abilities.TAKES):
     kept = feel_model.load(checkpoint)
-    mean, *several = (takes.Take(model, kept, take)
+    mean, *several = (takes.Take(model, kept, take, ornaments=float(take > 0))
                       for take in (takes.MEAN_TAKE, *TAKES))
     played = {f'take {n}': deliver(take, reference)
               for n, take in zip(TAKES, several)}

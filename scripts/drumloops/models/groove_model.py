@@ -15,7 +15,7 @@ import numpy as np
 
 BATCH_SIZE = 64
 STROKE_BATCH_SIZE = 256
-TEMPERATURE = 1.  # Of what is drawn: chosen on validation.
+TEMPERATURES = 0.85, 0.95  # Of velocities, and of offsets: chosen on validation.
 
 
 def flat(hits: np.ndarray) -> np.ndarray:
@@ -129,10 +129,9 @@ class StrokeModel(graph.ModelGraph):
     self._chance = tf.placeholder(
         tf.float32, [None, None, grid.DRUMS, stroke_decoder.CHANCE])
     self._ornaments = tf.placeholder(tf.float32, [])
-    self._temperature = tf.placeholder_with_default(TEMPERATURE, [])
     self._played = self.model.decoder.sample(
         tf.shape(self._z)[0], tf.shape(self._told)[1], self._z, self._told,
-        self._chance, self._ornaments, self._temperature)
+        self._chance, self._ornaments, TEMPERATURES)
 
   def encode(self, slices: np.ndarray, progress: str | None = None
              ) -> tuple[np.ndarray, np.ndarray]:
