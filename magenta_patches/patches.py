@@ -31,7 +31,7 @@ ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name i
     'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm_decoders',
     'fast_lstm_encoders', 'fast_lstm_hooks', 'fast_lstm_layers', 'groove_tfds', 'hooks',
     'local_beam', 'masked_sampling', 'packed_slices', 'slice_batches', 'slice_cache',
-    'stroke_converter', 'stroke_decoder', 'upstream'))
+    'stroke_converter', 'stroke_decoder', 'stroke_network', 'upstream'))
 # Modules that older versions of this table added, which `apply` and `revert` remove.
 ADDED_BEFORE = (f'{MUSIC_VAE}/fast_lstm.py',)
 

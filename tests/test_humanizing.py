@@ -8,8 +8,7 @@ import conftest
 from drumloops import DrumLoop, Humanizer, UserError, grid
 from drumloops.errors import in_words
 from drumloops.humanize.take import TakeRequest
-from drumloops.humanize import (
-    feel_model, fit_feel, humanize_file, humanizer, take)
+from drumloops.humanize import humanize_file, humanizer, take
 from drumloops.midi import midi_file
 from drumloops.models import groove_model
 from drumloops.system import magenta_setup
@@ -19,7 +18,8 @@ import note_seq
 import numpy as np
 import pytest
 
-HITS_ALONE = 'groovae_4bar_humanize'  # Its encoder is given no feel.
+HITS_ALONE = 'groovae_4bar_humanize'  # It says the mean.
+HITS_CONTROL = 'groovae_4bar_hits_control'
 SMALL = 'enc_rnn_size=[16],dec_rnn_size=[16],z_size=8,batch_size=16'
 
 
@@ -30,7 +30,7 @@ def magenta():
 
 @pytest.mark.parametrize('name,two_bars,changed', [
     (HITS_ALONE, 'groovae_2bar_humanize', {'dropout_keep_prob': 0.9}),
-    (humanizer.CONFIG, 'groovae_2bar_hits_control_tfds', {
+    (HITS_CONTROL, 'groovae_2bar_hits_control_tfds', {
         'dropout_keep_prob': 1., 'enc_rnn_size': [256], 'z_size': 128,
         'free_bits': 64., 'max_beta': 0.08, 'input_dropout': 0.15})])
 def test_config_is_upstreams_for_4_bars(name, two_bars, changed):
@@ -49,7 +49,7 @@ def test_config_is_upstreams_for_4_bars(name, two_bars, changed):
       type(two_bars.model.encoder), type(two_bars.model.decoder))
 
 
-@pytest.mark.parametrize('name', [HITS_ALONE, humanizer.CONFIG])
+@pytest.mark.parametrize('name', [HITS_ALONE, HITS_CONTROL])
 def test_packed_slices_are_what_upstream_feeds(dataset, name):
   """Inputs, outputs, controls and lengths of upstream's own pipeline."""
   import tensorflow.compat.v1 as tf
@@ -69,7 +69,37 @@ def test_packed_slices_are_what_upstream_feeds(dataset, name):
     for a, b in zip(ours, batch):
       np.testing.assert_array_equal(a[i], b.numpy()[0])
   assert ours[2].any() and ours[1][..., 9:].any()
-  assert ours[0][..., 9:].any() == (name == humanizer.CONFIG)
+  assert ours[0][..., 9:].any() == (name == HITS_CONTROL)
+
+
+def test_slices_have_every_stroke(dataset):
+  """The first 27 numbers are upstream's; the others are what its grid drops."""
+  import tensorflow.compat.v1 as tf
+  converters = [magenta_setup.get_config(name).data_converter
+                for name in (HITS_CONTROL, humanizer.CONFIG)]
+  path = str(dataset / 'drummer-test.tfrecord')
+  dropped = compared = 0
+  for record in list(tf.python_io.tf_record_iterator(path))[:20]:
+    sequence = note_seq.NoteSequence.FromString(record)
+    theirs, ours = (converter.to_tensors(sequence) for converter in converters)
+    assert len(theirs.outputs) == len(ours.outputs)
+    for a, b, told in zip(theirs.outputs, ours.outputs, ours.controls):
+      assert b.shape == (64, 64)
+      np.testing.assert_allclose(b[:, :27], a, atol=1e-6)
+      np.testing.assert_allclose(
+          2 ** b[:, 63], sequence.tempos[0].qpm / 120, rtol=1e-6)
+      np.testing.assert_array_equal(told, b[:, [*range(9), 63]])
+      more = b[:, 27:63].reshape(64, 2, 2, 9)
+      assert (more[:, 1, 0] <= more[:, 0, 0]).all()
+      assert (more[:, 0, 0] <= b[:, 9:18]).all()
+      compared += 1
+    if len(ours.outputs) == 1:  # Each stroke of the file counts once.
+      [decoded] = converters[1].from_tensors(ours.outputs)
+      inside = [n for n in sequence.notes if n.pitch in converters[1].pitch_class_map]
+      dropped += len(inside) - len(decoded.notes)
+      step = 15 / 120
+      assert len(decoded.notes) > 0 and decoded.total_time <= 65 * step
+  assert compared and dropped <= 10
 
 
 def test_counts_of_gmd(groove_zip, dataset):
@@ -103,7 +133,7 @@ def finished(run_dir, dataset, tmp_path_factory):
   result = conftest.script(
       'export.py', f'--config={humanizer.CONFIG}', f'--hparams={SMALL}',
       f'--run_dir={run_dir}', f'--examples_path={dataset}/drummer.tfrecord',
-      '--encoder_steps=5', f'--output_dir={folder}')
+      f'--output_dir={folder}')
   assert result.returncode == 0, result.stderr[-3000:]
   assert 'the feel of ' in result.stdout
   assert sorted(p.name for p in folder.iterdir()) == [
@@ -122,40 +152,64 @@ def player(finished):
   return load(finished)
 
 
-def test_decoder_is_upstreams(finished, dataset):
-  """Upstream's decoder, that reads what ours made, makes the same of it."""
+def test_what_is_drawn_is_what_was_learned(finished, dataset):
+  """The last hit's velocity and offset have the distribution of the training loss."""
   import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import packed_slices
-  from magenta.models.music_vae import slice_cache
+  from magenta.models.music_vae import stroke_network
   config = magenta_setup.get_config(humanizer.CONFIG, SMALL)
-  slices = slice_cache.load_slices(
-      config.data_converter, str(dataset / 'drummer-test.tfrecord'))[:16]
-  hits = slices[..., :9] > 0
-  checkpoint = tf.train.latest_checkpoint(finished)
-  performer = groove_model.GrooveModel(config, checkpoint)
-  z = np.random.RandomState(0).standard_normal((16, 8)).astype('f')
-  made = performer.play(hits, z)
-  np.testing.assert_array_equal(made[..., :9] > 0, hits)
-  assert not made[..., 9:18][~hits].any()
+  hits = np.zeros([64, 9], bool)
+  hits[::2, 2] = hits[::8, 0] = hits[4::8, 1] = True
+  model = groove_model.load(config, tf.train.latest_checkpoint(finished))
+  rng = np.random.RandomState(0)
+  z = rng.standard_normal((1, 8)).astype('f')
+  count = 400
+  chance = np.tile(rng.uniform(size=(1, 64, 9, stroke_network.CHANCE)), [count, 1, 1, 1])
+  chance[:, 62, 2, 1:3] = rng.uniform(size=(count, 2))
+  chance[..., -1] = 0.5
+  played = np.array(model.play([hits] * count, [100] * count, z.repeat(count, 0), chance))
+  assert not played[:, :, 27:63].any()
+  velocity, offset = np.meshgrid(np.arange(64), np.arange(64), indexing='ij')
+  everything = np.tile(played[:1], [64 * 64, 1, 1])
+  everything[:, 62, 9 + 2] = np.minimum(2 * velocity.ravel() + 2, 127) / 127
+  everything[:, 62, 18 + 2] = (offset.ravel() + 0.5) / 32 - 1
   with tf.Graph().as_default(), tf.Session() as sess:
-    config.model.build(config.hparams, 27, is_training=False)
-    inputs, _, controls, lengths = packed_slices.unpack(
-        tf.constant(slices), config.data_converter)
-    mu = config.model.encode(inputs, lengths, controls).loc
-    decoded = config.model.decoder.reconstruction_loss(
-        tf.pad(made[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(made),
-        lengths, tf.constant(z), tf.to_float(controls))[2]
-    tf.train.Saver().restore(sess, checkpoint)
-    mu, outputs = sess.run([mu, decoded.rnn_output])
-  np.testing.assert_allclose(
-      (1 / (1 + np.exp(-outputs[..., 9:18])))[hits], made[..., 9:18][hits], atol=1e-5)
-  np.testing.assert_allclose(
-      np.tanh(outputs[..., 18:])[hits], made[..., 18:][hits], atol=1e-5)
-  np.testing.assert_allclose(performer.encode(slices)[0], mu, atol=1e-5)
-  # What it would say of these very steps is what it played.
-  np.testing.assert_allclose(
-      performer.say(made, z)[np.tile(hits, 2)], made[..., 9:][np.tile(hits, 2)],
-      atol=1e-5)
+    config.model.build(config.hparams, 64, is_training=False)
+    fed = tf.placeholder(tf.float32, [512, 64, 64])
+    loss, _ = config.model.decoder.reconstruction_loss(
+        None, fed, None, tf.constant(z.repeat(512, 0)),
+        tf.concat([fed[..., :9], fed[..., 63:]], axis=-1))
+    tf.train.Saver([v for v in tf.global_variables() if 'decoder' in v.name]).restore(
+        sess, tf.train.latest_checkpoint(finished))
+    nats = np.concatenate([sess.run(loss, {fed: part})
+                           for part in np.split(everything, 8)]).reshape(64, 64)
+  shares = np.exp(-(nats - nats.min()).astype(float))
+  shares /= shares.sum()
+  temperatures = groove_model.TEMPERATURES
+  def place(shares, temperature, u):
+    cumulated = np.cumsum(shares ** (1 / temperature), axis=-1)
+    return (cumulated / cumulated[..., -1:] < u[..., np.newaxis]).sum(axis=-1)
+  bins = np.round((played[:, 62, 11] * 127 - 1.5) / 2).astype(int)
+  offsets = np.round((played[:, 62, 20] + 1) * 32 - 0.5).astype(int)
+  expected = place(shares.sum(axis=1), temperatures[0], chance[:, 62, 2, 1])
+  assert np.mean(bins == expected) > 0.98 and len(set(bins)) > 4
+  expected = place(shares[bins], temperatures[1], chance[:, 62, 2, 2])
+  assert np.mean(offsets == expected) > 0.98 and len(set(offsets)) > 4
+
+
+def test_memory_goes_on(finished):
+  """8 bars are played in a row: what the first 4 were decides about the next."""
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import stroke_network
+  model = groove_model.load(magenta_setup.get_config(humanizer.CONFIG, SMALL),
+                            tf.train.latest_checkpoint(finished))
+  hits = np.tile(np.arange(128)[:, np.newaxis] % 4 == 0, [1, 9])
+  chance = np.random.RandomState(0).uniform(size=(2, 128, 9, stroke_network.CHANCE))
+  z = np.zeros([2, 8])
+  whole, short = model.play([hits, hits[:64]], [120, 120], z, [chance[0], chance[0][:64]])
+  np.testing.assert_array_equal(whole[:64], short)
+  chance[1, 64:] = chance[0, 64:]
+  other = model.play([hits], [120], z[:1], chance[1:])[0]
+  assert (whole[64:] != other[64:]).any()
 
 
 def on_grid(count=200, qpm=100.):
@@ -206,7 +260,8 @@ def test_file_and_loop_get_the_same_feel(player, tmp_path):
   note_seq.sequence_proto_to_midi_file(on_grid(64), path)
   loop = DrumLoop.read(path)
   humanize_file.humanize_file(path, path, player)
-  [played] = take.play(player, [[hit for hit in loop.hits if hit.drum]])
+  [(played, _)] = take.play(
+      player, [[hit for hit in loop.hits if hit.drum]], qpm=[loop.qpm])
   # In a file nothing can be before the beginning.
   seconds = 60 / loop.qpm
   a, b = (sorted((hit.pitch, max(0, hit.time * seconds), hit.velocity)
@@ -324,17 +379,20 @@ def test_page_says_amounts_by_drum(tmp_path):
 
 class Drags:
   """A player of one velocity whose off-beats are later than its beats, and uneven."""
-  shape = (64, 9)
+  longest = None
 
   def __init__(self, beats=0.03, off_beats=0.15, spread=0.03):
     from magenta.models.music_vae import data
     self.pitch_classes = data.ROLAND_DRUM_PITCH_CLASSES
     self.late, self.spread = np.array([[beats], [off_beats]]), spread
 
-  def __call__(self, hits, patterns):
-    rng = np.random.RandomState(0)
-    late = self.late[np.arange(64) % 2] + self.spread * rng.standard_normal(hits.shape)
-    return np.full(hits.shape, 0.9), late * hits
+  def __call__(self, sections):
+    rng, played = np.random.RandomState(0), []
+    for hits, *_ in sections:
+      late = self.late[np.arange(len(hits)) % 2] + self.spread * rng.standard_normal(
+          hits.shape)
+      played.append(np.array([[np.full(hits.shape, 0.9), late * hits]]))
+    return played
 
 
 def write_hats(path, swing=0., begin=0, count=64, before=()):
@@ -450,8 +508,8 @@ def test_grace_notes_and_triplets_keep_their_order(tmp_path):
   hits = [grid.hit_at(1, start, 90 - 60 * (start % 1 > 0)) for start in sorted(starts)]
   for asked in (62, 75, 'eighths:66', 'eighths:75'):
     for late in (-0.45, 0, 0.45):
-      [played] = take.play(Drags(late, late, 0), [hits],
-                           swing=TakeRequest(swing=asked).swing)
+      [(played, _)] = take.play(Drags(late, late, 0), [hits],
+                                swing=TakeRequest(swing=asked).swing)
       assert (np.diff([hit.time for hit in played]) >= 0).all(), (asked, late)
 
 
@@ -547,13 +605,12 @@ def test_like_a_performance(finished, tmp_path):
         finished, take=take.MEAN_TAKE, like=like))
     found.append(hits_of(tmp_path / 'out.mid'))
   assert found[0] != found[1]
-  import tensorflow.compat.v1 as tf
-  performer = groove_model.GrooveModel(
-      magenta_setup.get_config(humanizer.CONFIG, SMALL),
-      tf.train.latest_checkpoint(finished))
-  slices = humanizer.read_performance(soft, performer)
-  assert slices.shape == (1, 64, 27)
+  from magenta.models.music_vae import data
+  slices = humanizer.read_performance(soft, types.SimpleNamespace(
+      pitch_classes=data.ROLAND_DRUM_PITCH_CLASSES))
+  assert slices.shape == (1, 64, 64)
   assert slices[0, :, 9:18].max() == pytest.approx(20 / 127)
+  np.testing.assert_allclose(slices[..., 63], np.log2(100 / 120), atol=1e-4)
   (tmp_path / 'bad.mid').write_bytes(b'not MIDI')
   for like, word in ((tmp_path / 'bad.mid', 'valid MIDI'),
                      (tmp_path / 'missing.mid', 'no MIDI file')):
@@ -563,7 +620,7 @@ def test_like_a_performance(finished, tmp_path):
   assert not (tmp_path / 'x.mid').exists()
 
 
-def test_config_without_feel(dataset, tmp_path):
+def test_config_of_means(dataset, tmp_path):
   """It plays one way, and has no feel to take from a performance."""
   loop = str(tmp_path / 'loop.mid')
   note_seq.sequence_proto_to_midi_file(on_grid(), loop)
@@ -579,53 +636,7 @@ def test_config_without_feel(dataset, tmp_path):
   assert len(hits_of(tmp_path / 'out.mid')) == 201
   conftest.check_sentence(conftest.script(
       'humanize.py', loop, tmp_path / 'x.mid', f'--like={loop}', *flags),
-                          'is given no feel')
-
-
-def test_spread_is_that_of_what_was_played():
-  """As wide, as even, together in drums and bars, from slices of three kinds."""
-  rng = np.random.RandomState(0)
-  count = 1500
-  hits = rng.random_sample((count, 64, 9)) < 0.5
-  said = np.tile(rng.uniform(0.4, 0.6, (count, 16, 18)), [1, 4, 1]).astype('f')
-  said[..., 9:] -= 0.5
-  def normal(*shape):
-    return rng.standard_normal((count, *shape))
-  bar = np.tile(normal(16, 9), [1, 4, 1])  # Each bar again.
-  # Velocities repeat; they are more or less even, as the first of the feel says.
-  feels = normal(4)
-  uneven = np.exp(0.8 * feels[:, :1])[..., np.newaxis]
-  strayed = np.concatenate([
-      0.1 * bar + 0.02 * uneven * normal(64, 9),
-      0.1 * np.tile(normal(64, 1), 9)], axis=-1)  # All drums late together.
-  slices = np.concatenate([hits, (said + strayed) * np.tile(hits, 2)], axis=-1)
-  kept = fit_feel.fit_spread(said, slices, feels)
-  assert kept['correlation'][10, 11] == pytest.approx(1, abs=0.05)
-  assert kept['correlation'][0, 10] == pytest.approx(0, abs=0.05)
-  assert np.abs(kept['even'][0, 1:]).max() < 0.2 < kept['even'][0, 0]
-  spread = feel_model.Spread(kept)
-  chance = np.concatenate([
-      spread.chance(1, feel, rng.standard_normal(feel_model.CHANNELS), rng)
-      for feel in feels])
-  again = np.stack([spread(t, hits[:, t], said[:, t], chance[:, t])
-                    for t in range(64)], axis=1)
-  assert (again[..., :9] >= 1 / 127).all() and (again[..., :9] <= 1).all()
-  def described(played):
-    strayed = np.where(np.tile(hits, 2), played - said, np.nan)
-    def correlation(a, b):
-      both = ~np.isnan(a + b)
-      return np.corrcoef(a[both], b[both])[0, 1]
-    between = strayed[:, 48:, :9] - strayed[:, 32:48, :9]
-    size = np.log(np.nanstd(between, axis=(1, 2)))
-    return [np.nanstd(strayed[..., 0]), np.nanstd(strayed[..., 12]),
-            correlation(strayed[:, :48, 0], strayed[:, 16:, 0]),
-            correlation(strayed[:, :48, 12], strayed[:, 16:, 12]),
-            correlation(strayed[..., 10], strayed[..., 12]),
-            np.std(size), correlation(size, feels[:, 0])]
-  real, ours = described(said + strayed), described(again)
-  np.testing.assert_allclose(ours[:2], real[:2], rtol=0.15)
-  np.testing.assert_allclose(ours[2:5], real[2:5], atol=0.15)
-  assert 0.5 < ours[5] / real[5] < 1.3 and ours[6] > 0.5
+                          'gives each hit the mean')
 
 
 def test_unfinished_and_damaged_weights(run_dir, finished, tmp_path):
@@ -792,7 +803,7 @@ def test_like_other_percussion(tmp_path):
   """Which is on channel 10 already, but none of the nine drums."""
   from magenta.models.music_vae import data
   sequence, performer = note_seq.NoteSequence(), types.SimpleNamespace(
-      steps=64, pitch_classes=data.ROLAND_DRUM_PITCH_CLASSES)
+      pitch_classes=data.ROLAND_DRUM_PITCH_CLASSES)
   sequence.notes.add(pitch=88, velocity=80, end_time=1, is_drum=True)
   path = str(tmp_path / 'other.mid')
   note_seq.sequence_proto_to_midi_file(sequence, path)
@@ -822,15 +833,20 @@ def test_distances_and_means_of_what_is_known():
   hits[:, ::2, 0] = True
   velocities = np.where(np.arange(64) % 4 == 0, 100., 40.)[:, np.newaxis] * hits
   microtiming = 0.1 * hits
-  known = feel.Performances(hits, velocities, microtiming,
+  more = np.zeros([2, 64, 9, 2, 2])
+  more[:, 8, 0, :, 0] = 30, -0.3
+  known = feel.Performances(hits, velocities, microtiming, more,
                             np.full([2, 1, 1], 125.), ['a', 'a'])
-  real = velocities, microtiming
-  same = feel.describe(known, real, velocities, microtiming)
+  real = velocities, microtiming, more
+  same = feel.describe(known, real, *real)
   assert same['velocity_error'] == same['timing_distance_ms'] == 0
   assert same['velocity_correlation'] == pytest.approx(1)
   assert same['bar_repetition'] == pytest.approx(1)
   assert same['velocity_range'] == same['timing_range'] == 1
-  assert same['auc'] == 0.5
+  assert same['auc'] == same['timing_auc'] == 0.5
+  assert same['more_strokes'] == pytest.approx(1 / 32)
+  assert (same['kick_on_beat'], same['kick_between'], same['loudest']) == (100, 40, 0)
+  assert same['latest_off_beat'] == pytest.approx(0.1)
   flat = feel.describe(known, real, 70., 0.)
   assert flat['timing_error_ms'] == pytest.approx(12.5)
   assert flat['timing_distance_ms'] == pytest.approx(12.5)

@@ -126,7 +126,8 @@ def test_feel_by_drum_and_swing():
   for feel, velocity, swing, expected in (
       (1, 'snare:0', '66', ('1,snare:0', 1, '66')), (0, '', '62', (None, None, '62')),
       (0, '', '', (None, None, None))):
-    [made] = notebook.humanize(model, [loop], 1, feel, velocity, '', swing)
+    [made] = notebook.humanize(
+        model, [loop], amount=feel, velocity=velocity, swing=swing)
     assert tuple(map(made.facts.get, ('velocity', 'timing', 'swing'))) == expected
     assert (made == loop) == (not swing)
 

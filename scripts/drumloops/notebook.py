@@ -108,20 +108,16 @@ def humanizer() -> Humanizer:
   return Humanizer()
 
 
-def humanize(model: DrumModel, loops: Sequence[DrumLoop], take: int, feel: float,
-             velocity: str = '', timing: str = '', swing: str = '') -> list[DrumLoop]:
+def humanize(model: DrumModel, loops: Sequence[DrumLoop], **playing: object
+             ) -> list[DrumLoop]:
   """Returns a model's loops as a drummer plays them; says so if they are not played so.
 
   Args:
     model: What made them.
     loops: The loops.
-    take: Of `Humanizer.play`.
-    feel: How much of it.
-    velocity: Of `Humanizer.play`.
-    timing: Of `Humanizer.play`.
-    swing: Of `Humanizer.play`.
+    **playing: Of `TakeRequest`.
   """
-  request = TakeRequest(take, feel, velocity, timing, swing=swing)
+  request = TakeRequest(**playing)
   if any(request.how_much):
     if model.abilities.can(abilities.BE_HUMANIZED):
       return humanizer().play_take(loops, request)
@@ -271,10 +267,9 @@ def that_completes(model: DrumModel) -> DrumModel:
 
 
 def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
-                   take: int = takes.DEFAULT_TAKE, amount: float = 1., like: str = '',
                    first_bar: int = 0, drum_channel: int = midi_file.DRUM_CHANNEL + 1,
-                   map: str = '', output_map: str = '', velocity: str = '',
-                   timing: str = '', swing: str = '') -> None:
+                   map: str = '', output_map: str = '',
+                   take: int = takes.DEFAULT_TAKE, **playing: object) -> None:
   """Shows a MIDI file's first bars, and how a take plays them.
 
   A button below plays the next take. The new files are called after the old one.
@@ -283,16 +278,12 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
     input_midi: The file.
     output_dir: Where to write.
     soundfont: Of `soundfonts.find_soundfont`.
-    take: The first take.
-    amount: How much of it, from 0 to 1.2.
-    like: A MIDI file whose feel is taken.
     first_bar: The first that is shown: see `DrumLoop.read`.
     drum_channel: Of both files.
     map: The kit that both files were made for: see `DrumLoop.read`.
     output_map: The kit that the new files are for: see `DrumLoop.with_map`.
-    velocity: Of `Humanizer.play`.
-    timing: Of `Humanizer.play`.
-    swing: Of `Humanizer.play`.
+    take: The first take.
+    **playing: Of `TakeRequest`.
   """
   import ipywidgets
   from IPython import display
@@ -306,8 +297,7 @@ def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',
     number = next(numbers)
     output_midi = os.path.join(output_dir, f'{stem}-humanized-{number}.mid')
     say(humanizer().humanize_file(input_midi, output_midi, TakeRequest(
-        number, amount, velocity, timing, like=like or None, swing=swing),
-                                  drum_channel, map, output_map))
+        take=number, **playing), drum_channel, map, output_map))
     show_file(output_midi, output_map or map)
   show_file(input_midi, map)
   play()

@@ -184,7 +184,7 @@ def read_performance(path: str, model: 'groove_model.StrokeModel',
         cells[part, step % takes.PART, drum].append(
             (note.on.data[2] / 127, grid.offset_of(start, step)))
         tempos.setdefault(part, midi_file.tempo_at(tracks, note.on.tick))
-  slices = {part: stroke_converter.empty_slice(takes.PART, grid.DRUMS, qpm)
+  slices = {part: stroke_converter.empty_slice(takes.PART, qpm)
             for part, qpm in tempos.items()}
   for (part, *cell), strokes in cells.items():
     stroke_converter.put(slices[part], *cell, strokes)

@@ -239,7 +239,7 @@ class Take:
 
   def _chance(self, sections: Sequence[Section]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Returns latents, [sections, z_size], and what StrokeModel.play draws with."""
-    from magenta.models.music_vae import stroke_decoder
+    from magenta.models.music_vae import stroke_network
     kept, latents, chances = self._kept, [], []
     mean, deviation = (0., 1.) if self._feel is None else self._feel
     for _, found in itertools.groupby(sections, lambda section: section.pattern):
@@ -254,10 +254,10 @@ class Take:
         feel = feel + deviation * (np.sqrt(SAME_PLAYER) * drawn +
                                    np.sqrt(1 - SAME_PLAYER) * other)
       for section in own:
-        shape = *section.hits.shape, stroke_decoder.CHANCE
+        shape = *section.hits.shape, stroke_network.CHANCE
         latents.append(kept['mean'] + kept['root'] @ feel)
         chances.append(of_take.uniform(size=shape) if self._take != MEAN_TAKE else
-                       np.full(shape, stroke_decoder.MEAN))
+                       np.full(shape, stroke_network.MEAN))
     return np.array(latents), chances
 
 

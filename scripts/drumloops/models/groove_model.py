@@ -5,16 +5,22 @@ GrooVAE (Gillick et al. 2019, arXiv 1905.06118). Slices of performances are floa
 GrooveConverter has them (from -1 to 1, in half steps, early is more than 0). Models
 that draw strokes have 64 numbers a step: see stroke_converter.
 """
+import collections
+import functools
 import os
+from concurrent import futures
 from collections.abc import Sequence
 from typing import Any
 
 from drumloops import grid
 from drumloops.models import graph
+from drumloops.runs import checkpoint_files
 import numpy as np
+import threadpoolctl
+from tqdm.auto import tqdm
 
 BATCH_SIZE = 64
-STROKE_BATCH_SIZE = 256
+STROKE_BATCH_SIZE = 128
 TEMPERATURES = 0.85, 0.95  # Of velocities, and of offsets: chosen on validation.
 
 
@@ -104,7 +110,7 @@ class MeanModel(graph.ModelGraph):
                           progress=progress, threads=os.cpu_count()))
 
 
-class StrokeModel(graph.ModelGraph):
+class StrokeModel:
   """A model that draws how many strokes each hit has, and how these are played.
 
   Attributes:
@@ -114,29 +120,23 @@ class StrokeModel(graph.ModelGraph):
   longest = None
 
   def __init__(self, config: Any, checkpoint: str):
-    """Builds the graph and restores `checkpoint`; see `load`."""
-    from magenta.models.music_vae import upstream
+    """Reads `checkpoint`; see `load`."""
+    from magenta.models.music_vae import stroke_network, upstream
     self.pitch_classes = upstream.pitch_classes(config.data_converter)
-    super().__init__(config, STROKE_BATCH_SIZE, checkpoint)
+    self._config, self._checkpoint = config, checkpoint
+    hparams = config.hparams
+    self._weights = checkpoint_files.read_weights(
+        checkpoint, stroke_network.shapes(hparams.dec_rnn_size[0], hparams.z_size),
+        'decoder/')
 
-  def _build(self) -> None:
-    import tensorflow.compat.v1 as tf
-    from magenta.models.music_vae import stroke_decoder
-    posterior = self._encode()
-    self._posterior = posterior.loc, posterior.stddev()
-    self._told = tf.placeholder(tf.float32, [None, None, grid.DRUMS + 1])
-    self._z = tf.placeholder(tf.float32, [None, self.z_size])
-    self._chance = tf.placeholder(
-        tf.float32, [None, None, grid.DRUMS, stroke_decoder.CHANCE])
-    self._ornaments = tf.placeholder(tf.float32, [])
-    self._played = self.model.decoder.sample(
-        tf.shape(self._z)[0], tf.shape(self._told)[1], self._z, self._told,
-        self._chance, self._ornaments, TEMPERATURES)
+  @functools.cached_property
+  def _encoder(self) -> '_Encoder':
+    return _Encoder(self._config, BATCH_SIZE, self._checkpoint)
 
   def encode(self, slices: np.ndarray, progress: str | None = None
              ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the latents' means and deviations: two of [slices, z_size]."""
-    return self._run(self._posterior, {self._slices: slices}, progress=progress)
+    return self._encoder.encode(slices, progress)
 
   def play(self, hits: Sequence[np.ndarray], qpm: Sequence[float], z: np.ndarray,
            chance: Sequence[np.ndarray], ornaments: float = 0.,
@@ -147,22 +147,42 @@ class StrokeModel(graph.ModelGraph):
       hits: Of each, bool [steps, 9]; of any number of steps.
       qpm: Their tempos, in quarters a minute.
       z: Latents, [sections, z_size].
-      chance: Uniform numbers, [steps, 9, stroke_decoder.CHANCE] of each.
+      chance: Uniform numbers, [steps, 9, stroke_network.CHANCE] of each.
       ornaments: How likely several strokes are, as a share of how likely drummers'
         are.
       progress: What a progress bar says, if there shall be one.
     """
-    from magenta.models.music_vae import stroke_converter
+    from magenta.models.music_vae import stroke_converter, stroke_network
     told = [np.concatenate([section, np.full([len(section), 1], np.log2(
         tempo / stroke_converter.TEMPO))], axis=1) for section, tempo in zip(hits, qpm)]
-    lengths = np.array([len(section) for section in hits])
-    played = [None] * len(hits)
-    for length in sorted(set(lengths)):
-      rows = np.flatnonzero(lengths == length)
-      found = self._run(self._played, {
-          self._told: np.array([told[i] for i in rows]), self._z: z[rows],
-          self._chance: np.array([chance[i] for i in rows])},
-                        {self._ornaments: ornaments}, progress, os.cpu_count())
-      for i, section in zip(rows, found):
-        played[i] = section
-    return played
+    rows_of = collections.defaultdict(list)  # By length.
+    for i, section in enumerate(hits):
+      rows_of[len(section)].append(i)
+    batches = [rows[begin:begin + STROKE_BATCH_SIZE] for rows in rows_of.values()
+               for begin in range(0, len(rows), STROKE_BATCH_SIZE)]
+    def draw(rows: list[int]) -> np.ndarray:
+      return stroke_network.draw(
+          self._weights, np.array([told[i] for i in rows]), z[rows],
+          np.array([chance[i] for i in rows]), ornaments, TEMPERATURES)
+    # Matrices are small, so several threads for a product would wait for each other.
+    with threadpoolctl.threadpool_limits(1, 'blas'), (
+        futures.ThreadPoolExecutor(os.cpu_count())) as pool:
+      found = list(tqdm(pool.map(draw, batches), desc=progress, total=len(batches),
+                        unit='batch', leave=False,
+                        disable=progress is None or len(batches) < 2))
+    played = {i: section for rows, sections in zip(batches, found)
+              for i, section in zip(rows, sections)}
+    return [played[i] for i in range(len(hits))]
+
+
+class _Encoder(graph.ModelGraph):
+  """The graph of a StrokeModel's encoder."""
+
+  def _build(self) -> None:
+    posterior = self._encode()
+    self._posterior = posterior.loc, posterior.stddev()
+
+  def encode(self, slices: np.ndarray, progress: str | None) -> tuple:
+    """Returns what StrokeModel.encode does."""
+    return self._run(self._posterior, {self._slices: slices}, progress=progress,
+                     threads=os.cpu_count())

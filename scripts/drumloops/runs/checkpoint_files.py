@@ -17,6 +17,7 @@ from drumloops import ROOT
 from drumloops.errors import UserError, field, stage
 from drumloops.runs import run_folder
 from drumloops.system import cli, magenta_setup
+import numpy as np
 
 if TYPE_CHECKING:
   import tensorflow.compat.v1 as tf
@@ -58,6 +59,27 @@ def restore(saver: 'tf.train.Saver', sess: 'tf.Session', checkpoint: str) -> Non
   except (ValueError, tf.errors.InvalidArgumentError,
           tf.errors.NotFoundError) as e:
     raise UserError(does_not_fit(checkpoint)) from e
+
+
+def read_weights(checkpoint: str, shapes: dict[str, list[int]], scope: str
+                 ) -> dict[str, np.ndarray]:
+  """Returns variables of a checkpoint, {name without its scope: array}.
+
+  Args:
+    checkpoint: Its prefix.
+    shapes: {name without its scope: shape} of all that are wanted.
+    scope: What the variables' names begin with.
+
+  Raises:
+    UserError: if it does not have them, since it is of another config.
+  """
+  from magenta.models.music_vae import checkpoints
+  import tensorflow.compat.v1 as tf
+  reader = tf.train.load_checkpoint(checkpoints.plain(checkpoint))
+  found = reader.get_variable_to_shape_map()
+  if any(found.get(scope + name) != shape for name, shape in shapes.items()):
+    raise UserError(does_not_fit(checkpoint))
+  return {name: reader.get_tensor(scope + name) for name in shapes}
 
 
 def does_not_fit(checkpoint: str) -> str:
