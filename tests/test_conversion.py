@@ -729,7 +729,7 @@ def test_cache_that_can_not_be_written(dataset, tmp_path, capsys, monkeypatch):
   assert [p.name for p in tmp_path.iterdir()] == ['x.tfrecord']
 
 
-@pytest.mark.parametrize('name', [conftest.TINY, 'groovae_4bar_hits_control'])
+@pytest.mark.parametrize('name', [conftest.TINY, 'groovae_4bar_strokes'])
 def test_slices_stay_on_disk(dataset, tmp_path, name):
   """Rows are read as they are needed, even if somebody tidies up meanwhile."""
   magenta_setup.music_vae()

@@ -45,8 +45,10 @@ def exceptions(name):
 def others(name):
   if name == 'groovae_4bar_humanize':
     return TOLD_HITS
-  if name == 'groovae_4bar_hits_control':  # Its takes come when it is finished.
+  if name == 'groovae_4bar_strokes':  # Its takes come when it is finished.
     return {**TOLD_HITS, 'evaluate': 'scripts/export.py makes it'}
+  if name == 'groovae_4bar_hits_control':
+    return {**TOLD_HITS, 'evaluate': 'to be told the hits', 'export': 'drum configs'}
   if name == 'groovae_2bar_hits_control_tfds':
     return {**TOLD_HITS, 'evaluate': 'to be told the hits',
             'export': 'drum configs'}

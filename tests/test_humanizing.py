@@ -206,7 +206,8 @@ def test_memory_goes_on(finished):
   chance = np.random.RandomState(0).uniform(size=(2, 128, 9, stroke_network.CHANCE))
   z = np.zeros([2, 8])
   whole, short = model.play([hits, hits[:64]], [120, 120], z, [chance[0], chance[0][:64]])
-  np.testing.assert_array_equal(whole[:64], short)
+  ahead = 64 - stroke_network.AFTER  # The hits after a hit count, too.
+  np.testing.assert_array_equal(whole[:ahead], short[:ahead])
   chance[1, 64:] = chance[0, 64:]
   other = model.play([hits], [120], z[:1], chance[1:])[0]
   assert (whole[64:] != other[64:]).any()
@@ -332,7 +333,7 @@ def test_amounts_by_drum(player, finished, tmp_path, as_flags):
     return {pitch: np.array([(tick, v) for tick, p, v in hits if p == pitch])
             for pitch in (36, 38, 42)}
   before, whole = by_pitch(hits_of(source)), humanized()
-  scale = whole[36][-1, 0] // before[36][-1, 0]
+  scale = round(whole[36][-1, 0] / before[36][-1, 0])
   found = humanized(velocity='snare:0', timing='0, closed-hi-hat:1')
   for pitch in (36, 38, 42):
     ticks, velocities = (whole if pitch == 42 else before)[pitch].T
@@ -434,13 +435,13 @@ def swing_of(hats, unit=1):
 @pytest.mark.parametrize('asked,wanted,unit', [
     (50, 50, 1), ('56', 56, 1), (62, 62, 1), (66.7, 66.7, 1), (75, 75, 1),
     ('eighths:60', 60, 2), ('Eighths: 66.7', 66.7, 2), ('eighths:75', 75, 2)])
-@pytest.mark.parametrize('who', ['drags', 'small', 'own', 'nobody'])
-def test_swing_is_measured_in_the_file(player, tmp_path, who, asked, wanted, unit):
+@pytest.mark.parametrize('who', ['drags', 'own', 'nobody'])
+def test_swing_is_measured_in_the_file(tmp_path, who, asked, wanted, unit):
   """Whoever plays on top of it; hits stay in order, sixteenths in their pattern."""
   source, target = write_hats(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
   request = TakeRequest(swing=asked, amount=who != 'nobody')
   humanize_file.humanize_file(
-      source, target, {'drags': Drags, 'own': own_take}.get(who, lambda: player)(),
+      source, target, own_take() if who == 'own' else Drags(),
       request.how_much, swing=request.swing)
   hats = hats_of(target)
   assert len(hats) == 64 and (np.diff(hats) > 0).all()
