@@ -20,7 +20,7 @@ from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
 from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
-from drumloops.models import completion
+from drumloops.models import completion, groove_model
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -37,15 +37,26 @@ SAMPLED_SECONDS = 2
 SAMPLED_PEAK = 2  # All drums' at once, about as those of the synthesized kit.
 
 
-def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:
-  """Returns {variable: array} of all that a page needs of a checkpoint."""
+def _read(checkpoint: str, names: str) -> dict[str, np.ndarray]:
+  """Returns {variable: array} of those of a checkpoint whose names match."""
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
   reader = tf.train.load_checkpoint(checkpoints.plain(checkpoint))
   return {name: reader.get_tensor(name)
-          for name in reader.get_variable_to_shape_map()
-          if re.match('(core_decoder|decoder|encoder)/', name) and
-          name.split('/')[-1] in ('kernel', 'bias')}
+          for name in reader.get_variable_to_shape_map() if re.match(names, name)}
+
+
+def read_tensors(checkpoint: str) -> dict[str, np.ndarray]:
+  """Returns {variable: array} of all that a page needs of a checkpoint of patterns."""
+  return _read(checkpoint, '(core_decoder|decoder|encoder)/(.+/)?(kernel|bias)$')
+
+
+def read_groove(checkpoint: str) -> dict[str, np.ndarray]:
+  """Returns {variable: array} of a decoder that plays each hit in one stroke."""
+  tensors = _read(checkpoint, 'decoder/(?!more/|strokes/)')
+  for part in 'velocity', 'offset':
+    tensors[f'decoder/{part}/hidden/bias'] += tensors.pop(f'decoder/{part}/strokes')[0]
+  return tensors
 
 
 def quantize(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,28 +175,22 @@ def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
   Returns:
     What humanizer.js needs of it, and the drummers' numbers.
   """
-  config = magenta_setup.get_config(humanizer.CONFIG)
+  from magenta.models.music_vae import stroke_converter, stroke_network
   checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
-  packer.add_tensors(read_tensors(checkpoint), 'groove/')
+  packer.add_tensors({name.removeprefix('decoder/'): tensor for name, tensor in
+                      read_groove(checkpoint).items()}, 'groove/')
   kept = feel_model.load(checkpoint)
-  spread = feel_model.Spread(kept)
-  tables = {
-      'levels': feel_model.LEVELS, 'correlationRoot': spread.correlation_root,
-      'repetitionRoots': spread.repetition_roots, 'restRoot': spread.rest_root.T,
-      **{name: kept[name] for name in (
-          'trust', 'said', 'strayed', 'even', 'mean', 'root')}}
-  for name, table in tables.items():
-    packer.add('feel/' + name, np.float32(table))
+  for name in 'mean', 'root':
+    packer.add('feel/' + name, np.float32(kept[name]))
   for name, *gaussian in zip(
       kept['names'], kept['feel_mean'], kept['feel_deviation']):
     packer.add_gaussian(f'drummer/{name.removeprefix("drummer")}', *gaussian)
-  hparams = config.hparams
-  return {'steps': hparams.max_seq_len, 'zSize': hparams.z_size,
-          'layers': len(hparams.dec_rnn_size),
-          'encoderLayers': len(hparams.enc_rnn_size), 'kinds': feel_model.KINDS,
-          'periods': feel_model.PERIODS, 'least': feel_model.LEAST.tolist(),
-          'most': feel_model.MOST.tolist(), 'samePlayer': takes.SAME_PLAYER,
-          'kept': list(tables)}, sorted(
+  return {'before': stroke_network.BEFORE, 'after': stroke_network.AFTER,
+          'played': stroke_network.PLAYED, 'memory': stroke_network.MEMORY,
+          'lags': stroke_network.LAGS, 'again': stroke_network.AGAIN,
+          'widths': stroke_network.WIDTHS, 'tempo': stroke_converter.TEMPO,
+          'temperatures': groove_model.TEMPERATURES,
+          'samePlayer': takes.SAME_PLAYER}, sorted(
               int(name.removeprefix('drummer')) for name in kept['names'])
 
 

@@ -32,11 +32,9 @@ export class Engine {
     engine.canEncode = Boolean(spec.model.encoder);
     engine.canHumanize = Boolean(spec.groove);
     if (spec.groove) {
-      const {kept, kinds, periods, least, most} = spec.groove;
       engine.humanizer = new Humanizer(tensors, spec.groove, {
-        ...Object.fromEntries(kept.map(
-          name => [name, tensors.numbers('feel/' + name)])),
-        kinds, periods, least, most, drummers: named('drummer', spec.drummers)});
+        mean: tensors.numbers('feel/mean'), root: tensors.numbers('feel/root'),
+        drummers: named('drummer', spec.drummers)});
     }
     return engine;
   }

@@ -1,243 +1,271 @@
-// A drummer's velocities and microtiming for hits: GrooVAE, which is told the hits, and
-// takes. As groove_model.py, feel_model.py and humanizer.py of drumloops.
-import {DRUMS, MOST_OFFSET} from './constants.js';
-import {Cell, Dense, Encoder, setState} from './music_vae.js';
-import {normalCdf, Random, sigmoid, tanh} from './numbers.js';
+// A drummer's velocities and microtiming for hits, drawn one hit after the other, and
+// takes. As stroke_network.py, groove_model.py and take.py; each hit has one stroke.
+import {BAR, DRUMS, MOST_OFFSET} from './constants.js';
+import {Dense} from './music_vae.js';
+import {exp, log, Random, tanh} from './numbers.js';
 
-const CHANNELS = 2 * DRUMS;  // Velocities, then offsets.
-const PLAYED = 4;  // Parts of patterns at a time.
+const TOGETHER = 4;  // Patterns at a time.
+// What is known of the drums at a step: which are hit, how, and where 127 was struck.
+const KINDS = [0, 1, 2, 3].map(kind => kind * DRUMS);
+const [HIT, VELOCITY, OFFSET] = KINDS;
+const KNOWN = KINDS.length * DRUMS;
+const {fround} = Math;  // Where a mean lies between bins, it decides as in Python.
 
-/** y = matrix x, of a square matrix, [rows, rows]. */
-function times(matrix, x, at = 0) {
-  const size = x.length, y = new Float64Array(size);
-  for (let i = 0; i < size; i++) {
-    let sum = 0;
-    for (let k = 0; k < size; k++) sum += matrix[at + i * size + k] * x[k];
-    y[i] = sum;
-  }
-  return y;
-}
+const relu = x => x > 0 ? x : 0;
+const sumOf = values => values.reduce((sum, x) => sum + x, 0);
 
-/** Returns between which of sorted points a value lies: [index, share]. */
-function place(value, points, at, count) {
-  let i = 0;
-  while (i < count - 2 && points[at + i + 1] <= value) i++;
-  const width = points[at + i + 1] - points[at + i];
-  const share = (value - points[at + i]) / width;
-  return [i, width > 0 ? Math.min(1, Math.max(0, share)) : 0];
-}
-
-/** Draws hits around the decoder's output as far from it as drummers play. */
-class Spread {
+/** Draws the velocities or the offsets of hits. */
+class Distribution {
   /**
-   * @param {Object} kept What feel_model.fit keeps, the roots of its correlations, and
-   *   {kinds, periods, least, most} of feel_model.
+   * @param {number} which 0 for velocities, 1 for offsets.
+   * @param {function(number, number): number} place Of a value among so many bins.
+   * @param {function(number, number, number): number} value In a bin, at a share of it.
    */
-  constructor(kept) {
-    Object.assign(this, kept);
-    this.levelCount = kept.levels.length;
-    this.bins = kept.said.length / kept.kinds / 2 / CHANNELS;
-    this.bars = kept.trust.length / kept.kinds / CHANNELS / kept.periods.length;
+  constructor(tensors, which, {widths, temperatures}, place, value) {
+    const [hidden, heights, logits] = ['hidden', 'heights', 'logits'].map(
+      layer => new Dense(tensors, `groove/${['velocity', 'offset'][which]}/${layer}`));
+    const bins = logits.size;
+    Object.assign(this, {
+      which, hidden, heights, logits, value, temperature: temperatures[which]});
+    this.bin = x => Math.max(0, Math.min(bins - 1, Math.floor(place(x, bins))));
+    this.curves = widths.map(width => Float32Array.from(
+      {length: bins}, (_, i) => exp(-0.5 * (i / width) * (i / width))));
+    this.x = tensors.kernel.vectors(TOGETHER, hidden.size);
+    this.high = new Float32Array(TOGETHER * heights.size);
+    this.likely = new Float32Array(TOGETHER * bins);
   }
 
   /**
-   * Returns the random part of a take, for one part of a pattern: {likely: [steps,
-   * CHANNELS], kinds: [CHANNELS], before}.
+   * Returns the values of hits.
+   * @param {Float32Array} features [hits, units]
+   * @param {Object[]} rows Of each hit {again: lists of the values that have curves,
+   *   null for none; chance: uniform numbers, or null for the mean}.
+   * @param {function} add Changes a hit's units.
    */
-  chance(feel, evenness, random, steps) {
-    const scores = Array.from({length: steps}, () => times(
-      this.correlationRoot, random.normals(CHANNELS)));
-    const likely = new Float64Array(steps * CHANNELS);
-    for (let c = 0; c < CHANNELS; c++) {
-      const along = times(this.repetitionRoots, scores.map(row => row[c]),
-                          c * steps * steps);
-      along.forEach((score, t) => { likely[t * CHANNELS + c] = normalCdf(score); });
+  draw(features, products, rows, add = () => {}) {
+    const {which, hidden, heights, logits, x, high, likely} = this;
+    const part = (values, {size}, v) => values.subarray(v * size, (v + 1) * size);
+    hidden.run(features, products, rows.length, x);
+    rows.forEach((_, v) => {
+      const own = part(x, hidden, v);
+      add(own, v);
+      own.forEach((y, i) => { own[i] = relu(y); });
+    });
+    heights.run(x, products, rows.length, high);
+    logits.run(x, products, rows.length, likely);
+    return rows.map(({again, chance}, v) => {
+      const own = part(likely, logits, v);
+      this._addCurves(own, again[which], part(high, heights, v));
+      return fround(this._value(own, chance));
+    });
+  }
+
+  _addCurves(logits, again, heights) {
+    again.forEach((value, k) => value !== null && this.curves.forEach((curve, w) => {
+      const middle = this.bin(value), height = heights[w * again.length + k];
+      for (let i = 0; i < logits.length; i++) {
+        logits[i] += height * curve[Math.abs(i - middle)];
+      }
+    }));
+  }
+
+  _value(logits, chance) {
+    const most = Math.max(...logits), bins = logits.length;
+    const shares = Float64Array.from(logits, y => exp((y - most) / this.temperature));
+    const all = sumOf(shares);
+    if (!chance) {
+      return sumOf(shares.map((share, i) => share * this.value(i, 0.5, bins))) / all;
     }
-    const rest = times(this.restRoot, evenness);
-    const kinds = Array.from({length: CHANNELS}, (_, c) => {
-      let sum = rest[c];
-      feel.forEach((x, i) => { sum += this.even[c * feel.length + i] * x; });
-      return Math.min(this.kinds - 1, Math.floor(this.kinds * normalCdf(sum)));
-    });
-    // The hits so far, by their place in the bar and in the beat.
-    const before = this.periods.map(period => ({
-      period, sum: new Float64Array(period * CHANNELS),
-      count: new Uint16Array(period * CHANNELS)}));
-    return {likely, kinds, before};
-  }
-
-  /** Returns how step t is played, [CHANNELS]; `said` is the decoder's output. */
-  play(t, hits, said, {likely, kinds, before}) {
-    return Float32Array.from(said, (value, c) => {
-      if (!hits[c % DRUMS]) return 0;
-      const kind = kinds[c];
-      const cells = before.map(({period}) => (t % period) * CHANNELS + c);
-      const bars = before[0].count[cells[0]];
-      let expected = value;
-      before.forEach(({sum, count}, p) => {
-        const n = count[cells[p]];
-        if (!n) return;
-        const trust = (kind * CHANNELS + c) * this.bars + bars;
-        expected += this.trust[trust * this.periods.length + p] * (
-          sum[cells[p]] / n - value);
-      });
-      const row = ((kind * 2 + (bars > 0)) * CHANNELS + c) * this.bins;
-      const [bin, share] = place(expected, this.said, row, this.bins);
-      const [level, levelShare] = place(
-        likely[t * CHANNELS + c], this.levels, 0, this.levelCount);
-      const strayed = b => {
-        const at = (row + b) * this.levelCount + level;
-        return this.strayed[at] +
-          levelShare * (this.strayed[at + 1] - this.strayed[at]);
-      };
-      const low = strayed(bin), high = strayed(bin + 1);
-      const played = Math.fround(Math.min(this.most[c], Math.max(
-        this.least[c], expected + low + share * (high - low))));
-      before.forEach(({sum, count}, p) => {
-        sum[cells[p]] += played;
-        count[cells[p]]++;
-      });
-      return played;
-    });
+    let i = 0, left = chance[this.which] * all - shares[0];
+    while (left > 0 && i < bins - 1) left -= shares[++i];
+    return this.value(i, chance[2], bins);
   }
 }
 
 export class Humanizer {
   /**
-   * @param {Tensors} tensors The groove model's names begin with 'groove/'.
-   * @param {Object} groove {steps, zSize, layers, encoderLayers, samePlayer: the share
-   *   of a feel's variance that the hits decide}
-   * @param {Object} kept Of a `Spread`; and mean, root, drummers: {number: {mean,
-   *   deviation}}.
+   * @param {Tensors} tensors The decoder's names begin with 'groove/'.
+   * @param {Object} groove What `add_humanizer` of web_app.py returns.
+   * @param {Object} feels {mean, root, drummers: {number: {mean, deviation}}}
    */
-  constructor(tensors, groove, kept) {
-    Object.assign(this, {kernel: tensors.kernel, groove, kept});
-    this.spread = new Spread(kept);
-    this.encoder = new Encoder(
-      tensors, 'groove/', [groove.steps], groove.encoderLayers, groove.steps);
-    this.cells = Array.from({length: groove.layers}, (_, i) => new Cell(
-      tensors, `groove/decoder/multi_rnn_cell/cell_${i}`, PLAYED));
-    this.start = new Dense(tensors, 'groove/decoder/z_to_initial_state');
-    this.projection = new Dense(tensors, 'groove/decoder/output_projection');
-    this.z = this.kernel.vectors(PLAYED, groove.zSize);
-    this.h = this.kernel.vectors(PLAYED, this.cells.at(-1).units);
-    this.products = this.kernel.vectors(
-      PLAYED, Math.max(this.start.matrix.columns, this.projection.matrix.columns));
+  constructor(tensors, groove, feels) {
+    Object.assign(this, {tensors, groove, feels});
+    [this.hit, this.features] = ['hit', 'features'].map(
+      name => new Dense(tensors, 'groove/' + name));
+    this.velocity = new Distribution(
+      tensors, 0, groove, x => fround(fround(127 * x) - 0.5) / 2,
+      (bin, share) => Math.min(2 * bin + 1 + Math.floor(2 * share), 127) / 127);
+    this.offset = new Distribution(
+      tensors, 1, groove, (x, bins) => fround(x + 1) / 2 * bins,
+      (bin, share, bins) => (bin + share) / bins * 2 - 1);
+    this.units = this.features.size;
+    const vectors = size => tensors.kernel.vectors(TOGETHER, size);
+    this.x = vectors(this.hit.matrix.rows);
+    [this.hidden, this.seen] = [0, 0].map(() => vectors(this.units));
+    this.products = vectors(Math.max(
+      ...[this.features, this.velocity.logits, this.offset.logits].map(
+        ({matrix}) => matrix.columns)));
+    this.gain = Array.from({length: DRUMS}, (_, drum) => this._add(
+      'gain', drum, new Float32Array(this.units)));
+    this.bias = new Float32Array(this.units);
+    for (const name of ['pattern', 'played', 'tempo', 'latent']) {
+      tensors.numbers(`groove/${name}/bias`).forEach((x, i) => { this.bias[i] += x; });
+    }
   }
 
-  /** Returns the Gaussians of the latents of hits alone: {mu, sigma}. */
-  encode(slices) {
-    const {steps} = this.groove, depth = 4 * DRUMS;
-    const sequences = new Float32Array(slices.length * steps * depth);
-    slices.forEach((slice, s) => slice.forEach((hits, t) => hits.forEach((hit, d) => {
-      const at = (s * steps + t) * depth;  // Hits, velocities, offsets; hits again.
-      sequences[at + d] = sequences[at + 3 * DRUMS + d] = hit;
-    })));
-    return this.encoder.run(sequences, slices.length);
+  /** Adds a row of a matrix to numbers, times a factor; returns these. */
+  _add(name, row, sums, factor = 1) {
+    const {at, columns, scale} = this.tensors.matrix('groove/' + name);
+    const {int8} = this.tensors.kernel, from = at + row * columns;
+    for (let i = 0; i < this.units; i++) sums[i] += factor * int8[from + i] * scale[i];
+    return sums;
+  }
+
+  /** Adds what a convolution has of a hit to the steps `least` to `most` later. */
+  _convolve(name, plan, step, least, most, depth, row, factor = 1) {
+    for (let lag = least; lag <= most; lag++) {
+      const own = plan[step + lag];
+      if (own) this._add(name + '/kernel', (most - lag) * depth + row, own, factor);
+    }
+  }
+
+  /** Returns a pattern's hits, and for each step what its hits depend on: {plan}. */
+  _begin({pattern, tempo, z, chance}) {
+    const {groove} = this, hits = [], first = this.bias.slice();
+    this._add('tempo/kernel', 0, first, log(tempo / groove.tempo) / log(2));
+    z.forEach((x, i) => this._add('latent/kernel', i, first, x));
+    const plan = Array.from(pattern, (_, step) => this._add(
+      'bar', Math.floor(Math.min(step, groove.memory) / BAR),
+      this._add('step', step % BAR, first.slice())));
+    pattern.forEach((classes, step) => {
+      for (let drum = 0; drum < DRUMS; drum++) {
+        if (!(classes >> drum & 1)) continue;
+        hits.push({step, drum});
+        this._convolve(
+          'pattern', plan, step, -groove.after, groove.before, DRUMS, drum);
+      }
+    });
+    // As if a pattern of rests came first.
+    const known = new Float32Array((groove.memory + pattern.length) * KNOWN);
+    return {hits, plan, chance, known};
   }
 
   /**
-   * Returns how parts of patterns are played, [steps, CHANNELS] each: velocities, and
-   * offsets as GrooveConverter has them.
-   * @param {Object[]} slices PLAYED at most: {hits: [steps, DRUMS], z, chance: of
-   *   `Spread`, or null for the decoder's output itself}.
+   * Sets x to what was drawn before a hit.
+   * @return {Array} Lists of the velocities and offsets that have curves.
    */
-  decode(slices) {
-    const {steps, zSize} = this.groove, [first] = this.cells;
-    slices.forEach(({z}, v) => this.z.set(z, v * zSize));
-    setState(this.start, this.z, this.products, this.cells);
-    const played = slices.map(() => new Float32Array(steps * CHANNELS));
-    const says = new Float32Array(PLAYED * 3 * DRUMS);
-    const before = slices.map(() => new Float32Array(3 * DRUMS));
-    for (let t = 0; t < steps; t++) {
-      slices.forEach(({hits, z}, v) => {
-        first.feed(v, before[v]);
-        first.feed(v, z, 3 * DRUMS);
-        first.feed(v, hits[t], 3 * DRUMS + zSize);
-      });
-      first.step();
-      for (let i = 1; i < this.cells.length; i++) {
-        const {h, units} = this.cells[i - 1];
-        slices.forEach((_, v) => this.cells[i].feed(
-          v, h.subarray(v * units, (v + 1) * units)));
-        this.cells[i].step();
+  _recall({known, step, drum}, x) {
+    const {memory, lags, again} = this.groove;
+    const at = (kind, lag, of = drum) => known[
+      (memory + step - lag) * KNOWN + kind + of];
+    // How many hits, and sums of their velocities, offsets and squares of velocities.
+    const own = new Float32Array(4), all = new Float32Array(4);
+    for (let lag = memory; lag; lag--) {
+      for (let of = 0; of < DRUMS; of++) {
+        if (!at(HIT, lag, of)) continue;
+        const velocity = at(VELOCITY, lag, of);
+        [1, velocity, at(OFFSET, lag, of), fround(velocity * velocity)].forEach(
+          (value, i) => {
+            all[i] += value;
+            if (of === drum) own[i] += value;
+          });
       }
-      this.h.set(this.cells.at(-1).h);
-      this.projection.run(this.h, this.products, PLAYED, says);
-      slices.forEach(({hits, chance}, v) => {
-        const said = Float32Array.from({length: CHANNELS}, (_, c) => (
-          c < DRUMS ? sigmoid : tanh)(says[(3 * v + 1) * DRUMS + c]));
-        const now = chance ? this.spread.play(t, hits[t], said, chance) : said;
-        played[v].set(now, t * CHANNELS);
-        before[v].fill(0);
-        hits[t].forEach((hit, d) => {
-          if (!hit) return;
-          before[v][d] = 1;
-          before[v][DRUMS + d] = now[d];
-          before[v][2 * DRUMS + d] = now[DRUMS + d];
+    }
+    const mean = (sums, i) => fround(sums[i] / Math.max(1, sums[0]));
+    const [velocity, offset] = [mean(own, 1), mean(own, 2)];
+    const now = (memory + step) * KNOWN;
+    x.set([
+      ...lags.flatMap(lag => KINDS.map(kind => at(kind, lag))), velocity, offset,
+      Math.sqrt(relu(mean(own, 3) - fround(velocity * velocity))), tanh(own[0] / 8),
+      mean(all, 1), mean(all, 2), ...known.subarray(now, now + KNOWN),
+      ...Array.from({length: DRUMS}, (_, of) => Number(of === drum))]);
+    const values = (kind, ofAll) => [
+      ...again.map(lag => at(HIT, lag) ? at(kind, lag) : null), own[0] ? ofAll : null];
+    const others = [];  // The offsets of the drums before it at its step.
+    for (let of = 0; of < drum; of++) {
+      if (at(HIT, 0, of)) others.push(at(OFFSET, 0, of));
+    }
+    return [values(VELOCITY, velocity), [
+      ...values(OFFSET, offset), others.at(-1) ?? null,
+      others.length ? fround(sumOf(others) / others.length) : null]];
+  }
+
+  /**
+   * Returns how patterns are played: of each {hits, known}, from step -memory on.
+   * @param {Object[]} parts TOGETHER at most: {pattern, tempo, z, chance: returns the
+   *   next uniform number, of three a hit; null for the mean of what is likely}.
+   */
+  decode(parts) {
+    const {units, x, hidden, seen, products} = this, {memory, played} = this.groove;
+    const states = parts.map(part => this._begin(part));
+    for (let i = 0; ; i++) {
+      const rows = states.filter(({hits}) => i < hits.length).map((state, v) => {
+        const row = {...state, ...state.hits[i]}, size = this.hit.matrix.rows;
+        row.again = this._recall(row, x.subarray(v * size, (v + 1) * size));
+        row.chance &&= [0, 0, 0].map(row.chance);
+        return row;
+      });
+      if (!rows.length) return states;
+      this.hit.run(x, products, rows.length, hidden);
+      rows.forEach(({plan, step, drum}, v) => plan[step].forEach((value, k) => {
+        const at = v * units + k;
+        hidden[at] = relu(value * this.gain[drum][k] + hidden[at]);
+      }));
+      this.features.run(hidden, products, rows.length, seen, relu);
+      const velocities = this.velocity.draw(seen, products, rows);
+      const offsets = this.offset.draw(seen, products, rows, (own, v) => this._add(
+        'offset/velocity', this.velocity.bin(velocities[v]), own));
+      rows.forEach(({known, plan, step, drum}, v) => {
+        const isLoudest = velocities[v] > 126.5 / 127;
+        [1, velocities[v], offsets[v], Number(isLoudest)].forEach((value, k) => {
+          const row = KINDS[k] + drum;
+          known[(memory + step) * KNOWN + row] = value;
+          if (value) this._convolve('played', plan, step, 1, played, KNOWN, row, value);
         });
       });
     }
-    return played;
   }
 
   /**
    * Returns how patterns are played: {velocity: 0 to 1, offset: steps late}, [steps,
    * DRUMS] each, 0 where nothing is hit.
    * @param {Uint16Array[]} patterns
-   * @param {Object} how {take: its number, 0 for the mean; drummer: 0 for any}
+   * @param {Object} how {take: its number, 0 for the mean; drummer: 0 for any; tempo:
+   *   beats a minute}
    */
-  humanize(patterns, {take, drummer = 0}) {
-    const {steps} = this.groove;
-    const found = patterns.map(({length}) => ({
-      velocity: new Float32Array(length * DRUMS),
-      offset: new Float32Array(length * DRUMS)}));
-    const slices = patterns.flatMap((pattern, i) => this._slices(
-      pattern, take, drummer).map(
-      (slice, s) => ({...slice, ...found[i], first: s * steps})));
-    for (let i = 0; i < slices.length; i += PLAYED) {
-      const part = slices.slice(i, i + PLAYED);
-      this.decode(part).forEach((played, v) => {
-        const {hits, velocity, offset, first} = part[v];
-        hits.forEach((now, t) => now.forEach((hit, d) => {
-          if (!hit) return;
-          const at = (first + t) * DRUMS + d, from = t * CHANNELS + d;
-          velocity[at] = played[from];
-          offset[at] = Math.min(MOST_OFFSET, Math.max(
-            -MOST_OFFSET, -played[from + DRUMS] / 2));
-        }));
-      });
+  humanize(patterns, how) {
+    const found = [], {memory} = this.groove;
+    for (let i = 0; i < patterns.length; i += TOGETHER) {
+      found.push(...this.decode(patterns.slice(i, i + TOGETHER).map(
+        pattern => this._part(pattern, how))));
     }
-    return found;
+    return found.map(({hits, plan, known}) => {
+      const [velocity, offset] = [0, 0].map(
+        () => new Float32Array(plan.length * DRUMS));
+      for (const {step, drum} of hits) {
+        const from = (memory + step) * KNOWN + drum, to = step * DRUMS + drum;
+        velocity[to] = known[from + VELOCITY];
+        offset[to] = Math.min(MOST_OFFSET, Math.max(
+          -MOST_OFFSET, -known[from + OFFSET] / 2));
+      }
+      return {velocity, offset};
+    });
   }
 
   /** Returns what `decode` takes of a pattern. */
-  _slices(pattern, take, drummer) {
-    const {steps, zSize, samePlayer} = this.groove, {kept} = this;
-    const hits = Array.from({length: Math.ceil(pattern.length / steps)}, (_, s) => (
-      Array.from({length: steps}, (_, t) => Array.from({length: DRUMS}, (_, d) => (
-        (pattern[s * steps + t] ?? 0) >> d & 1)))));
-    const {mu, sigma} = this.encode(hits);
+  _part(pattern, {take, drummer = 0, tempo}) {
+    const {mean, root, drummers} = this.feels, {samePlayer} = this.groove;
+    const who = drummers[drummer], size = mean.length;
     // The same hits have the same random numbers.
     const ofHits = new Random(1, ...pattern), ofTake = new Random(2, take, ...pattern);
-    const draw = size => {
-      const [own, other] = [ofHits.normals(size), ofTake.normals(size)];
-      return own.map((x, i) => Math.sqrt(samePlayer) * x +
-        Math.sqrt(1 - samePlayer) * other[i]);
-    };
-    const who = kept.drummers[drummer];
-    let feel = who ? Float64Array.from(who.mean) : new Float64Array(zSize);
-    let evenness = null;
+    let feel = who ? Float64Array.from(who.mean) : new Float64Array(size);
     if (take) {
-      const drawn = draw(zSize);
-      feel = feel.map((x, i) => x + (who ? who.deviation[i] : 1) * drawn[i]);
-      evenness = draw(CHANNELS);
+      const [own, other] = [ofHits, ofTake].map(random => random.normals(size));
+      feel = feel.map((x, i) => x + (who ? who.deviation[i] : 1) * (
+        Math.sqrt(samePlayer) * own[i] + Math.sqrt(1 - samePlayer) * other[i]));
     }
-    const open = times(kept.root, feel);
-    return hits.map((slice, s) => ({
-      hits: slice,
-      z: Float32Array.from({length: zSize}, (_, i) => mu[s * zSize + i] +
-        sigma[s * zSize + i] * (kept.mean[i] + open[i])),
-      chance: take ? this.spread.chance(feel, evenness, ofTake, steps) : null}));
+    return {
+      pattern, tempo, chance: take ? () => ofTake.uniform() : null,
+      z: mean.map((x, i) => x + sumOf(feel.map((y, k) => root[i * size + k] * y)))};
   }
 }

@@ -169,18 +169,17 @@ export class Encoder {
    * @param {number[]} levels Steps of each level of a hierarchy; one for none.
    * @param {number} layers Of each level.
    */
-  constructor(tensors, prefix, levels, layers, steps) {
+  constructor(tensors, levels, layers, steps) {
     this.levels = levels;
     this.steps = steps;
     let segments = steps;
     this.parts = levels.map((length, i) => {
       segments /= length;
-      const scope = `${prefix}encoder` + (
-        levels.length > 1 ? `/hierarchical_level_${i}` : '');
+      const scope = 'encoder' + (levels.length > 1 ? `/hierarchical_level_${i}` : '');
       return new BidirectionalEncoder(tensors, scope, layers, ENCODED * segments);
     });
     [this.mu, this.sigma] = ['mu', 'sigma'].map(
-      name => new Dense(tensors, `${prefix}encoder/${name}`));
+      name => new Dense(tensors, `encoder/${name}`));
     this.x = tensors.kernel.vectors(ENCODED, this.mu.matrix.rows);
     this.products = tensors.kernel.vectors(ENCODED, this.mu.matrix.columns);
   }

@@ -66,14 +66,6 @@ export function angleOf(cosine) {
   return (low + high) / 2;
 }
 
-/** The cumulative normal distribution, to 1e-7 (Abramowitz 26.2.17). */
-export function normalCdf(x) {
-  const size = x < 0 ? -x : x, t = 1 / (1 + 0.2316419 * size);
-  const tail = 0.3989422804014327 * exp(-size * size / 2) * t * (0.319381530 + t * (
-    -0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))));
-  return x < 0 ? tail : 1 - tail;
-}
-
 /** The log of the sum of exponentials. */
 export function logSumExp(values) {
   let most = -Infinity;

@@ -96,7 +96,7 @@ export class Sampler {
     Object.assign(this, {tensors, model, styles, completion});
     this.decoders = new Map();
     this.encoder = model.encoder && new Encoder(
-      tensors, '', model.encoder.levels, model.encoder.layers, model.steps);
+      tensors, model.encoder.levels, model.encoder.layers, model.steps);
   }
 
   decoder(batch) {
