@@ -21,7 +21,7 @@ DEFAULT_TAKE = 1
 MEAN_TAKE = 0  # What drummers do on average.
 # So much of a feel's variance goes by the hits, as if these said who plays: then two
 # takes differ as two performances of one beat by one drummer of GMD do.
-SAME_PLAYER = 0.3
+SAME_PLAYER = 0.6
 MOST = 1.2  # Of an Amount.
 PART = grid.BARS * grid.STEPS_PER_BAR  # Steps.
 

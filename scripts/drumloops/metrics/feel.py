@@ -445,7 +445,7 @@ def compare(rows: dict[str, Played], train: Performances, reference: Performance
   average = train.velocities[train.hits].mean(dtype=float)
   return {
       'feel': {name: describe(reference, real, *how) for name, how in {
-          REAL: reference[1:4],
+          REAL: real,
           FLAT: (average, 0.),
           MEAN: (means(train, train.velocities), means(train, train.microtiming)),
           **rows}.items()},
@@ -525,13 +525,17 @@ def takes_of_one(several: Sequence[takes.Take], reference: Performances
     several: Two takes.
     reference: Performances; all slices of one are a pattern.
   """
-  _, places = np.unique(reference.names, return_inverse=True)
-  sections = [takes.Section(hits, place, 15_000 / step_ms) for hits, place, step_ms in
-              zip(reference.hits, places, reference.step_ms.ravel())]
+  names = np.array(reference.names)
+  rows = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
+  sections = [takes.Section(np.concatenate(reference.hits[own]), i,
+                            15_000 / reference.step_ms[own[0], 0, 0])
+              for i, own in enumerate(rows)]
   found = []
   for take in several:
-    first = np.array(take(sections))[:, 0]
-    found.append(by_performance(reference, 127 * first[:, 0], first[:, 1]))
+    first = np.zeros([2, *reference.hits.shape])
+    for own, played in zip(rows, take(sections)):
+      first[:, own] = played[0].reshape(2, len(own), -1, grid.DRUMS)
+    found.append(by_performance(reference, 127 * first[0], first[1]))
   return mean_difference(list(zip(*(part.values() for part in found))))
 
 

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 BATCH_SIZE = 64
 STROKE_BATCH_SIZE = 128
-TEMPERATURES = 0.85, 0.95  # Of velocities, and of offsets: chosen on validation.
+TEMPERATURES = 0.9, 0.95  # Of velocities, and of offsets: chosen on validation.
 
 
 def flat(hits: np.ndarray) -> np.ndarray:
