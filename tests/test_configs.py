@@ -20,6 +20,20 @@ PARAMETERS = {
 }
 
 
+def test_strokes_are_in_the_readme():
+  """The model that humanizes has a decoder of its own, so it is no row of PATTERNS."""
+  import tensorflow.compat.v1 as tf
+  config = magenta_setup.get_config('groovae_4bar_strokes', 'batch_size=2')
+  with tf.Graph().as_default():
+    config.model.build(config.hparams, config.data_converter.output_depth,
+                       is_training=False)
+    config.model.encode(tf.zeros([2, 64, 64]), tf.constant([64, 64]),
+                        tf.zeros([2, 64, 10]))
+    count = sum(int(np.prod(v.shape)) for v in tf.trainable_variables())
+  readme = (conftest.SCRIPTS / 'README.md').read_text()
+  assert '`groovae_4bar_strokes`' in readme and f'{count:,}' in readme
+
+
 def test_all_are_tested_and_in_the_readme():
   magenta_setup.music_vae()
   from magenta.models.music_vae import drums_4bar

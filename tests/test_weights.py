@@ -211,7 +211,7 @@ def test_humanizers_card_has_the_evaluations_numbers():
 FEWER = f'''
 import runpy
 from drumloops.metrics import discriminator, feel
-discriminator.SEEDS, feel.MIN_SLICES = range(1), 200
+discriminator.SEEDS, feel.MIN_SLICES = range(1), 130
 runpy.run_path('{conftest.SCRIPTS}/evaluate.py', run_name='__main__')
 '''
 
@@ -250,7 +250,7 @@ def test_humanizer_plays_as_drummers_do(humanized):
       assert row[column] == pytest.approx(real[column], rel=0.1), column
   beat, takes = humanized['takes'].values()
   for unit in ('velocity', 'timing_ms'):
-    assert takes[unit] == pytest.approx(beat[unit], rel=0.15)
+    assert takes[unit] == pytest.approx(beat[unit], rel=0.2)
   assert rows[feel.MEAN_TAKE]['timing_error_ms'] <= 19.1  # The older one's.
   for unit in ('velocity_distance', 'timing_distance_ms'):
     assert all(humanized['drummers']['named'][name][unit] < row[unit]
@@ -263,13 +263,29 @@ def test_files_are_played_no_more_alike_than_drummers_play_them(humanized):
     assert rows[take] == pytest.approx(rows[feel.REAL], abs=0.1)
 
 
+def test_takes_sound_as_drummers_do(humanized):
+  """What can be heard is within 15 % of drummers', correlations within 0.05."""
+  rows, real = humanized['feel'], humanized['feel'][feel.REAL]
+  for take in ('take 1', 'take 2'):
+    row = rows[take]
+    assert row['auc'] < 0.78 and row['timing_auc'] < 0.75  # Of the old takes: 0.84.
+    for column in ('kick_hi_hat_correlation', 'snare_hi_hat_correlation'):
+      assert row[column] == pytest.approx(real[column], abs=0.05), column
+    for column in ('kick_hi_hat_ms', 'kick_on_beat', 'kick_between'):
+      assert row[column] == pytest.approx(real[column], rel=0.15), column
+    snare = row['drums']['snare']
+    assert snare['more_strokes'] == pytest.approx(
+        snare['more_strokes_of_drummers'], rel=0.25)
+
+
 @pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
 @pytest.mark.parametrize('row,column,low,high', [
-    ('take 1', 'auc', 0, 0.65),
-    ('take 1', 'velocity_distance', 0, 3.65),
-    (feel.MEAN_TAKE, 'velocity_error', 0, 22.2),
-    ('take 1', 'hi_hat_correlation', -0.005, 0.195),
-    ('take 1', 'kick_hi_hat_correlation', 0.504, 0.704)])
+    ('take 1', 'auc', 0, 0.68),
+    ('take 1', 'timing_auc', 0, 0.62),
+    ('take 1', 'kick_ride_correlation', 0.669, 0.769),
+    ('take 1', 'soft_snare', 0.377, 0.511),
+    ('take 1', 'snare_off_backbeat', 48.2, 65.2),
+    ('take 1', 'loudest', 0.111, 0.151)])
 def test_what_the_humanizer_misses(humanized, row, column, low, high):
   assert low <= humanized['feel'][row][column] <= high
 
