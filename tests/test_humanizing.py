@@ -566,6 +566,67 @@ def test_swung_loops(tmp_path):
   assert empty.swung(66).hits == () == humanizer.play([empty, loop], swing=66)[0].hits
 
 
+class Flams(Drags):
+  """A player whose hits have a softer stroke before them, and one of them two."""
+
+  def __call__(self, sections):
+    played = []
+    for [first] in super().__call__(sections):
+      second, third = np.zeros([2, *first.shape])
+      second[0], second[1] = 0.3, first[1] - 0.2
+      third[0, 8], third[1, 8] = 0.2, first[1, 8] - 0.3
+      played.append(np.array([first, second, third]))
+    return played
+
+
+def test_ornaments_in_a_file(tmp_path):
+  """They lie before their hits and sound like them; all else stays as without."""
+  source, target = write_hats(tmp_path / 'in.mid'), str(tmp_path / 'out.mid')
+  found = []
+  for player in (Drags(), Flams()):
+    said = humanize_file.humanize_file(source, target, player)
+    found.append(sorted(hits_of(target)))
+  plain, ornate = found
+  assert set(plain) < set(ornate)
+  added = sorted(set(ornate) - set(plain))
+  assert any('strokes were added' in sentence for sentence in said)
+  step = midi_file.read(target).ticks_per_step
+  for tick, pitch, velocity in added:
+    after = min(t for t, p, _ in plain if p == pitch and t > tick)
+    assert not tick or after - tick == pytest.approx(0.2 * step, abs=1) or (
+        after - tick == pytest.approx(0.3 * step, abs=1))
+    loud = next(v for t, p, v in plain if (t, p) == (after, pitch))
+    assert velocity == round(loud * (0.3 if after - tick < 0.25 * step else 0.2) / 0.9)
+  # At step 8 a hat and a kick have two more; at the very beginning there is no room.
+  assert len(added) == sum(tick > 0 for tick, *_ in plain) + 2
+  ends = [event for track in midi_file.read(target).tracks for event in track
+          if event.is_note_off]
+  assert len(ends) >= len(added)
+
+
+def test_ornaments_keep_flams_that_are_there():
+  """A hit that has several strokes gets no more; kept hits get none, either."""
+  flam = [grid.hit_at(1, 4.0, 100), grid.hit_at(1, 3.8, 30), grid.hit_at(0, 8., 100)]
+  [(hits, ornaments)] = take.play(Flams(0, 0, 0), [flam])
+  assert len(hits) == 3 and [added.index for added in ornaments] == [2, 2]
+  [(_, half)] = take.play(Flams(0, 0, 0), [flam[2:]], take.Amount(0., 0.))
+  assert [(round(added.hit.start, 2), added.hit.velocity) for added in half] == [
+      (7.8, 33), (7.7, 22)]
+
+
+def test_ornaments_by_the_flag(finished, tmp_path):
+  """As often as is asked; 0 keeps the pattern, and by default a file's stays."""
+  source, target = write_hats(tmp_path / 'in.mid', count=256), tmp_path / 'out.mid'
+  def strokes(*flags):
+    result = conftest.script('humanize.py', source, target, *flags)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return len(hits_of(target)) - len(hits_of(source))
+  assert strokes() == 0 == strokes('--ornaments=0')
+  assert 0 < strokes('--ornaments=1')
+  conftest.check_sentence(conftest.script(
+      'humanize.py', source, target, '--ornaments=1.5'), '--ornaments must be')
+
+
 def test_takes(finished):
   """Each its own way to play; the same number plays the same."""
   loops = [DrumLoop.of_note_sequence(on_grid(count)).hits for count in (64, 60)]

@@ -280,7 +280,8 @@ def test_swing(trained, tmp_path):
   assert (entry['swing'], entry['humanized']) == ('66', False)
   np.testing.assert_allclose(swung, np.array(
       [pitches, steps + 0.32 * (steps % 2), velocities]).T, atol=0.01)
-  entry, played = made('played', '--swing=66', '--humanize', '--velocity=snare:0')
+  entry, played = made('played', '--swing=66', '--humanize', '--velocity=snare:0',
+                       '--ornaments=0')
   assert (entry['swing'], entry['velocity']) == ('66', '1,snare:0')
   np.testing.assert_array_equal(np.floor(played[:, 1] + 0.5), steps)
   is_snare = np.array([drum_maps.drum_of_decoded(int(pitch)) == 1 for pitch in pitches])
