@@ -430,7 +430,7 @@ def test_another_swing_than_the_files(mine, tmp_path):
   for take in (False, True):
     [made] = DrumModel().complete(given, keep='ride')
     assert made.remarks[-1].endswith('unless swing asks for another swing.')
-    [made] = Humanizer().play(made, swing=70) if take else [made.swung(70)]
+    [made] = (Humanizer().play(made, take=0, swing=70) if take else [made.swung(70)])
     made.save(str(tmp_path / 'out.mid'))
     found = read(str(tmp_path / 'out.mid'), 4)
     assert [start for drum, start, _ in found if drum == 8] == pytest.approx(

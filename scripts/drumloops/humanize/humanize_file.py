@@ -93,7 +93,6 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
                      rooms[id(note.on)], part)
     if stroke:
       added.append(stroke)
-      bisect.insort(part, stroke.on.tick)
       for event in (stroke.on, stroke.off):
         before[id(event)] = before[id(note.on)]
         tracks[before[id(note.on)][1]].insert(-1, event)
