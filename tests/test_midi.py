@@ -349,7 +349,7 @@ def test_slices_are_what_upstreams_converters_make(dataset):
 
 class Pushes:
   """A player that makes everything louder and later, or earlier, by drum."""
-  shape = (64, 9)
+  longest = None
   said = 0.9  # Of velocities.
 
   def __init__(self):
@@ -357,19 +357,20 @@ class Pushes:
     from magenta.models.music_vae import data
     self.pitch_classes = data.ROLAND_DRUM_PITCH_CLASSES
 
-  def __call__(self, hits, patterns):
-    assert len(hits) == len(patterns)
-    self.slices += len(hits)
-    return (np.full(hits.shape, self.said),
-            hits * np.where(np.arange(9) % 2, 0.45, -0.45))
+  def __call__(self, sections):
+    self.slices += sum(len(section.hits) // 64 for section in sections)
+    return [np.array([[np.full(hits.shape, self.said),
+                       hits * np.where(np.arange(9) % 2, 0.45, -0.45)]])
+            for hits, *_ in sections]
 
 
 class Listens(Pushes):
   """It moves nothing, and keeps what it was told."""
 
-  def __call__(self, hits, patterns):
+  def __call__(self, sections):
+    [(hits, *_)] = sections
     self.told = hits.copy()
-    return np.full(hits.shape, 0.9), 0 * hits
+    return [np.array([[np.full(hits.shape, 0.9), 0 * hits]])]
 
 
 @pytest.mark.parametrize('signatures,steps', [
@@ -447,10 +448,10 @@ def test_hits_in_one_sixteenth_keep_their_ratio(amount):
   player = Pushes()
   def new(said, *velocities):
     player.said = said
-    played = take.play(player, [
+    [(played, _)] = take.play(player, [
         [grid.hit_at(1, 4 - 0.1 * i, v) for i, v in enumerate(velocities)]],
-                       take.Amount(amount, 0.))
-    return [hit.velocity for hit in played[0]]
+                              take.Amount(amount, 0.))
+    return [hit.velocity for hit in played]
   # Grace notes before a stroke, a pair of one velocity, and one hit.
   for velocities in ((34, 112), (30, 30, 100), (127, 126), (90, 90), (3, 2, 1), (60,)):
     for said in (1., 0.6, 0.1, 0.):
@@ -469,11 +470,11 @@ def test_many_loops_are_one_batch():
   hit_at = grid.hit_at
   patterns = [[hit_at(0, 0., 80), hit_at(1, 4., 80), hit_at(None, 5., 80)], [],
               [hit_at(8, 3., 80), hit_at(0, 1000., 80)]]
-  played = take.play(player, patterns)
+  played = [hits for hits, _ in take.play(player, patterns)]
   assert player.slices == 3  # Not the 15 that are silent.
   assert played[0] == [hit_at(0, -0.45, 114), hit_at(1, 4.45, 114), None]
   assert played[1:] == [[], [hit_at(8, 2.55, 114), hit_at(0, 999.55, 114)]]
-  assert take.play(player, [[hit_at(None, 1., 80)], []]) == [[None], []]
+  assert take.play(player, [[hit_at(None, 1., 80)], []]) == [([None], []), ([], [])]
 
 
 def pedals(path):
