@@ -7,9 +7,9 @@
     python3 scripts/humanize.py in.mid out.mid --like=played.mid
     python3 scripts/humanize.py in.mid out.mid --map=addictive2 --output_map=superior3
 
-This is GrooVAE (Gillick et al. 2019, arXiv 1905.06118). A model trained on drummers
-reads a pattern: drums at the 64 steps of 4 bars. It gives each hit a velocity and a
-microtiming, as drummers play. All else in the file stays as it is.
+After GrooVAE (Gillick et al. 2019, arXiv 1905.06118): a model that has learned from
+drummers draws each hit's velocity and microtiming, one hit after the other. With
+--ornaments, hits become flams and drags. All else in the file stays as it is.
 """
 from drumloops import Humanizer
 from drumloops.errors import in_words

@@ -380,7 +380,7 @@ def test_page_says_amounts_by_drum(tmp_path):
 
 class Drags:
   """A player of one velocity whose off-beats are later than its beats, and uneven."""
-  longest = None
+  longest, adds_strokes = None, False
 
   def __init__(self, beats=0.03, off_beats=0.15, spread=0.03):
     from magenta.models.music_vae import data
@@ -568,6 +568,7 @@ def test_swung_loops(tmp_path):
 
 class Flams(Drags):
   """A player whose hits have a softer stroke before them, and one of them two."""
+  adds_strokes = True
 
   def __call__(self, sections):
     played = []
@@ -589,16 +590,16 @@ def test_ornaments_in_a_file(tmp_path):
   plain, ornate = found
   assert set(plain) < set(ornate)
   added = sorted(set(ornate) - set(plain))
-  assert any('strokes were added' in sentence for sentence in said)
+  assert said[-1].endswith(f'for flams and drags: {len(added)}.')
   step = midi_file.read(target).ticks_per_step
   for tick, pitch, velocity in added:
     after = min(t for t, p, _ in plain if p == pitch and t > tick)
-    assert not tick or after - tick == pytest.approx(0.2 * step, abs=1) or (
+    assert after - tick == pytest.approx(0.2 * step, abs=1) or (
         after - tick == pytest.approx(0.3 * step, abs=1))
     loud = next(v for t, p, v in plain if (t, p) == (after, pitch))
     assert velocity == round(loud * (0.3 if after - tick < 0.25 * step else 0.2) / 0.9)
   # At step 8 a hat and a kick have two more; at the very beginning there is no room.
-  assert len(added) == sum(tick > 0 for tick, *_ in plain) + 2
+  assert len(added) == sum(tick >= 0.2 * step for tick, *_ in plain) + 2
   ends = [event for track in midi_file.read(target).tracks for event in track
           if event.is_note_off]
   assert len(ends) >= len(added)
@@ -609,9 +610,35 @@ def test_ornaments_keep_flams_that_are_there():
   flam = [grid.hit_at(1, 4.0, 100), grid.hit_at(1, 3.8, 30), grid.hit_at(0, 8., 100)]
   [(hits, ornaments)] = take.play(Flams(0, 0, 0), [flam])
   assert len(hits) == 3 and [added.index for added in ornaments] == [2, 2]
-  [(_, half)] = take.play(Flams(0, 0, 0), [flam[2:]], take.Amount(0., 0.))
-  assert [(round(added.hit.start, 2), added.hit.velocity) for added in half] == [
+  [(_, soft)] = take.play(Flams(0, 0, 0), [flam[2:]], take.Amount(0., 1.))
+  assert [(round(added.hit.start, 2), added.hit.velocity) for added in soft] == [
       (7.8, 33), (7.7, 22)]
+  assert take.play(Flams(), [flam[2:]], take.Amount(0., 0.))[0][1] == []
+
+
+def test_ornaments_where_there_is_no_room(tmp_path):
+  """Before a file's beginning, after its end, and past a change of the sound."""
+  import mido
+  def humanized(*messages, late=0.):
+    path = str(tmp_path / 'out.mid')
+    mido.MidiFile(tracks=[mido.MidiTrack(messages)], ticks_per_beat=480).save(path)
+    humanize_file.humanize_file(path, path, Flams(late, late, 0))
+    return hits_of(path)
+  def hit(time, note=38):
+    return mido.Message('note_on', channel=9, note=note, velocity=90, time=time)
+  # A pickup of a quarter: its hit is at tick 0, but not at the step 0 of a bar.
+  assert [tick for tick, *_ in humanized(
+      mido.MetaMessage('time_signature', numerator=1, denominator=4), hit(0),
+      mido.MetaMessage('time_signature', numerator=4, denominator=4, time=480),
+      hit(0))] == [0, 456, 480]
+  pedal = mido.Message('control_change', channel=9, control=4, value=9, time=480)
+  assert [tick for tick, *_ in humanized(hit(0, 46), pedal, hit(0, 46))] == [0, 480]
+  choke = mido.Message('polytouch', channel=9, note=49, value=99)
+  assert [tick for tick, *_ in humanized(
+      hit(480, 49), choke, hit(960, 49))] == [456, 480, 1416, 1440]
+  ticks = [tick for tick, *_ in humanized(
+      hit(600), mido.MetaMessage('end_of_track', time=2), late=0.4)]
+  assert len(set(ticks)) == len(ticks) and max(ticks) <= 602
 
 
 def test_ornaments_by_the_flag(finished, tmp_path):

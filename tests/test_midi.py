@@ -349,7 +349,7 @@ def test_slices_are_what_upstreams_converters_make(dataset):
 
 class Pushes:
   """A player that makes everything louder and later, or earlier, by drum."""
-  longest = None
+  longest, adds_strokes = None, False
   said = 0.9  # Of velocities.
 
   def __init__(self):

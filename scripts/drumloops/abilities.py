@@ -95,12 +95,14 @@ def _sentences(name: str, is_drums: bool, is_grooves: bool) -> dict[str, str]:
           'hierdec-drums_4bar and groovae_4bar; for others, train.py '
           f'{field("mode", "eval")} says how well a checkpoint fits their data.'),
       FINISH: (
+          f'Models of {name} are trained only; groovae_4bar_strokes humanizes.'
+          if is_grooves else
           'Only drum configs whose data are slices of one length, such as '
           "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
           f'checkpoints are sampled as they are, with {field("run_dir")}.'),
       SAMPLE: (
-          f'Models of {name} need to be told the hits; see {stage("humanize.py")}.'
-          if is_grooves else
+          f'Models of {name} need to be told the hits; {stage("humanize.py")} does so '
+          'with those of groovae_4bar_strokes.' if is_grooves else
           f"Models of {name} need to be told the chords, which only Magenta's own code "
           "can: see TrainedModel.sample's c_input."),
       ENCODE: (
@@ -116,8 +118,8 @@ def _sentences(name: str, is_drums: bool, is_grooves: bool) -> dict[str, str]:
           'they are no patterns of the nine drums.'),
       HUMANIZE: f'{name} does not humanize; groovae_4bar_strokes does.',
       TAKES: (
-          f'{name} gives each hit the mean of what drummers play, so it has no other '
-          'takes, no feels and no ornaments; groovae_4bar_strokes has.'),
+          f'{name} gives each hit the mean of what drummers play; takes, feels and '
+          'ornaments are of groovae_4bar_strokes.'),
       PAGE: (f'The page plays drum patterns of hierdec-, hier- and flat- configs; '
              f'{name} is none of them.'),
       MAGENTAJS: ('magenta.js plays drum patterns of hierdec-, hier- and flat- '

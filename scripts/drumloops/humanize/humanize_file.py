@@ -83,19 +83,25 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
       note.off.tick = max(tick, note.off.tick + tick - note.on.tick)
     note.on.tick = tick
     note.on.data = bytes([note.on.data[0], note.pitch, hit.velocity])
-    rooms[id(note.on)] = first, end
+    # What changes a hit's sound at its tick goes with it, but not with its strokes.
+    rooms[id(note.on)] = _room(before[id(note.on)], max(first, 0), end, [], sorted(
+        place for stream in {part, note.pitch, EVERY_DRUM} & set(places)
+        for place in places[stream]))
     ticks[part].append(tick)
-  added = []
+  added, ends = [], [track[-1].tick for track in tracks]
   for index, hit in ornaments:
     note, part = notes[index], ticks[part_of(notes[index].pitch)]
+    track = before[id(note.on)][1]
+    first, end = rooms[id(note.on)]
     stroke = _stroke(note, round((hit.time - played[index].time) *
                                  grid.STEPS_PER_QUARTER * step), hit.velocity,
-                     rooms[id(note.on)], part)
-    if stroke:
+                     (first, min(end, ends[track] + 1)), part)
+    if stroke and not any(other.on.tick == stroke.on.tick and
+                          other.pitch == stroke.pitch for other in added):
       added.append(stroke)
       for event in (stroke.on, stroke.off):
         before[id(event)] = before[id(note.on)]
-        tracks[before[id(note.on)][1]].insert(-1, event)
+        tracks[track].insert(-1, event)
   _move_marks(marks, repeats, notes, before, part_of)
   _sort(tracks, [*notes, *added], before)
   return sum(map(bool, played)), len(added), own
@@ -109,7 +115,7 @@ def _stroke(note: midi_file.Note, later: int, velocity: int, room: tuple[int, in
     note: The hit.
     later: How many ticks after it.
     velocity: The stroke's.
-    room: From which to before which tick the hit may be.
+    room: From which to before which tick it may be.
     part: The ticks of all hits of its part, in order.
   """
   i = bisect.bisect_left(part, note.on.tick)
@@ -285,7 +291,7 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
   kit, output_kit = drum_maps.find(map), drum_maps.find(output_map, 'output_map')
   file = midi_file.read(input_midi, drum_channel)
   remarks = midi_file.remarks_on_channel(input_midi, file, drum_channel)
-  if amount.timing or swing:
+  if amount.timing or swing or take.adds_strokes:
     file.refine(FINE_TICKS)
   pitches = [note.pitch for tracks in file.patterns
              for note in midi_file.find_hits(tracks)]
@@ -306,7 +312,7 @@ def humanize_file(input_midi: str, output_midi: str, take: PlaysHits,
   remarks = [*remarks, f'{disk.printable(output_midi)}: {sum(counts)} of '
              f'{len(pitches)} drum hits humanized.']
   if sum(added):
-    remarks.append(f'{sum(added)} strokes were added, for flams and drags.')
+    remarks.append(f'Strokes that were added, for flams and drags: {sum(added)}.')
   for own in filter(None, dict.fromkeys(replaced)):
     remarks.append(f'{disk.printable(os.path.basename(input_midi))} swings ({own}); '
                    f'{field("swing")} replaces that.')

@@ -134,6 +134,7 @@ class Humanizer:
               for old, hit in zip(loop.hits, straight)]
     played = takes.play(self.choose(request), list(map(as_read, loops)), much, swing,
                         [loop.qpm for loop in loops])
+    take = request.take if self.abilities.can(abilities.TAKES) else takes.MEAN_TAKE
     def as_played(loop: DrumLoop, played: tuple) -> DrumLoop:
       swung, kept = loop.swung(swing), loop.kept or ()
       hits, ornaments = played
@@ -142,7 +143,7 @@ class Humanizer:
             for old, new in zip(loop.hits, hits)),
           *(added.hit for added in ornaments if loop.hits[added.index] not in kept)),
                                  facts={
-              **swung.facts, 'humanized': True, 'take': request.take,
+              **swung.facts, 'humanized': True, 'take': take,
               'drummer': request.drummer, 'velocity': takes.to_typed(much.velocity),
               'timing': takes.to_typed(much.timing),
               'ornaments': request.ornaments})

@@ -179,9 +179,11 @@ class PlaysHits(Protocol):
   Attributes:
     pitch_classes: Of its config.
     longest: Steps of a section at most; None for any number.
+    adds_strokes: Whether a hit may have several strokes.
   """
   pitch_classes: Sequence[Sequence[int]]
   longest: int | None
+  adds_strokes: bool
 
   def __call__(self, sections: Sequence[Section]) -> list[np.ndarray]:
     """Returns how sections are played: see `Take`."""
@@ -207,7 +209,7 @@ class Take:
     """
     self.pitch_classes, self.longest = model.pitch_classes, model.longest
     self._model, self._kept, self._take = model, kept, take
-    self._ornaments = ornaments
+    self._ornaments, self.adds_strokes = ornaments, ornaments > 0
     self._progress = 'Humanizing' if progress else None
     self._feel = feel
 
@@ -277,14 +279,15 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
          ) -> list[tuple[list[Hit | None], list[Ornament]]]:
   """Returns hits as a drummer would play them.
 
-  All patterns are one batch. Each is played from its step 0 on. Where nothing is hit
-  for 4 bars or more, what comes after it is played as from a beginning.
+  All patterns are one batch. Each is played from its step 0 on, 4 bars after 4 bars.
+  After 4 of them without a hit, it is played as from a beginning.
 
   They move as `swing.move` says. So flams, triplets and a drummer's own timing stay in
   their order, and every hit in its sixteenth, if no eighths swing.
 
   Of several hits of a drum in one sixteenth, the loudest gets the take's velocity. The
-  others keep their ratio to it, and softer ones stay softer. No stroke is added there.
+  others keep their ratio to it, and softer ones stay softer. No stroke is added there,
+  nor to a drum of which nothing of the take is played.
 
   Args:
     take: Says how they are played.
@@ -334,10 +337,10 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
         indices, hits, at, swings.move(hits, np.array(late), swing)):
       new[k] = hit._replace(time=float(start) / grid.STEPS_PER_QUARTER,
                             velocity=louder[cell][hit.velocity])
-      if len(given[cell]) == 1:
-        room = (swing or swings.STRAIGHT).room(hit.step, MAX_MICROTIMING)
+      if len(given[cell]) == 1 and (amounts[cell[-1]] or timing[cell[-1]]):
         ornaments += [Ornament(k, stroke) for stroke in _more_strokes(
-            new[k], played[cell[0]][:, :, *cell[1:]], np.maximum(room, 0))]
+            new[k], played[cell[0]][:, :, *cell[1:]],
+            (swing or swings.STRAIGHT).room(hit.step, MAX_MICROTIMING))]
     return new, ornaments
   return [as_played(i, pattern) for i, pattern in enumerate(cells)]
 
@@ -362,11 +365,13 @@ def _more_strokes(hit: Hit, strokes: np.ndarray, room: Sequence[float]) -> list[
     room: From where to where they may be, in steps.
   """
   (loudest, late), *others = strokes.tolist()
-  found = [hit._replace(
-      time=float(np.clip(hit.start + then - late, *room)) / grid.STEPS_PER_QUARTER,
-      velocity=max(1, round(hit.velocity * min(1., velocity / loudest))))
-           for velocity, then in others if velocity]
-  return [stroke for stroke in found if stroke.time != hit.time]
+  found = {}  # By time.
+  for velocity, then in others:
+    time = float(np.clip(hit.start + then - late, *room)) / grid.STEPS_PER_QUARTER
+    if velocity and time >= 0 and time != hit.time:  # None before the beginning.
+      found.setdefault(time, hit._replace(time=time, velocity=max(1, round(
+          hit.velocity * min(1., velocity / loudest)))))
+  return list(found.values())
 
 
 def _louder(velocities: Sequence[int], wanted: float, amount: float) -> dict[int, int]:

@@ -85,6 +85,8 @@ class Performances(NamedTuple):
     hits: bool, [slices, 64, 9].
     velocities: 1 to 127 where a drum is hit, [slices, 64, 9].
     microtiming: In steps; late is more than 0. [slices, 64, 9].
+    more: Velocities and microtiming of the other strokes, from the loudest on: [slices,
+      64, 9, 2, strokes]; velocities are 0 where there is none.
     step_ms: A step's milliseconds, [slices, 1, 1].
     names: The performances, [slices].
   """
@@ -107,7 +109,7 @@ def performances(examples_path: str, converter: Any) -> Performances:
 
   Args:
     examples_path: The TFRecord.
-    converter: A GrooveConverter.
+    converter: A GrooveConverter, or a StrokeConverter.
 
   Raises:
     UserError: if there are none.

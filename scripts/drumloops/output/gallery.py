@@ -51,7 +51,8 @@ FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int
 # More facts, which some loops and older pages lack.
 MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
               'drummer': int, 'velocity': (int, float, str),
-              'timing': (int, float, str), 'swing': str}
+              'timing': (int, float, str), 'swing': str,
+              'ornaments': (int, float)}
 EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
 SHOWN = 100  # Loops that are complete at once; others when they are near.
 
@@ -386,7 +387,8 @@ def describe(entry: Mapping[str, object]) -> str:
     return [] if value in (None, usual) else [words.format(shown)]
   humanized = ', '.join([
       'humanized', *said('take', 'take {}'), *said('drummer', 'like drummer {}'),
-      *said('velocity', 'velocity {}', 1), *said('timing', 'timing {}', 1)])
+      *said('velocity', 'velocity {}', 1), *said('timing', 'timing {}', 1),
+      *said('ornaments', 'ornaments {}', 0)])
   source = f'{entry["mode"]} {" to ".join(entry.get("inputs", []))}'.strip()
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),

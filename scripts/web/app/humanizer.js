@@ -231,7 +231,8 @@ export class Humanizer {
    * DRUMS] each, 0 where nothing is hit.
    * @param {Uint16Array[]} patterns
    * @param {Object} how {take: its number, 0 for the mean; drummer: 0 for any; tempo:
-   *   beats a minute}
+   *   beats a minute; one for all by default, for a loop keeps its feel when its tempo
+   *   changes, and in a link}
    */
   humanize(patterns, how) {
     const found = [], {memory} = this.groove;
@@ -253,7 +254,7 @@ export class Humanizer {
   }
 
   /** Returns what `decode` takes of a pattern. */
-  _part(pattern, {take, drummer = 0, tempo}) {
+  _part(pattern, {take, drummer = 0, tempo = this.groove.tempo}) {
     const {mean, root, drummers} = this.feels, {samePlayer} = this.groove;
     const who = drummers[drummer], size = mean.length;
     // The same hits have the same random numbers.

@@ -58,14 +58,13 @@ function latest(doing, job) {
 /** Humanizes loops where that isn't done yet. */
 async function humanize(loops) {
   if (page.engine.canHumanize) {
-    const {take, drummer, tempo} = page.settings;
-    // Not by the tempo: at another one a loop keeps the feel that the user knows.
+    const {take, drummer} = page.settings;
     const felt = loop => `${take} ${drummer} ${loop.pattern.join()}`;
     const stale = loops.filter(loop => loop.felt !== felt(loop));
     for (let i = 0; i < stale.length; i += COUNT) {
       const some = stale.slice(i, i + COUNT), are = some.map(felt);
       const feels = await page.engine.humanize(
-        some.map(loop => loop.pattern), {take, drummer, tempo});
+        some.map(loop => loop.pattern), {take, drummer});
       some.forEach((loop, k) => {
         Object.assign(loop, {feel: feels[k], felt: are[k]});
         show(loop);
