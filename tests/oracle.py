@@ -1,7 +1,6 @@
 """Runs Magenta on checkpoints, in stock Python 3.7 and in ours.
 
     python oracle.py score SLICES.npy OUT CONFIG CHECKPOINT ...
-    python oracle.py humanize CONFIG CHECKPOINT EXAMPLES.tfrecord OUT.npz
     python oracle.py every CHECKPOINTS OUT.npz
     python oracle.py train CONFIG -- flags of music_vae_train
     python oracle.py generate CONFIG -- flags of music_vae_generate
@@ -92,32 +91,6 @@ def score_config(name, checkpoints, slices):
         scores['loss'], scores['graph_mu'], scores['logits'] = sess.run(
             [loss, graph_mu, logits], {inputs: rolls, targets: np.eye(512)[slices]})
   return found
-
-
-def humanize(name, checkpoint, examples_path, out):
-  """Writes performances' slices, and encodings, losses and outputs of the first 16."""
-  import note_seq
-  import tensorflow.compat.v1 as tf
-  config = get_config(name)
-  slices = np.array([
-      output for record in tf.python_io.tf_record_iterator(examples_path)
-      for output in config.data_converter.to_tensors(
-          note_seq.NoteSequence.FromString(record)).outputs], np.float32)
-  first = slices[:16]
-  hits = first[..., :9]
-  with tf.Graph().as_default(), tf.Session() as sess:
-    config.hparams.batch_size = len(first)
-    config.model.build(config.hparams, 27, is_training=False)
-    lengths = tf.fill([len(first)], 64)
-    inputs = first if not config.data_converter._humanize else np.concatenate(
-        [hits, np.zeros_like(first[..., 9:])], axis=-1)
-    mu = config.model.encode(tf.constant(inputs), lengths, tf.constant(hits)).loc
-    loss, _, results = config.model.decoder.reconstruction_loss(
-        tf.pad(first[:, :-1], [(0, 0), (1, 0), (0, 0)]), tf.constant(first),
-        lengths, mu, tf.constant(hits))
-    tf.train.Saver().restore(sess, checkpoint)
-    mu, loss, logits = sess.run([mu, loss, results.rnn_output])
-  np.savez(out, slices=slices, mu=mu, loss=loss, logits=logits)
 
 
 def load_random_weights(sess, of_kernels, of_biases):
@@ -233,5 +206,5 @@ def generate(name, *argv):
 
 
 if __name__ == '__main__':
-  {'score': score, 'humanize': humanize, 'every': every,
+  {'score': score, 'every': every,
    'train': train, 'generate': generate}[sys.argv[1]](*sys.argv[2:])

@@ -3,7 +3,6 @@ import shutil
 
 import conftest
 from drumloops import model
-from drumloops.humanize import humanizer
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 import numpy as np
@@ -111,25 +110,6 @@ def test_committed_weights_in_stock(scores, checkpoints, stock_python):
 
 def test_committed_echo_in_stock(scores):
   check_same(*(part['echo'] for part in scores), atol=1e-4)  # Logits of up to 20.
-
-
-def test_committed_humanizer_in_stock(dataset, stock_python, tmp_path):
-  """The same slices of performances, encodings, losses and outputs."""
-  checkpoint = checkpoint_files.find_checkpoint(config_name=humanizer.CONFIG)
-  examples = dataset / 'drummer-test.tfrecord'
-  def humanize(python, folder):
-    oracle(python, 'humanize', humanizer.CONFIG, checkpoint, examples,
-           folder / 'humanized.npz')
-  humanize(conftest.sys.executable, tmp_path)
-  kept = conftest.made_by_stock(
-      stock_python, 'humanized', [f'{checkpoint}.data-00000-of-00001', examples],
-      lambda folder: humanize(stock_python, folder))
-  ours, stock = (np.load(folder / 'humanized.npz') for folder in (tmp_path, kept))
-  np.testing.assert_array_equal(ours['slices'], stock['slices'])
-  assert len(ours['slices']) > 16
-  for key in ('mu', 'loss', 'logits'):
-    np.testing.assert_allclose(ours[key], stock[key], rtol=1e-4, atol=1e-4)
-  assert ours['mu'].std() > 0
 
 
 def test_trained_by_stock_goes_on_here(dataset, scores, trained_by_stock, tmp_path):

@@ -180,7 +180,7 @@ def test_pitches_are_those_that_files_are_read_by():
 
 
 @pytest.mark.parametrize('name, checkpoint, words', [
-    ('groovae_4bar_hits_control', None, 'none of them'),
+    ('groovae_4bar_strokes', None, 'none of them'),
     ('hierdec-drums_4bar', 'hier-drums_4bar_echo', 'does not fit')])
 def test_what_it_does_not_write(name, checkpoint, words, tmp_path):
   with pytest.raises(UserError, match=words):

@@ -684,9 +684,9 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   assert distance(np.array(ours)) == pytest.approx(distance(pythons), rel=0.1)
 
 
-def test_a_loop_keeps_its_feel_at_another_tempo(tiny, node):
+def test_a_loop_keeps_its_feel_at_another_tempo(shipped, node):
   """All are drawn as at one tempo, so that a link has the feels that were heard."""
-  assert node(tiny, '''
+  assert node(shipped, '''
       const {page} = await app('state'), jobs = await app('jobs');
       page.engine = await web.Engine.open(bytes);
       const feels = () => page.loops.map(({feel}) => [...feel.velocity, ...feel.offset]);

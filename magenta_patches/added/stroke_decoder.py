@@ -124,26 +124,28 @@ class StrokeDecoder(base_model.BaseDecoder):
     return losses, cells[:, 0]
 
   def sample(self, n: int, max_length: int | None = None, z: tf.Tensor | None = None,
-             c_input: tf.Tensor | None = None, **kwargs: object) -> tf.Tensor:
-    """Returns how hits are played: slices, [n, max_length, 64].
+             c_input: tf.Tensor | None = None, temperature: tf.Tensor | float = 1.
+             ) -> tuple[tf.Tensor, None]:
+    """Returns how hits are played: slices, [n, max_length, 64], and no more results.
 
     Args:
       n: Slices.
       max_length: Steps.
       z: Latents, [n, z_size].
-      c_input: Hits and tempo, [n, max_length, 10].
-      **kwargs: Of stroke_network.draw.
+      c_input: Hits and tempo of all, [max_length, 10], or of each, [n, max_length, 10].
+      temperature: How random velocities and offsets are.
     """
     chance = tf.random.uniform([n, max_length, DRUMS, CHANCE])
+    controls = tf.broadcast_to(c_input, [n, max_length, DRUMS + 1])
     variables = {v.op.name.removeprefix('decoder/'): v for v in tf.get_collection(
         tf.GraphKeys.TRAINABLE_VARIABLES, 'decoder/')}
-    def draw(controls, z, chance, *values):
-      return stroke_network.draw(
-          dict(zip(variables, values)), controls, z, chance, **kwargs)
+    def draw(controls, z, chance, temperature, *values):
+      return stroke_network.draw(dict(zip(variables, values)), controls, z, chance,
+                                 temperatures=(temperature, temperature))
     drawn = tf.numpy_function(
-        draw, [c_input, z, chance, *variables.values()], tf.float32)
-    drawn.set_shape([n, max_length, stroke_network.DEPTH])
-    return drawn
+        draw, [controls, z, chance, temperature, *variables.values()], tf.float32)
+    drawn.set_shape([n, None, stroke_network.DEPTH])
+    return drawn, None  # As upstream's decoders, whose second is of a step.
 
 
 def _nats(bins, logits):
