@@ -430,16 +430,17 @@ def test_another_swing_than_the_files(mine, tmp_path):
   for take in (False, True):
     [made] = DrumModel().complete(given, keep='ride')
     assert made.remarks[-1].endswith('unless swing asks for another swing.')
-    [made] = (Humanizer().play(made, take=0, swing=70) if take else [made.swung(70)])
+    [made] = Humanizer().play(made, swing=70) if take else [made.swung(70)]
     made.save(str(tmp_path / 'out.mid'))
     found = read(str(tmp_path / 'out.mid'), 4)
     assert [start for drum, start, _ in found if drum == 8] == pytest.approx(
         [16 * bar + at + 0.1 for bar in range(4) for _, at in hits], abs=0.01)
     added = np.array([start for drum, start, _ in found if drum != 8])
-    late = (added - np.floor(added + 0.5))[np.floor(added + 0.5) % 2 == 1]
+    away, steps = added - np.floor(added + 0.5), np.floor(added + 0.5)
+    late, on_beats = away[steps % 2 == 1], away[steps % 2 == 0]
     assert len(late) > 3
-    if take:
-      assert np.median(late) == pytest.approx(0.4, abs=0.1)
+    if take:  # A drummer is early, or late, on the beats too.
+      assert np.median(late) - np.median(on_beats) == pytest.approx(0.4, abs=0.1)
     else:
       np.testing.assert_allclose(late, 0.4, atol=0.01)
 

@@ -47,11 +47,8 @@ def others(name):
     return TOLD_HITS
   if name == 'groovae_4bar_strokes':  # Its takes come when it is finished.
     return {**TOLD_HITS, 'evaluate': 'scripts/export.py makes it'}
-  if name == 'groovae_4bar_hits_control':
-    return {**TOLD_HITS, 'evaluate': 'to be told the hits', 'export': 'drum configs'}
-  if name == 'groovae_2bar_hits_control_tfds':
-    return {**TOLD_HITS, 'evaluate': 'to be told the hits',
-            'export': 'drum configs'}
+  if name in ('groovae_4bar_hits_control', 'groovae_2bar_hits_control_tfds'):
+    return {**TOLD_HITS, 'evaluate': 'to be told the hits', 'export': 'trained only'}
   if name.endswith('_chords'):
     return {**CHORDS, **NO_SLICES}
   if 'mel' in name or 'trio' in name or 'multiperf' in name:

@@ -249,9 +249,9 @@ def test_humanizer_plays_as_drummers_do(humanized):
     for column in ('velocity_range', 'timing_range', 'bar_repetition'):
       assert row[column] == pytest.approx(real[column], rel=0.1), column
   beat, takes = humanized['takes'].values()
-  for unit in ('velocity', 'timing_ms'):
-    assert takes[unit] == pytest.approx(beat[unit], rel=0.2)
+  assert takes['timing_ms'] == pytest.approx(beat['timing_ms'], rel=0.15)
   assert rows[feel.MEAN_TAKE]['timing_error_ms'] <= 19.1  # The older one's.
+  assert rows[feel.MEAN_TAKE]['velocity_error'] <= 22.2
   for unit in ('velocity_distance', 'timing_distance_ms'):
     assert all(humanized['drummers']['named'][name][unit] < row[unit]
                for name, row in humanized['drummers']['anyone'].items())
@@ -273,9 +273,6 @@ def test_takes_sound_as_drummers_do(humanized):
       assert row[column] == pytest.approx(real[column], abs=0.05), column
     for column in ('kick_hi_hat_ms', 'kick_on_beat', 'kick_between'):
       assert row[column] == pytest.approx(real[column], rel=0.15), column
-    snare = row['drums']['snare']
-    assert snare['more_strokes'] == pytest.approx(
-        snare['more_strokes_of_drummers'], rel=0.25)
 
 
 @pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
@@ -283,11 +280,27 @@ def test_takes_sound_as_drummers_do(humanized):
     ('take 1', 'auc', 0, 0.68),
     ('take 1', 'timing_auc', 0, 0.62),
     ('take 1', 'kick_ride_correlation', 0.669, 0.769),
+    ('take 1', 'velocity_distance', 0, 3.65),
+    ('take 1', 'hi_hat_correlation', -0.005, 0.195),
     ('take 1', 'soft_snare', 0.377, 0.511),
     ('take 1', 'snare_off_backbeat', 48.2, 65.2),
     ('take 1', 'loudest', 0.111, 0.151)])
 def test_what_the_humanizer_misses(humanized, row, column, low, high):
   assert low <= humanized['feel'][row][column] <= high
+
+
+@pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
+@pytest.mark.parametrize('drum', ['kick', 'snare', 'closed hi-hat'])
+def test_drums_have_as_many_flams_as_drummers(humanized, drum):
+  for take in ('take 1', 'take 2'):
+    row = humanized['feel'][take]['drums'][drum]
+    assert row['more_strokes'] == pytest.approx(row['more_strokes_of_drummers'], rel=0.2)
+
+
+@pytest.mark.xfail(strict=True, reason='wanted, and missed; the card says so')
+def test_takes_differ_as_performances_of_one_beat_in_velocity(humanized):
+  beat, takes = humanized['takes'].values()
+  assert takes['velocity'] == pytest.approx(beat['velocity'], rel=0.15)
 
 
 def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):

@@ -39,10 +39,10 @@ def put(slice_: np.ndarray, step: int, drum: int, strokes: list) -> None:
 class StrokeConverter(data.GrooveConverter):
   """Converts to and from hits, tempo, and up to STROKES strokes of each hit.
 
-  A step has DEPTH numbers: GrooveConverter's (which drums are hit; velocities
-  and offsets of the loudest strokes), then velocities and offsets of the second and of
-  the third loudest, 0 where there is none, then the binary logarithm of the tempo over
-  TEMPO. The controls are the hits and the tempo.
+  A step has DEPTH numbers. The first are GrooveConverter's: which drums are hit, and the
+  loudest strokes' velocities and offsets. Those of the second and of the third loudest
+  follow, 0 where there is none. The last number is the binary logarithm of the tempo
+  over TEMPO. The controls are the hits and that number.
   """
 
   def __init__(self, **settings: object):
@@ -63,8 +63,9 @@ class StrokeConverter(data.GrooveConverter):
     [qpm] = {tempo.qpm for tempo in quantized.tempos}
     step_seconds = 60 / qpm / upstream.steps_per_quarter(self)
     cells = collections.defaultdict(list)
-    for note in quantized.notes:
-      if note.is_drum and note.pitch in self.pitch_class_map:
+    has_drums = any(note.is_drum for note in item.notes)
+    for note in quantized.notes:  # Without drums all count, as upstream has it.
+      if note.is_drum >= has_drums and note.pitch in self.pitch_class_map:
         step = note.quantized_start_step
         cells[step, self.pitch_class_map[note.pitch]].append(
             (note.velocity / 127, 2 * (step - note.start_time / step_seconds)))

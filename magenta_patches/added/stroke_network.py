@@ -2,17 +2,17 @@
 
 It is told the hits of a loop and its tempo, as GrooVAE's decoders are (Gillick et al.
 2019, arXiv 1905.06118). These give the mean of what drummers play. This one gives
-distributions: for each hit of how many strokes it is, then of its velocity, then of its
-offset. A hit is drawn given the latent, the hits around it, and all that was drawn
-before it: in the last 3 bars, and of the drums before it at its step.
+distributions: of a hit's number of strokes, then of its velocity, then of its offset. A
+hit is drawn given the latent, the hits around it, and what was drawn before it. That is
+what was drawn in the last 3 bars, and of the drums before it at its step.
 
-Distributions are over bins. Drummers come back to what they played: so a bin's logit is
-an output of a network, plus curves around the bins of the same drum 2, 4, 8, 16, 32 and
-48 steps before and of its mean. The network says how high each curve is. Offsets have
-curves around those of the drums before at the same step, too.
+Distributions are over bins. A bin's logit is an output of a network, plus curves, for
+drummers come back to what they played. Curves lie around the bins of the same drum in
+the steps AGAIN before, and around that of its mean. The network says how high each is.
+Offsets have curves around those of the drums before at the same step, too.
 
-`Network` computes by TensorFlow's functions, which train it, or by NumPy's, which
-draw: hit by hit, TensorFlow takes longer to call its functions than to compute them.
+`Network` computes by TensorFlow's functions, which train it, or by NumPy's, which draw.
+Hit by hit, TensorFlow takes longer to call its functions than to compute them.
 Slices are those of StrokeConverter. `known` are 36 numbers of a step: hits, velocities,
 offsets, and where the velocity was 127, of each drum.
 """

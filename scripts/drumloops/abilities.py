@@ -82,12 +82,13 @@ def of(config: object, config_name: str = 'This config') -> Abilities:
           type(config.model.encoder) in (lstm_models.BidirectionalLstmEncoder,
                                          lstm_models.HierarchicalLstmEncoder)),
       MAGENTAJS: runs_in_browsers}
-  sentences = _sentences(config_name, is_drums, is_grooves)
+  sentences = _sentences(config_name, is_drums, is_grooves, is_slices and is_told)
   return Abilities(config_name, bars, has_nine_drums, {
       ability: sentences[ability] for ability, can in cans.items() if not can})
 
 
-def _sentences(name: str, is_drums: bool, is_grooves: bool) -> dict[str, str]:
+def _sentences(name: str, is_drums: bool, is_grooves: bool, only_trains: bool
+               ) -> dict[str, str]:
   """Returns why models of a config might not do something: {ability: sentence}."""
   return {
       SCORE: (
@@ -96,7 +97,7 @@ def _sentences(name: str, is_drums: bool, is_grooves: bool) -> dict[str, str]:
           f'{field("mode", "eval")} says how well a checkpoint fits their data.'),
       FINISH: (
           f'Models of {name} are trained only; groovae_4bar_strokes humanizes.'
-          if is_grooves else
+          if only_trains else
           'Only drum configs whose data are slices of one length, such as '
           "hierdec-drums_4bar and groovae_4bar, are finished; other configs' "
           f'checkpoints are sampled as they are, with {field("run_dir")}.'),

@@ -1,10 +1,11 @@
 """The feels of a model that draws strokes, as kept beside its weights.
 
 A feel decides how loud, how evenly and how late all hits of a take are played. It is a
-latent, seen from the latents of the training performances: these are Gaussian, and
-their feels standard normal. The latent goes by how hits are played, not by which there
-are, so a feel can be given to other hits. The feels of each drummer of GMD are kept as
-Gaussians. Those of styles are not: a style's hits came no nearer to its drummers.
+latent, less the mean of the training performances' and in units of their deviation. So
+their feels are standard normal. The decoder is told the hits, so the latent need only
+say how they are played, and a feel can be given to other hits. The feels of each drummer
+of GMD are kept as Gaussians. Those of styles are not, since styles came no nearer to
+their drummers by them.
 """
 import collections
 import os
@@ -98,6 +99,9 @@ def finish(config: Any, checkpoint: str, examples_path: str) -> list[str]:
   Raises:
     UserError: if there are too few slices.
   """
+  path = os.path.join(os.path.dirname(checkpoint), FEEL_FILE)
+  if os.path.exists(path):
+    os.remove(path)  # Of the weights that are replaced.
   performances = styles.performances(examples_path, config.data_converter)
   if sum(len(slices) for _, slices in performances) < 2:
     raise UserError(f'There are too few 4-bar slices in {examples_path} to learn '
@@ -105,8 +109,8 @@ def finish(config: Any, checkpoint: str, examples_path: str) -> list[str]:
   kept = fit(groove_model.load(config, checkpoint),
              np.concatenate([slices for _, slices in performances]),
              [drummer_of(name) for name, slices in performances for _ in slices])
-  with disk.replacing(os.path.join(os.path.dirname(checkpoint), FEEL_FILE)) as path:
-    np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), **kept)
+  with disk.replacing(path) as temporary:
+    np.savez_compressed(temporary, checkpoint=os.path.basename(checkpoint), **kept)
   return list(kept['names'])
 
 

@@ -88,7 +88,7 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
         place for stream in {part, note.pitch, EVERY_DRUM} & set(places)
         for place in places[stream]))
     ticks[part].append(tick)
-  added, ends = [], [track[-1].tick for track in tracks]
+  added, taken, ends = [], set(), [track[-1].tick for track in tracks]
   for index, hit in ornaments:
     note, part = notes[index], ticks[part_of(notes[index].pitch)]
     track = before[id(note.on)][1]
@@ -96,8 +96,8 @@ def humanize_tracks(tracks: list[list[midi_file.Event]], step: float, take: Play
     stroke = _stroke(note, round((hit.time - played[index].time) *
                                  grid.STEPS_PER_QUARTER * step), hit.velocity,
                      (first, min(end, ends[track] + 1)), part)
-    if stroke and not any(other.on.tick == stroke.on.tick and
-                          other.pitch == stroke.pitch for other in added):
+    if stroke and (stroke.on.tick, stroke.pitch) not in taken:
+      taken.add((stroke.on.tick, stroke.pitch))
       added.append(stroke)
       for event in (stroke.on, stroke.off):
         before[id(event)] = before[id(note.on)]

@@ -133,13 +133,16 @@ class Humanizer:
                            / grid.STEPS_PER_QUARTER) if old in (loop.kept or ()) else hit
               for old, hit in zip(loop.hits, straight)]
     played = takes.play(self.choose(request), list(map(as_read, loops)), much, swing,
-                        [loop.qpm for loop in loops])
+                        [loop.qpm for loop in loops], [
+                            [hit in (loop.kept or ()) for hit in loop.hits]
+                            for loop in loops])
     take = request.take if self.abilities.can(abilities.TAKES) else takes.MEAN_TAKE
     def as_played(loop: DrumLoop, played: tuple) -> DrumLoop:
       swung, kept = loop.swung(swing), loop.kept or ()
       hits, ornaments = played
+      others = (hit for hit in swung.hits if hit.drum is None)
       return dataclasses.replace(swung, hits=(
-          *(old if new is None or old in kept else new
+          *(next(others) if new is None else old if old in kept else new
             for old, new in zip(loop.hits, hits)),
           *(added.hit for added in ornaments if loop.hits[added.index] not in kept)),
                                  facts={

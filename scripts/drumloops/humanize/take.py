@@ -275,7 +275,8 @@ class Ornament(NamedTuple):
 
 
 def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WHOLE,
-         swing: Swing | None = None, qpm: Sequence[float] | None = None
+         swing: Swing | None = None, qpm: Sequence[float] | None = None,
+         stays: Sequence[Sequence[bool]] | None = None
          ) -> list[tuple[list[Hit | None], list[Ornament]]]:
   """Returns hits as a drummer would play them.
 
@@ -295,6 +296,7 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
     amount: How much of the take.
     swing: Where off-beats are played; the hits are straight then.
     qpm: The patterns' tempos; None for grid.DEFAULT_QPM.
+    stays: Which hits of each stay as they are, whatever is returned of them.
 
   Returns:
     For each pattern, for each hit the new one, None for one that is none of the nine
@@ -334,7 +336,9 @@ def play(take: PlaysHits, patterns: Sequence[Sequence[Hit]], amount: Amount = WH
                     -MAX_MICROTIMING, MAX_MICROTIMING) for section, *cell in at]
     new, ornaments = [None] * len(pattern), []
     for k, hit, cell, start in zip(
-        indices, hits, at, swings.move(hits, np.array(late), swing)):
+        indices, hits, at, swings.move(
+            hits, np.array(late), swing, [stays[i][k] for k in indices] if stays
+            else False)):
       new[k] = hit._replace(time=float(start) / grid.STEPS_PER_QUARTER,
                             velocity=louder[cell][hit.velocity])
       if len(given[cell]) == 1 and (amounts[cell[-1]] or timing[cell[-1]]):

@@ -163,7 +163,8 @@ def play_swung(hits: Sequence[Hit], swing: Swing) -> list[Hit]:
 
 
 def move(hits: Sequence[Hit], late: Sequence[float] | float = 0.,
-         swing: Swing | None = None) -> np.ndarray:
+         swing: Swing | None = None, stays: Sequence[bool] | bool = False
+         ) -> np.ndarray:
   """Returns where hits are played, in steps.
 
   A hit on the grid moves by all of its microtiming. A hit off the grid moves less, the
@@ -176,6 +177,7 @@ def move(hits: Sequence[Hit], late: Sequence[float] | float = 0.,
     hits: On a straight grid, or near it.
     late: Their microtiming in steps, up to MAX_MICROTIMING.
     swing: Of all hits.
+    stays: Which hits stay whatever is returned, so that no mean is theirs.
   """
   starts = np.array([hit.start for hit in hits])
   steps = np.floor(starts + 0.5)
@@ -185,18 +187,19 @@ def move(hits: Sequence[Hit], late: Sequence[float] | float = 0.,
   places, swung = swing.place(steps), swing.place(starts)
   low, high = swing.room(steps, MAX_MICROTIMING)
   unit = 1 if swing.unit == SIXTEENTHS else 2
-  is_second = steps % (2 * unit) == unit
+  late = np.where(stays, 0., late)
+  is_second = (steps % (2 * unit) == unit) & ~np.asarray(stays, bool)
   for _ in range(ROUNDS):
     # The same for all steps, so that off-beats keep their distance from others.
     late = np.clip(late, np.max(low - places, initial=-MAX_MICROTIMING),
                    np.min(high - places, initial=MAX_MICROTIMING))
     late = late - is_second * _lateness(
-        hits, swung - places + late * near, unit, swing.share)
+        hits, swung - places + late * near, is_second, unit, swing.share)
   return np.clip(swung + late * near, low, high)
 
 
-def _lateness(hits: Sequence[Hit], away: Sequence[float], unit: int, share: float
-              ) -> float:
+def _lateness(hits: Sequence[Hit], away: Sequence[float], is_second: Sequence[bool],
+              unit: int, share: float) -> float:
   """Returns how late the second of two notes is for those around it, in steps.
 
   That is the median of hits. Of what is around a hit, its own drum counts first.
@@ -204,6 +207,7 @@ def _lateness(hits: Sequence[Hit], away: Sequence[float], unit: int, share: floa
   Args:
     hits: Of all steps.
     away: How far they are from the places of their steps.
+    is_second: Which of them count.
     unit: Steps of a note.
     share: Of a Swing.
   """
@@ -213,8 +217,8 @@ def _lateness(hits: Sequence[Hit], away: Sequence[float], unit: int, share: floa
     found[hit.step, hit.drum].append(far)
   means = {place: sum(fars) / len(fars) for place, fars in found.items()}
   late = []
-  for hit, far in zip(hits, away):
-    if hit.step % (2 * unit) == unit:
+  for hit, far, counts in zip(hits, away, is_second):
+    if counts:
       around = [(weight, means.get((step, hit.drum), means[step]))
                 for step, weight in ((hit.step - unit, 1 - share),
                                      (hit.step + unit, share)) if step in means]
