@@ -12,12 +12,19 @@ from magenta.models.music_vae import stroke_network
 from magenta.models.music_vae.drum_classes import BARS, STEPS_PER_BAR, STEPS_PER_QUARTER
 from magenta.models.music_vae.stroke_converter import StrokeConverter
 from magenta.models.music_vae.stroke_network import CHANCE, DRUMS, MEMORY, STROKES
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
 def _convolve(x, kernel, width):
   return tf.nn.conv1d(x, tf.reshape(
       kernel, [width, x.shape[-1], kernel.shape[-1]]), 1, 'VALID')
+
+
+def _products(x, y, width):
+  """Returns sums of products, x's rows and y's, in the `width` steps before each."""
+  sums = tf.cumsum(x[..., np.newaxis] * y[..., np.newaxis, :], axis=1, exclusive=True)
+  return sums[:, width:] - sums[:, :-width]
 
 
 def _ops(kept):
@@ -35,10 +42,10 @@ def _ops(kept):
       # tf.gather has gradients that upstream's training can't clip.
       embed=lambda rows, values: tf.tensordot(
           tf.one_hot(values, rows.shape[0]), rows, 1),
-      convolve=_convolve, hidden=hidden, sum=tf.reduce_sum, maximum=tf.maximum,
+      convolve=_convolve, products=_products, hidden=hidden, sum=tf.reduce_sum, maximum=tf.maximum,
       minimum=tf.minimum, sqrt=tf.sqrt, tanh=tf.tanh, argmax=tf.argmax,
       einsum=tf.einsum, floor=lambda x: tf.to_int32(tf.floor(x)), number=tf.to_float,
-      before=lambda x: tf.cumsum(x, axis=1, exclusive=True),
+      swap=tf.linalg.matrix_transpose,
       pad=lambda x, before, after: tf.pad(x, [(0, 0), (before, after), (0, 0)]))
 
 
@@ -92,14 +99,17 @@ class StrokeDecoder(base_model.BaseDecoder):
     if self._hidden_share:
       heard *= tf.to_float(
           tf.random.uniform([*hits.shape[:2], 1]) >= self._hidden_share)
-    context, own, again = network.memory(tf.pad(heard, [(0, 0), (MEMORY, 0), (0, 0)]))
+    context, own, again, pairs = network.memory(
+        tf.pad(heard, [(0, 0), (MEMORY, 0), (0, 0)]))
     context += network.plan(controls, z, tf.range(steps))
     cells = tf.where(hits > 0)  # Rows of slice, step and drum.
     drum = tf.to_int32(cells[:, 2])
     before = tf.tile(tf.to_float(tf.sequence_mask(drum, DRUMS)), [1, 4])
     now = tf.gather_nd(known, cells[:, :2]) * before
-    own, again = tf.gather_nd(own, cells), tf.gather_nd(again, cells)
-    features = network.features(tf.gather_nd(context, cells[:, :2]), own, drum, now)
+    own, again, pairs = (tf.gather_nd(x, cells) for x in (own, again, pairs))
+    beside = network.beside(now, pairs)
+    features = network.features(
+        tf.gather_nd(context, cells[:, :2]), own, drum, now, beside)
     velocities, offsets = ([tf.gather_nd(x, cells) for x in part]
                            for part in (played[::2], played[1::2]))
     strokes = [(network.velocity_bin(v), network.offset_bin(o))
@@ -108,8 +118,9 @@ class StrokeDecoder(base_model.BaseDecoder):
     first = last = strokes[0]
     losses = {
         'strokes': _nats(count, network.count(features)),
-        'velocity': _nats(first[0], network.velocity(features, count, again)),
-        'offset': _nats(first[1], network.offset(features, count, first[0], again, now)),
+        'velocity': _nats(first[0], network.velocity(features, count, again, beside)),
+        'offset': _nats(first[1], network.offset(
+            features, count, first[0], again, beside, now)),
         'more': tf.zeros(tf.shape(count))}
     for i, stroke in enumerate(strokes[1:]):
       rows = tf.where(count > i)

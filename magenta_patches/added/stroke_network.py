@@ -8,8 +8,10 @@ what was drawn in the last 3 bars, and of the drums before it at its step.
 
 Distributions are over bins. A bin's logit is an output of a network, plus curves, for
 drummers come back to what they played. Curves lie around the bins of the same drum in
-the steps AGAIN before, and around that of its mean. The network says how high each is.
-Offsets have curves around those of the drums before at the same step, too.
+the steps AGAIN before, and around that of its mean. One lies where it would be if it
+changed since the bar before as the hits before it did. One lies where the drums before
+it at its step say, by how the two differed up to there. The network says how high each
+is. Offsets have curves around those of the drums before at the same step, too.
 
 `Network` computes by TensorFlow's functions, which train it, or by NumPy's, which draw.
 Hit by hit, TensorFlow takes longer to call its functions than to compute them.
@@ -32,6 +34,7 @@ PLAYED = 16  # Steps before a hit of which all that was drawn counts ...
 MEMORY = 48  # ... and of the same drum.
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 48)  # Steps before; what the same drum did there.
 AGAIN = (2, 4, 8, 16, 32, 48)  # Those of them that have curves.
+RECENT = 8  # Steps before a hit that say what changed since the bar before.
 WIDTHS = (1., 3., 9.)  # Of the curves, in bins.
 UNITS_OF_MORE = 128  # Of the layers of the second and third stroke.
 CHANCE = 2 + 2 * STROKES  # Uniform numbers a hit: strokes; values of each; in bins.
@@ -48,6 +51,12 @@ def _curves(bins):
 CURVES = {bins: _curves(bins) for bins in (VELOCITY_BINS, OFFSET_BINS)}
 
 
+def _products(x, y, width):
+  x, y = (np.lib.stride_tricks.sliding_window_view(part[:, :-1], width, axis=1)
+          for part in (x, y))
+  return x @ y.swapaxes(-1, -2)
+
+
 def _convolve(x, kernel, width):
   windows = np.lib.stride_tricks.sliding_window_view(x, width, axis=1)
   windows = windows.swapaxes(2, 3)  # [batch, steps, width, depth].
@@ -58,12 +67,10 @@ def _convolve(x, kernel, width):
 NUMPY = types.SimpleNamespace(
     concat=lambda parts: np.concatenate(parts, axis=-1), stack=np.stack,
     repeat=np.repeat, dot=np.matmul, embed=lambda rows, values: rows[values],
-    convolve=_convolve, hidden=lambda x: np.maximum(x, 0), sum=np.sum,
+    convolve=_convolve, products=_products, hidden=lambda x: np.maximum(x, 0), sum=np.sum,
     maximum=np.maximum, minimum=np.minimum, sqrt=np.sqrt, tanh=np.tanh, argmax=np.argmax,
     einsum=np.einsum, floor=lambda x: np.floor(x).astype(np.int32),
-    number=lambda x: x.astype(np.float32),
-    before=lambda x: np.concatenate(
-        [np.zeros_like(x[:, :1]), np.cumsum(x[:, :-1], axis=1)], axis=1),
+    number=lambda x: x.astype(np.float32), swap=lambda x: np.swapaxes(x, -1, -2),
     pad=lambda x, before, after: np.pad(x, [(0, 0), (before, after), (0, 0)]))
 
 
@@ -86,9 +93,9 @@ class Network:
 
   def velocity_bin(self, velocities: object) -> object:
     """Returns the bins of velocities from 1 / 127 to 1."""
-    ops = self.ops
+    ops = self.ops  # By .499, means of several velocities lie at no bin's edge.
     return ops.maximum(ops.minimum(
-        ops.floor((velocities * 127 - .5) / 2), VELOCITY_BINS - 1), 0)
+        ops.floor((velocities * 127 - .499) / 2), VELOCITY_BINS - 1), 0)
 
   def offset_bin(self, offsets: object) -> object:
     """Returns the bins of offsets from -1 to 1."""
@@ -117,7 +124,7 @@ class Network:
             self._dense(controls[..., DRUMS:], 'tempo') +
             self._dense(z, 'latent')[:, np.newaxis])
 
-  def memory(self, known: object) -> tuple[object, object, object]:
+  def memory(self, known: object) -> tuple[object, object, object, object]:
     """Returns what hits depend on of what was drawn before them.
 
     Args:
@@ -125,34 +132,81 @@ class Network:
 
     Returns:
       Of each step, [batch, steps, units]; of its hits, [batch, steps, drums, numbers];
-      and what drums did AGAIN steps before, and their mean: whether they were hit,
-      velocities and offsets, [batch, steps, drums, 3, len(AGAIN) + 1].
+      where `_curves` may be, [batch, steps, drums, 3, places]: whether there is one,
+      velocity and offset; and how each drum differs from each other, [batch, steps,
+      drums, 3, drums]: how often both were hit, and how much more the first had, in
+      velocity and offset.
     """
     ops, steps = self.ops, known.shape[1] - MEMORY
     context = self._convolved(known[:, MEMORY - PLAYED:-1], 'played', PLAYED)
     def parts(known):
       return [known[..., i:i + DRUMS] for i in range(0, 4 * DRUMS, DRUMS)]
     lags = {lag: parts(known[:, MEMORY - lag:MEMORY - lag + steps]) for lag in LAGS}
-    def summed(x):
-      sums = ops.before(x)
-      return sums[:, MEMORY:] - sums[:, :steps]
-    hits, velocities, offsets, _ = parts(known)
-    count, velocity, offset, squares = map(summed, (
-        hits, velocities, offsets, velocities * velocities))
-    some = ops.maximum(count, 1)
-    velocity_mean, offset_mean = velocity / some, offset / some
-    variance = squares / some - velocity_mean * velocity_mean
-    of_all = ops.maximum(ops.sum(count, axis=-1, keepdims=True), 1)
-    own = [*(x for lag in LAGS for x in lags[lag]), velocity_mean, offset_mean,
-           ops.sqrt(ops.maximum(variance, 0)), ops.tanh(count / 8),
-           *(ops.repeat(ops.sum(x, axis=-1, keepdims=True) / of_all, DRUMS, axis=-1)
-             for x in (velocity, offset))]
-    again = [ops.stack([*(lags[lag][i] for lag in AGAIN), mean], axis=-1)
-             for i, mean in enumerate((
-                 ops.minimum(count, 1), velocity_mean, offset_mean))]
-    return context, ops.stack(own, axis=-1), ops.stack(again, axis=-2)
+    hits, velocities, offsets, loudest = parts(known)
+    # Sums of what drums (first) had where drums (second) were hit.
+    sums = ops.products(ops.concat([
+        hits, velocities, offsets, velocities * velocities, offsets * offsets, loudest]),
+                        hits, MEMORY)
+    sums = [sums[..., i:i + DRUMS, :] for i in range(0, 6 * DRUMS, DRUMS)]
+    count, *means = (ops.einsum('...dd->...d', x) for x in sums)
+    some, of_all = ops.maximum(count, 1), ops.maximum(
+        ops.sum(count, axis=-1, keepdims=True), 1)
+    level = [ops.repeat(ops.sum(x, axis=-1, keepdims=True) / of_all, DRUMS, axis=-1)
+             for x in means[:2]]
+    means = [x / some for x in means]
+    deviations = [ops.sqrt(ops.maximum(squares - mean * mean, 0))
+                  for squares, mean in zip(means[2:4], means)]
+    changes = self._changes(hits, velocities, offsets, steps)
+    own = [*(x for lag in LAGS for x in lags[lag]), *means[:2], *deviations, means[4],
+           ops.tanh(count / 8), *level, *changes]
+    found = ops.minimum(count, 1)
+    places = [ops.stack([*(lags[lag][i] for lag in AGAIN), mean, changed], axis=-1)
+              for i, (mean, changed) in enumerate((
+                  (found, lags[STEPS_PER_BAR][0]),
+                  *((mean, lags[STEPS_PER_BAR][i] + change)
+                    for i, (mean, change) in enumerate(zip(means, changes), 1))))]
+    # A difference of means counts as much as that of one step with both.
+    def differences(x):
+      return x[..., np.newaxis] - x[..., np.newaxis, :]
+    both = found[..., np.newaxis] * found[..., np.newaxis, :]
+    weight = sums[0] + both
+    pairs = [weight, *(
+        (x - ops.swap(x) + both * differences(mean)) / ops.maximum(weight, 1)
+        for x, mean in zip(sums[1:3], means))]
+    return (context, ops.stack(own, axis=-1), ops.stack(places, axis=-2),
+            ops.stack(pairs, axis=-2))
 
-  def features(self, context: object, own: object, drum: object, now: object) -> object:
+  def _changes(self, hits, velocities, offsets, steps):
+    """Returns how hits of the RECENT steps differ from a bar ago: 2 of memory's."""
+    ops, bar = self.ops, STEPS_PER_BAR
+    again = hits[:, bar:] * hits[:, :-bar]
+    x = ops.stack([ops.sum(again * change, axis=-1) for change in (
+        1., velocities[:, bar:] - velocities[:, :-bar],
+        offsets[:, bar:] - offsets[:, :-bar])], axis=-1)[:, -steps - RECENT:]
+    sums = ops.products(x, np.ones([1, steps + RECENT, 1], np.float32), RECENT)[..., 0]
+    count = ops.maximum(sums[..., :1], 1)
+    return [ops.repeat(sums[..., i:i + 1] / count, DRUMS, axis=-1) for i in (1, 2)]
+
+  def beside(self, now: object, pairs: object) -> object:
+    """Returns what the drums before a hit at its step say of it: [rows, 3, 10].
+
+    That is of each drum, and of all: whether it says anything; velocity and offset.
+
+    Args:
+      now: What is known of these drums, [rows, 36].
+      pairs: What `memory` returns of the hits, [rows, 3, drums].
+    """
+    ops = self.ops
+    weight = now[:, :DRUMS] * pairs[:, 0]
+    there, total = ops.minimum(weight, 1), ops.sum(weight, axis=-1, keepdims=True)
+    said = [there * (now[:, i * DRUMS:(i + 1) * DRUMS] + pairs[:, i]) for i in (1, 2)]
+    return ops.stack([
+        ops.concat([there, ops.minimum(total, 1)]),
+        *(ops.concat([x, ops.sum(weight * x, axis=-1, keepdims=True) /
+                      ops.maximum(total, 1)]) for x in said)], axis=-2)
+
+  def features(self, context: object, own: object, drum: object, now: object,
+               beside: object) -> object:
     """Returns what all distributions of hits depend on: [rows, units].
 
     Args:
@@ -160,25 +214,29 @@ class Network:
       own: What `memory` returns of them.
       drum: Their drums, [rows].
       now: What is known of the drums before them at their step, [rows, 36].
+      beside: What `beside` returns.
     """
     which = self.ops.embed(np.eye(DRUMS, dtype=np.float32), drum)
     hidden = self.ops.hidden(context * self._embedded('gain', DRUMS, drum) + self._dense(
-        self.ops.concat([own, now, which]), 'hit'))
+        self.ops.concat([own, now, which, *(beside[:, i] for i in range(3))]), 'hit'))
     return self.ops.hidden(self._dense(hidden, 'features'))
 
   def count(self, features: object) -> object:
     """Returns logits of how many strokes more than one: [rows, STROKES]."""
     return self._dense(features, 'strokes', STROKES)
 
-  def velocity(self, features: object, count: object, again: object) -> object:
+  def velocity(self, features: object, count: object, again: object,
+               beside: object) -> object:
     """Returns logits of the loudest strokes' velocities: [rows, VELOCITY_BINS]."""
     hidden = self.ops.hidden(self._dense(features, 'velocity/hidden') + self._embedded(
         'velocity/strokes', STROKES, count))
-    return self._logits(hidden, 'velocity', VELOCITY_BINS, again[:, 0],
-                        self.velocity_bin(again[:, 1]))
+    there, velocities = (
+        self.ops.concat([again[:, i], beside[:, i, -1:]]) for i in range(2))
+    return self._logits(hidden, 'velocity', VELOCITY_BINS, there,
+                        self.velocity_bin(velocities))
 
   def offset(self, features: object, count: object, velocity: object, again: object,
-             now: object) -> object:
+             beside: object, now: object) -> object:
     """Returns logits of their offsets: [rows, OFFSET_BINS]."""
     ops = self.ops
     hidden = ops.hidden(
@@ -190,10 +248,11 @@ class Network:
     there = ops.minimum(count, 1)
     last = ops.embed(np.eye(DRUMS, dtype=np.float32), ops.argmax(
         hits * np.arange(1, DRUMS + 1, dtype=np.float32), axis=-1))
-    offsets = ops.concat([again[:, 2], ops.sum(last * at, axis=-1, keepdims=True),
+    offsets = ops.concat([again[:, 2], beside[:, 2, -1:],
+                          ops.sum(last * at, axis=-1, keepdims=True),
                           ops.sum(at, axis=-1, keepdims=True) / ops.maximum(count, 1)])
     return self._logits(hidden, 'offset', OFFSET_BINS,
-                        ops.concat([again[:, 0], there, there]),
+                        ops.concat([again[:, 0], beside[:, 0, -1:], there, there]),
                         self.offset_bin(offsets))
 
   def _logits(self, hidden, name, bins, there, again):
@@ -297,7 +356,7 @@ def _draw(network, controls, z, chance, ornaments, temperatures):
     any_hit = np.flatnonzero(hits[:, t].any(axis=1))
     if not len(any_hit):
       continue
-    context, own, again = (x[:, 0] for x in network.memory(
+    context, own, again, pairs = (x[:, 0] for x in network.memory(
         known[any_hit, t:t + MEMORY + 1]))
     context = context + plan[any_hit, t]
     now = np.zeros([len(any_hit), 4 * DRUMS], np.float32)
@@ -306,7 +365,7 @@ def _draw(network, controls, z, chance, ornaments, temperatures):
       rows = any_hit[at]
       strokes[rows, t, :, drum] = found = _draw_hit(
           network, ornaments, temperatures, context[at], own[at, drum], again[at, drum],
-          np.full(len(at), drum), now[at], chance[rows, t, drum]).T
+          pairs[at, drum], np.full(len(at), drum), now[at], chance[rows, t, drum]).T
       now[at, drum::DRUMS] = np.stack(
           [np.ones(len(at)), *found.T[:2], found[:, 0] > 126.5 / 127], axis=1)
     known[any_hit, MEMORY + t] = now
@@ -315,9 +374,11 @@ def _draw(network, controls, z, chance, ornaments, temperatures):
                         axis=-1)
 
 
-def _draw_hit(network, ornaments, temperatures, context, own, again, drum, now, chance):
+def _draw_hit(network, ornaments, temperatures, context, own, again, pairs, drum, now,
+              chance):
   """Returns velocities and offsets of all strokes of rows: [2 * STROKES, rows]."""
-  features = network.features(context, own, drum, now)
+  beside = network.beside(now, pairs)
+  features = network.features(context, own, drum, now, beside)
   shares = _softmax(network.count(features)) * ornaments
   shares[:, 0] += 1 - ornaments
   count = _bins(shares, chance[:, 0])
@@ -326,9 +387,9 @@ def _draw_hit(network, ornaments, temperatures, context, own, again, drum, now, 
     return _values(logits / temperatures[0], velocity_in, chance)
   def offsets(logits, chance):
     return _values(logits / temperatures[1], offset_in, chance)
-  drawn[0] = velocities(network.velocity(features, count, again), chance[:, 1:])
+  drawn[0] = velocities(network.velocity(features, count, again, beside), chance[:, 1:])
   first = [network.velocity_bin(drawn[0])]
-  drawn[1] = offsets(network.offset(features, count, *first, again, now), chance[:, 2:])
+  drawn[1] = offsets(network.offset(features, count, *first, again, beside, now), chance[:, 2:])
   first.append(network.offset_bin(drawn[1]))
   last = first
   for i in range(1, STROKES):
@@ -337,6 +398,8 @@ def _draw_hit(network, ornaments, temperatures, context, own, again, drum, now, 
       break
     hidden = network.more(i - 1, *(x[rows] for x in (features, count, *first, *last)))
     own_chance = chance[rows, 1 + 2 * i:]
+    # Strokes in one bin lie apart in it.
+    own_chance[:, -1] = (own_chance[:, -1] + i / STROKES) % 1
     drawn[2 * i, rows] = velocities(network.more_velocity(hidden), own_chance)
     last = [network.velocity_bin(drawn[2 * i])]
     drawn[2 * i + 1, rows] = offsets(

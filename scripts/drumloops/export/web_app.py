@@ -188,6 +188,7 @@ def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
   return {'before': stroke_network.BEFORE, 'after': stroke_network.AFTER,
           'played': stroke_network.PLAYED, 'memory': stroke_network.MEMORY,
           'lags': stroke_network.LAGS, 'again': stroke_network.AGAIN,
+          'recent': stroke_network.RECENT,
           'widths': stroke_network.WIDTHS, 'tempo': stroke_converter.TEMPO,
           'temperatures': groove_model.TEMPERATURES,
           'samePlayer': takes.SAME_PLAYER}, sorted(

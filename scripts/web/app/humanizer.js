@@ -7,7 +7,7 @@ import {exp, log, Random, tanh} from './numbers.js';
 const TOGETHER = 4;  // Patterns at a time.
 // What is known of the drums at a step: which are hit, how, and where 127 was struck.
 const KINDS = [0, 1, 2, 3].map(kind => kind * DRUMS);
-const [HIT, VELOCITY, OFFSET] = KINDS;
+const [HIT, VELOCITY, OFFSET, LOUDEST] = KINDS;
 const KNOWN = KINDS.length * DRUMS;
 const {fround} = Math;  // Where a mean lies between bins, it decides as in Python.
 
@@ -93,10 +93,10 @@ export class Humanizer {
     [this.hit, this.features] = ['hit', 'features'].map(
       name => new Dense(tensors, 'groove/' + name));
     this.velocity = new Distribution(
-      tensors, 0, groove, x => fround(fround(127 * x) - 0.5) / 2,
+      tensors, 0, groove, x => (127 * x - 0.499) / 2,
       (bin, share) => Math.min(2 * bin + 1 + Math.floor(2 * share), 127) / 127);
     this.offset = new Distribution(
-      tensors, 1, groove, (x, bins) => fround(x + 1) / 2 * bins,
+      tensors, 1, groove, (x, bins) => (x + 1) / 2 * bins,
       (bin, share, bins) => (bin + share) / bins * 2 - 1);
     this.units = this.features.size;
     const vectors = size => tensors.kernel.vectors(TOGETHER, size);
@@ -155,39 +155,71 @@ export class Humanizer {
    * @return {Array} Lists of the velocities and offsets that have curves.
    */
   _recall({known, step, drum}, x) {
-    const {memory, lags, again} = this.groove;
+    const {memory, lags, again, recent} = this.groove;
     const at = (kind, lag, of = drum) => known[
       (memory + step - lag) * KNOWN + kind + of];
-    // How many hits, and sums of their velocities, offsets and squares of velocities.
-    const own = new Float32Array(4), all = new Float32Array(4);
+    // Of each drum: how many hits, and sums of their velocities, offsets, the squares of
+    // both, and of how many are loudest. With this drum, and of all a bar apart: the same
+    // of how many pairs, and of the differences.
+    const [sums, pairs] = [6, 3].map(size => Array.from(
+      {length: DRUMS}, () => new Float32Array(size)));
+    const all = new Float32Array(3), changes = new Float32Array(3);
+    const add = (to, values) => values.forEach((value, i) => { to[i] += value; });
     for (let lag = memory; lag; lag--) {
       for (let of = 0; of < DRUMS; of++) {
         if (!at(HIT, lag, of)) continue;
-        const velocity = at(VELOCITY, lag, of);
-        [1, velocity, at(OFFSET, lag, of), fround(velocity * velocity)].forEach(
-          (value, i) => {
-            all[i] += value;
-            if (of === drum) own[i] += value;
-          });
+        const [velocity, offset, isLoudest] = [VELOCITY, OFFSET, LOUDEST].map(
+          kind => at(kind, lag, of));
+        add(sums[of], [
+          1, velocity, offset, velocity * velocity, offset * offset, isLoudest]);
+        add(all, [1, velocity, offset]);
+        const less = (lag, of) => [
+          1, at(VELOCITY, lag, of) - velocity, at(OFFSET, lag, of) - offset];
+        if (at(HIT, lag)) add(pairs[of], less(lag, drum));
+        if (lag <= recent && at(HIT, lag + BAR, of)) {
+          add(changes, less(lag + BAR, of).map((value, i) => i ? -value : value));
+        }
       }
     }
-    const mean = (sums, i) => fround(sums[i] / Math.max(1, sums[0]));
-    const [velocity, offset] = [mean(own, 1), mean(own, 2)];
+    const mean = (sums, i) => sums[i] / Math.max(1, sums[0]);
+    const own = sums[drum], [velocity, offset] = [1, 2].map(i => mean(own, i));
+    // What the drums before it at its step say of it, each and all together.
+    const said = KINDS.slice(0, 3).map(() => new Float32Array(DRUMS + 1)), total = [0, 0, 0];
+    const others = [];
+    for (let of = 0; of < drum; of++) {
+      if (!at(HIT, 0, of)) continue;
+      others.push(at(OFFSET, 0, of));
+      if (!own[0] || !sums[of][0]) continue;
+      // A difference of means counts as much as that of one step with both.
+      const weight = pairs[of][0] + 1;
+      said[0][of] = 1;
+      [VELOCITY, OFFSET].forEach((kind, k) => {
+        const i = k + 1;
+        said[i][of] = at(kind, 0, of) + (
+          pairs[of][i] + mean(own, i) - mean(sums[of], i)) / weight;
+        total[i] += weight * said[i][of];
+      });
+      total[0] += weight;
+    }
+    said.forEach((values, i) => {
+      values[DRUMS] = i ? total[i] / Math.max(1, total[0]) : Math.min(1, total[0]);
+    });
     const now = (memory + step) * KNOWN;
     x.set([
       ...lags.flatMap(lag => KINDS.map(kind => at(kind, lag))), velocity, offset,
-      Math.sqrt(relu(mean(own, 3) - fround(velocity * velocity))), tanh(own[0] / 8),
-      mean(all, 1), mean(all, 2), ...known.subarray(now, now + KNOWN),
-      ...Array.from({length: DRUMS}, (_, of) => Number(of === drum))]);
-    const values = (kind, ofAll) => [
-      ...again.map(lag => at(HIT, lag) ? at(kind, lag) : null), own[0] ? ofAll : null];
-    const others = [];  // The offsets of the drums before it at its step.
-    for (let of = 0; of < drum; of++) {
-      if (at(HIT, 0, of)) others.push(at(OFFSET, 0, of));
-    }
-    return [values(VELOCITY, velocity), [
-      ...values(OFFSET, offset), others.at(-1) ?? null,
-      others.length ? fround(sumOf(others) / others.length) : null]];
+      ...[3, 4].map(i => Math.sqrt(relu(mean(own, i) - mean(own, i - 2) ** 2))),
+      mean(own, 5), tanh(own[0] / 8), mean(all, 1), mean(all, 2), mean(changes, 1),
+      mean(changes, 2), ...known.subarray(now, now + KNOWN),
+      ...Array.from({length: DRUMS}, (_, of) => Number(of === drum)),
+      ...said.flatMap(values => [...values])]);
+    const values = (kind, i) => [
+      ...again.map(lag => at(HIT, lag) ? at(kind, lag) : null),
+      own[0] ? mean(own, i) : null,
+      at(HIT, BAR) ? at(kind, BAR) + mean(changes, i) : null,
+      said[0][DRUMS] ? said[i][DRUMS] : null];
+    return [values(VELOCITY, 1), [
+      ...values(OFFSET, 2), others.at(-1) ?? null,
+      others.length ? sumOf(others) / others.length : null]];
   }
 
   /**
