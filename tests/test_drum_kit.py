@@ -49,9 +49,9 @@ def test_the_page_writes_pythons_wav_files(node, player, tmp_path):  # noqa: F81
       const {to16Bits, writeWav} = await app('wav');
       const kit = new Kit(
         given.index, new Float32Array(web.fromBase64(given.waves).buffer));
-      return given.loops.map(([hits, tempo, steps]) => Buffer.from(writeWav(
-        to16Bits(mixDown(kit, hits, steps, tempo)), {rate: 44100, tempo, beats: steps / 4}
-      )).toString('base64'));''', index=drum_kit.read_index(), loops=[
+      return Promise.all(given.loops.map(async ([hits, tempo, steps]) => (
+        Buffer.from(writeWav(to16Bits(await mixDown(kit, hits, steps, tempo)), {
+          rate: 44100, tempo, beats: steps / 4})).toString('base64'))));''', index=drum_kit.read_index(), loops=[
           loop[:3] for loop in loops], waves=base64.b64encode(waves.tobytes()).decode())
   for wav, (*_, loop) in zip(found, loops):
     player.write_wav(loop.to_note_sequence(), tmp_path / 'loop.wav')

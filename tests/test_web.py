@@ -245,7 +245,7 @@ def test_hits_are_drawn_as_pythons(shipped, performer, feels, node):
           return {...part, pattern: Uint16Array.from(part.pattern),
                   chance: () => numbers.next().value};
         });
-        found.push(...humanizer.decode(parts).map(({known}) => [...known]));
+        found.push(...(await humanizer.decode(parts)).map(({known}) => [...known]));
       }
       return found;''', parts=[
           {'pattern': loop.tolist(), 'tempo': tempo, 'z': latent.tolist(),
@@ -379,6 +379,63 @@ def tiny(tmp_path_factory):
   config = magenta_setup.get_config('hierdec-drums_4bar_tiny')
   return web_app.spec_and_weights(
       'tiny', config, random_weights(config, f'{folder}/model.ckpt-1'), False)
+
+
+def test_loops_that_go_on_together_are_as_those_that_do_so_alone(shipped, node):
+  """And where nothing is kept any more, one particle of each goes on."""
+  together, alone, rows = node(shipped, """
+      const engine = await web.Engine.open(bytes), how = {seed: 3, temperature: 0.7};
+      const list = patterns => patterns.map(x => [...x]), rows = [];
+      const {sampler} = engine, {decoder} = sampler;
+      const together = await engine.sample({...how, bars: 10, count: 3});
+      const alone = [];
+      for (let index = 0; index < 3; index++) {
+        alone.push(...await engine.sample({...how, bars: 10, index}));
+      }
+      sampler.decoder = function(batch) {
+        const found = decoder.call(this, batch), {step} = Object.getPrototypeOf(found);
+        found.step = function(...now) {
+          rows.push(batch);
+          return step.apply(this, now);
+        };
+        return found;
+      };
+      await engine.extend(together[0].slice(0, 64), 6, how);
+      return [list(together), list(alone), rows];""")
+  assert together == alone and {len(x) for x in together} == {160}
+  assert len({tuple(x[64:]) for x in together}) == 3
+  assert rows == 32 * [web_app.GOING_ON] + 32 * [1]
+
+
+def test_a_worker_answers_as_the_engine_does(tiny, node):
+  """It says how far it is, and stops where nobody waits."""
+  assert node(tiny, """
+      const {Remote} = await app('remote'), {serve} = await app('worker');
+      const {Cancelled} = await app('ticks');
+      const {port1, port2} = new MessageChannel(), engine = await web.Engine.open(bytes);
+      serve(port2);
+      const remote = new Remote(port1), found = {}, shares = [];
+      const {steps, canEncode} = await remote.openModels(given.weights);
+      found.abilities = steps === 64 && canEncode;
+      const how = {seed: 1, count: 2, temperature: 1, bars: 16};
+      const list = patterns => JSON.stringify(patterns.map(x => [...x]));
+      const want = list(await engine.sample(how));
+      const sample = tick => remote.sample({...how, tick});
+      found.same = want === list(await sample(share => shares.push(share)));
+      found.ascending = shares.length > 2 && shares.at(-1) === 1 && shares.every(
+        (share, i) => share >= (shares[i - 1] ?? 0));
+      let ticks = 0;
+      const cancelled = sample(() => {
+        if (++ticks === 2) throw new Cancelled();
+      }).catch(error => error instanceof Cancelled);
+      found.next = want === list((await Promise.all([cancelled, cancelled.then(
+        () => sample(() => {}))]))[1]);
+      found.cancelled = await cancelled && ticks === 2;
+      found.failed = await remote.complete(null, {}, how).catch(error => error.name);
+      port1.close();
+      return found;""", weights=base64.b64encode(tiny[1]).decode()) == {
+          'abilities': True, 'same': True, 'ascending': True, 'next': True,
+          'cancelled': True, 'failed': 'TypeError'}
 
 
 def test_every_module_is_imported_alone(node):

@@ -32,6 +32,7 @@ if typing.TYPE_CHECKING:
 MAX_MB = 25
 COLUMNS = 8  # The kernel multiplies so many at a time.
 PARTICLES = 64  # Of a completion; a quarter of a command's, for phones.
+GOING_ON = 8  # Where only bars before are kept; the encoder knows most of these.
 SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
 SAMPLED_PEAK = 2  # All drums' at once, about as those of the synthesized kit.
@@ -161,7 +162,8 @@ def constants(config: Config) -> dict[str, object]:
           'channel': midi_file.DRUM_CHANNEL, 'tempo': grid.DEFAULT_QPM,
           'ticks': loop_file.TICKS_PER_QUARTER, 'longestBar': midi_file.LONGEST_BAR,
           'shortestNote': midi_file.SHORTEST_NOTE},
-      'completion': {'particles': PARTICLES, 'ownShare': completion.ENCODER_SHARE},
+      'completion': {'particles': PARTICLES, 'goingOn': GOING_ON,
+                     'ownShare': completion.ENCODER_SHARE},
       'sound': {
           'rate': sound.SAMPLE_RATE, 'peak': sound.PEAK, 'silence': sound.SILENCE,
           'loudest': sound.LOUDEST,
@@ -261,7 +263,8 @@ def page(spec: Mapping[str, object], weights: bytes) -> str:
         hashlib.sha256(text.encode()).digest()).decode() + "'"
   return web_files.fill('app/page.html', {
       'CSP': f"default-src 'none'; script-src {hashed(script)} 'wasm-unsafe-eval'; "
-             f"style-src {hashed(style)}; img-src data:",
+             f"worker-src blob:; style-src {hashed(style)}; img-src data:; "
+             "form-action 'none'; base-uri 'none'",
       'CSS': style, 'SCRIPT': script,
       'SPEC': web_files.to_json(spec), 'WEIGHTS': base64.b64encode(weights).decode()})
 

@@ -4,6 +4,7 @@
 import {fromBase64} from '../shared/base64.js';
 import {DRUM_NAMES, DRUMS, RATE, SOUND} from './constants.js';
 import {sine} from './numbers.js';
+import {noTick} from './ticks.js';
 import {to16Bits} from './wav.js';
 
 const [CLOSED, OPEN] = ['closed hi-hat', 'open hi-hat'].map(
@@ -147,9 +148,12 @@ const gainTo = peak => peak > SOUND.silence ? SOUND.peak / peak : 1;
 const silence = length => [new Float64Array(length), new Float64Array(length)];
 
 /** Returns a loop's sound, its peak at -1 dBFS: [left, right]. */
-export function mixDown(kit, hits, steps, tempo) {
+export async function mixDown(kit, hits, steps, tempo, tick = noTick) {
   const length = loopLength(steps, tempo), sums = silence(length);
-  for (const {sides} of stemsOf(kit, hits, tempo, length)) addTo(sums, sides);
+  for (const {drum, sides} of stemsOf(kit, hits, tempo, length)) {
+    await tick(drum / DRUMS);
+    addTo(sums, sides);
+  }
   const gain = gainTo(peakOf(sums));
   return sums.map(side => side.map(x => gain * x));
 }
@@ -158,10 +162,11 @@ export function mixDown(kit, hits, steps, tempo) {
  * Returns each drum's sound in 16 bits, and their sum, all at one gain, as
  * `Player.write_wav` of sound.py writes them: {mix, stems: [{drum, samples}]}.
  */
-export function stems16Bits(kit, hits, steps, tempo) {
+export async function stems16Bits(kit, hits, steps, tempo, tick = noTick) {
   const length = loopLength(steps, tempo), sums = silence(length), stems = [];
   let peak = 0;
-  for (const {sides} of stemsOf(kit, hits, tempo, length)) {
+  for (const {drum, sides} of stemsOf(kit, hits, tempo, length)) {
+    await tick(drum / DRUMS / 2);
     peak = Math.max(peak, peakOf(sides));
     addTo(sums, sides);
   }
@@ -172,6 +177,7 @@ export function stems16Bits(kit, hits, steps, tempo) {
   const last = Math.max(...hits.map(({drum}) => drum));
   let before = new Int16Array(2 * length);
   for (const {drum, sides} of stemsOf(kit, hits, tempo, length)) {
+    await tick((1 + drum / DRUMS) / 2);
     addTo(sums, sides, gain);
     const now = drum === last ? mix : to16Bits(sums);
     stems.push({drum, samples: now.map((x, i) => x - before[i])});

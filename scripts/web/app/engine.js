@@ -7,6 +7,7 @@ import {Humanizer} from './humanizer.js';
 import {Kernel} from './kernel.js';
 import {Tensors} from './music_vae.js';
 import {Sampler} from './sampling.js';
+import {noTick, tickOf} from './ticks.js';
 
 const SCRATCH = 48 << 20;  // Bytes beside the weights.
 
@@ -39,14 +40,16 @@ export class Engine {
     return engine;
   }
 
-  /** Returns the patterns number `index` and following of a seed. */
-  async sample({bars = 4, ...how}) {
-    const patterns = await this.sampler.sample(how), longer = [];
-    for (const [i, pattern] of patterns.entries()) {
-      longer.push(await this.extend(pattern, bars, {
-        ...how, seed: how.seed * 1000 + (how.index ?? 0) + i}));
-    }
-    return longer;
+  /**
+   * Returns the patterns number `index` and following of a seed. As all that makes
+   * patterns, it calls `tick`, if it is given, with the share of it that is done.
+   */
+  async sample({bars = 4, tick = noTick, ...how}) {
+    // What comes after the first part tells the rest of the way: see completeAll.
+    const parts = this.sampler.windows(bars * BAR).length;
+    const patterns = await this.sampler.sample({...how, tick: tickOf(tick, 0, parts)});
+    return this._extend(patterns, bars, patterns.map(
+      (_, i) => how.seed * 1000 + (how.index ?? 0) + i), {...how, tick});
   }
 
   /** Returns where in a pattern parts begin that are as long as the model's. */
@@ -59,26 +62,28 @@ export class Engine {
    * Returns variations of a pattern. Each part as long as the model's patterns is
    * varied; shorter bars at the end stay.
    */
-  async vary(pattern, how) {
+  async vary(pattern, {tick = noTick, ...how}) {
     const varied = Array.from({length: how.count}, () => pattern.slice());
-    for (const at of this._parts(pattern)) {
-      const parts = await this.sampler.vary(
-        pattern.slice(at, at + this.steps), {...how, seed: how.seed + 1e6 * at});
+    const places = this._parts(pattern);
+    for (const [i, at] of places.entries()) {
+      const parts = await this.sampler.vary(pattern.slice(at, at + this.steps), {
+        ...how, seed: how.seed + 1e6 * at, tick: tickOf(tick, i, places.length)});
       varied.forEach((whole, i) => whole.set(parts[i], at));
     }
     return varied;
   }
 
   /** Returns a pattern between two, as long as the shorter one. */
-  async interpolate(a, b, share, how) {
+  async interpolate(a, b, share, {tick = noTick, ...how}) {
     if (share <= 0) return a.slice();
     if (share >= 1) return b.slice();
     const places = this._parts(a.length < b.length ? a : b);
     const between = new Uint16Array(places.length * this.steps);
-    for (const at of places) {
+    for (const [i, at] of places.entries()) {
       const [from, to] = [a, b].map(pattern => pattern.slice(at, at + this.steps));
       between.set(await this.sampler.interpolate(
-        from, to, share, {...how, seed: how.seed + 1e6 * at}), at);
+        from, to, share, {...how, seed: how.seed + 1e6 * at,
+                          tick: tickOf(tick, i, places.length)}), at);
     }
     return between;
   }
@@ -88,15 +93,24 @@ export class Engine {
    * @param {Object} kept {constraint: bool[]}: see constraints.js.
    */
   async complete(pattern, kept, how) {
-    return this.sampler.completeAll(allowedClasses(pattern, kept), how);
+    const [found] = await this.sampler.completeAll(
+      [allowedClasses(pattern, kept)], [how.seed], how);
+    return found;
   }
 
   /** Returns a pattern of `bars` bars that begins with another. */
   async extend(pattern, bars, how) {
-    if (bars * BAR <= pattern.length) return pattern;
+    const [found] = await this._extend([pattern], bars, [how.seed], how);
+    return found;
+  }
+
+  /** Extends patterns of one length together, which costs less. */
+  async _extend(patterns, bars, seeds, how) {
+    const [{length}] = patterns;
+    if (bars * BAR <= length) return patterns;
     const any = Array.from({length: CLASSES}, (_, k) => k);
-    return this.sampler.completeAll(Array.from({length: bars * BAR}, (_, t) => (
-      t < pattern.length ? [pattern[t]] : any)), how);
+    return this.sampler.completeAll(patterns.map(pattern => Array.from(
+      {length: bars * BAR}, (_, t) => t < length ? [pattern[t]] : any)), seeds, how);
   }
 
   /** Returns how patterns are played: see Humanizer.humanize. */

@@ -1,18 +1,13 @@
 // Loops as files: MIDI and WAV that are saved, MIDI that is opened.
-import {BAR, BEAT, DRUM_NAMES, RATE} from './constants.js';
-import {mixDown, stems16Bits} from './drum_kit.js';
-import {humanizeAll} from './jobs.js';
+import {fileName} from './audio_files.js';
+import {BAR} from './constants.js';
+import {humanizeAll, work} from './jobs.js';
 import {MidiError, readMidi, writeMidi} from './midi.js';
 import {isFull, MOST_PAGE_BARS, newLoop, nextSeed, page, possibleTempo, remember, say,
         setLoops, shortened, tell} from './state.js';
-import {to16Bits, writeWav} from './wav.js';
-import {writeZip} from './zip.js';
 
 const MOST_BARS_OF_FILE = 16;
 const MOST_BYTES = 8e6;
-
-/** Returns a name that a file may have everywhere. */
-const fileName = name => name.replace(/[^\p{L}\p{N}._-]+/gu, '-').replace(/^\.+/, '');
 
 function download(name, bytes, type) {
   const url = URL.createObjectURL(new Blob([bytes], {type}));
@@ -28,24 +23,22 @@ export function saveMidi({name, hits, pattern}) {
   say(`${name}.mid is saved.`);
 }
 
-export function saveWav({name, hits, pattern: {length}}) {
-  const {player: {kit}, settings: {tempo}} = page;
-  download(`${name}.wav`, writeWav(to16Bits(mixDown(kit, hits, length, tempo)), {
-    rate: RATE, tempo, beats: length / BEAT}), 'audio/wav');
-  say(`${name}.wav is saved.`);
+/** Saves a file that takes time: what `render`, a task of Remote, returns. */
+function saveSound(loop, file, type, render) {
+  const {name, hits, pattern: {length: steps}} = loop, {tempo} = page.settings;
+  return work(`Writing ${file}.`, async run => {
+    download(file, await render({name, hits, steps, tempo}, run), type);
+    return `${file} is saved.`;
+  });
 }
 
+export const saveWav = loop => saveSound(
+  loop, `${loop.name}.wav`, 'audio/wav', (...given) => page.engine.wav(...given));
+
 /** Saves a loop's WAV and one of each drum, whose sum it is, in a ZIP file. */
-export function saveStems({name, hits, pattern: {length}}) {
-  const {player: {kit}, settings: {tempo}} = page;
-  const {mix, stems} = stems16Bits(kit, hits, length, tempo);
-  const files = [{name: `${name}.wav`, samples: mix}, ...stems.map(({drum, samples}) => (
-    {name: `${name}-${DRUM_NAMES[drum].replaceAll(' ', '-')}.wav`, samples}))];
-  download(`${name}-stems.zip`, writeZip(files.map(file => ({
-    name: fileName(file.name), bytes: writeWav(file.samples, {
-      rate: RATE, tempo, beats: length / BEAT})}))), 'application/zip');
-  say(`${name}-stems.zip is saved.`);
-}
+export const saveStems = loop => saveSound(
+  loop, `${loop.name}-stems.zip`, 'application/zip',
+  (...given) => page.engine.stems(...given));
 
 /** Returns the loop of a MIDI file, its tempo, and sentences about it. */
 async function openFile(file) {

@@ -3,6 +3,7 @@
 import {BAR, DRUMS, MOST_OFFSET} from './constants.js';
 import {Dense} from './music_vae.js';
 import {exp, log, Random, tanh} from './numbers.js';
+import {noTick, tickOf} from './ticks.js';
 
 const TOGETHER = 4;  // Patterns at a time.
 // What is known of the drums at a step: which are hit, how, and where 127 was struck.
@@ -227,17 +228,18 @@ export class Humanizer {
    * @param {Object[]} parts TOGETHER at most: {pattern, tempo, z, chance: returns the
    *   next uniform number, of three a hit; null for the mean of what is likely}.
    */
-  decode(parts) {
+  async decode(parts, tick = noTick) {
     const {units, x, hidden, seen, products} = this, {memory, played} = this.groove;
     const states = parts.map(part => this._begin(part));
-    for (let i = 0; ; i++) {
+    const most = Math.max(...states.map(({hits}) => hits.length));
+    for (let i = 0; i < most; i++) {
+      await tick(i / most);
       const rows = states.filter(({hits}) => i < hits.length).map((state, v) => {
         const row = {...state, ...state.hits[i]}, size = this.hit.matrix.rows;
         row.again = this._recall(row, x.subarray(v * size, (v + 1) * size));
         row.chance &&= [0, 0, 0].map(row.chance);
         return row;
       });
-      if (!rows.length) return states;
       this.hit.run(x, products, rows.length, hidden);
       rows.forEach(({plan, step, drum}, v) => plan[step].forEach((value, k) => {
         const at = v * units + k;
@@ -256,6 +258,7 @@ export class Humanizer {
         });
       });
     }
+    return states;
   }
 
   /**
@@ -266,11 +269,12 @@ export class Humanizer {
    *   beats a minute; one for all by default, for a loop keeps its feel when its tempo
    *   changes, and in a link}
    */
-  humanize(patterns, how) {
+  async humanize(patterns, {tick = noTick, ...how}) {
     const found = [], {memory} = this.groove;
     for (let i = 0; i < patterns.length; i += TOGETHER) {
-      found.push(...this.decode(patterns.slice(i, i + TOGETHER).map(
-        pattern => this._part(pattern, how))));
+      found.push(...await this.decode(
+        patterns.slice(i, i + TOGETHER).map(pattern => this._part(pattern, how)),
+        tickOf(tick, i / TOGETHER, Math.ceil(patterns.length / TOGETHER))));
     }
     return found.map(({hits, plan, known}) => {
       const [velocity, offset] = [0, 0].map(

@@ -4,38 +4,62 @@ import {allowedClasses, hasKept, keptOf} from './constraints.js';
 import {afterwards, allLoops, canMorph, isFull, isWorkedOn, newLoop, nextSeed,
         numberAfter, page, remember, saveSoon, say, setLoops, setMorph, shortened, show,
         tell} from './state.js';
+import {Cancelled, tickOf, within} from './ticks.js';
 
 const COUNT = 4;  // New loops at a time.
 const MOST_LONG_BARS = 32;
+const MAKING = 0.8;  // The share of making loops; the rest is how they are played.
+const LONG = 300;  // Milliseconds after which a job is shown.
 
 let queue = Promise.resolve();
 /**
  * Does one job after another, because the models keep a state.
  * @param {string} doing The message during a job that takes long.
- * @param {function} job Returns the message after it, or nothing.
+ * @param {function} job Gets {tick: as ticks.js says}; returns the message after it, or
+ *   nothing.
  */
-function work(doing, job) {
+export function work(doing, job) {
   queue = queue.then(async () => {
-    const began = performance.now();
+    const began = performance.now(), own = {share: 0, isLong: false, isCancelled: false};
     let before = null;
     const timer = setTimeout(() => {
       before = page.said;
+      own.isLong = true;
       say(doing);
-    }, 300);
+      tell('job');
+    }, LONG);
+    page.job = own;
     tell('busy', true);
     try {
-      const said = await job();
-      clearTimeout(timer);
+      const said = await job({tick: share => {
+        if (own.isCancelled) throw new Cancelled();
+        own.share = share;
+        tell('job');
+      }});
       if (said) say(`${said} (${Math.round(performance.now() - began)} ms)`);
       else if (page.said === doing) say(before);
     } catch (error) {
-      clearTimeout(timer);
-      say('This failed; another try may not.');
-      console.error(error);
+      if (error instanceof Cancelled) {
+        say('Cancelled.');
+      } else {
+        say('This failed; another try may not.');
+        console.error(error);
+      }
     }
+    clearTimeout(timer);
+    page.job = null;
+    tell('job');
     tell('busy', false);
   });
   return queue;
+}
+
+const making = ({tick}) => ({tick: within(tick, 0, MAKING)});
+const playing = ({tick}) => ({tick: within(tick, MAKING, 1)});
+
+/** Cancels the job that is being done. */
+export function cancel() {
+  if (page.job) page.job.isCancelled = true;
 }
 
 /** Returns a function that does a job, and once more if it is called meanwhile. */
@@ -46,9 +70,9 @@ function latest(doing, job) {
     if (isRunning) return;
     isRunning = true;
     while (isWanted) {
-      await work(doing, () => {
+      await work(doing, run => {
         isWanted = false;
-        return job();
+        return job(run);
       });
     }
     isRunning = false;
@@ -56,20 +80,19 @@ function latest(doing, job) {
 }
 
 /** Humanizes loops where that isn't done yet. */
-async function humanize(loops) {
+async function humanize(loops, {tick}) {
   if (page.engine.canHumanize) {
     const {take, drummer} = page.settings;
     const felt = loop => `${take} ${drummer} ${loop.pattern.join()}`;
     const stale = loops.filter(loop => loop.felt !== felt(loop));
     for (let i = 0; i < stale.length; i += COUNT) {
       const some = stale.slice(i, i + COUNT), are = some.map(felt);
-      const feels = await page.engine.humanize(
-        some.map(loop => loop.pattern), {take, drummer});
+      const feels = await page.engine.humanize(some.map(loop => loop.pattern), {
+        take, drummer, tick: tickOf(tick, i / COUNT, Math.ceil(stale.length / COUNT))});
       some.forEach((loop, k) => {
         Object.assign(loop, {feel: feels[k], felt: are[k]});
         show(loop);
       });
-      await new Promise(done => setTimeout(done));
     }
   }
   loops.forEach(show);
@@ -77,41 +100,33 @@ async function humanize(loops) {
 }
 
 const HUMANIZING = 'Playing the loops.';
-export const humanizeAll = latest(HUMANIZING, () => humanize(allLoops()));
+export const humanizeAll = latest(HUMANIZING, run => humanize(allLoops(), run));
 export const humanizeSoon = afterwards(250, humanizeAll);
 /** Humanizes the loops of a link or an earlier state. */
-export const humanizeRestored = () => work(HUMANIZING, () => humanize(page.loops));
+export const humanizeRestored = () => work(
+  HUMANIZING, run => humanize(page.loops, run));
 
 /** Makes new loops of the settings, of the next seed if these are there already. */
 export function makeLoops() {
-  const doing = 'Making new loops.';
-  return work(doing, async () => {
-    if (isFull(page.loops.filter(isWorkedOn))) return;
+  return work('Making new loops.', async run => {
+    const others = page.loops.filter(isWorkedOn);
+    if (isFull(others)) return;
     const {settings, engine} = page;
     const isThere = page.loops.some(({origin, pattern}) => (
       origin && origin.seed === settings.seed && origin.style === settings.style &&
       pattern.length === settings.bars * BAR));
-    if (isThere) settings.seed = numberAfter(settings.seed);
-    const {seed, style, temperature, bars} = settings;
+    const {style, temperature, bars} = settings;
+    const seed = isThere ? numberAfter(settings.seed) : settings.seed;
+    const patterns = await engine.sample({
+      seed, count: COUNT, style, temperature, bars, ...making(run)});
+    const loops = patterns.map((pattern, index) => newLoop({
+      pattern, name: `loop-${seed}-${index + 1}`, seed: seed * 1000 + index,
+      origin: {seed, index, style}}));
+    await humanize(loops, playing(run));
+    if (page.loops.length) remember();
+    settings.seed = seed;
     tell('settings');
-    // Longer loops take longer, so they come one by one.
-    const size = bars * BAR > engine.steps ? 1 : COUNT;
-    let last;
-    for (let index = 0; index < COUNT; index += size) {
-      if (index) say(`${doing} ${index} of ${COUNT} are there.`);
-      const patterns = await engine.sample({
-        seed, index, count: size, style, temperature, bars});
-      const loops = patterns.map((pattern, i) => newLoop({
-        pattern, name: `loop-${seed}-${index + i + 1}`, seed: seed * 1000 + index + i,
-        origin: {seed, index: index + i, style}}));
-      await humanize(loops);
-      if (!index && page.loops.length) remember();
-      const others = index ? page.loops : page.loops.filter(isWorkedOn);
-      const at = others.indexOf(last) + 1;
-      setLoops([...others.slice(0, at), ...loops, ...others.slice(at)],
-               index ? page.current : loops[0]);
-      last = loops.at(-1);
-    }
+    setLoops([...loops, ...page.loops.filter(isWorkedOn)], loops[0]);
     return `${COUNT} new loops.`;
   });
 }
@@ -120,7 +135,7 @@ export function makeLoops() {
  * Samples the loops that nobody changed again, with the same noise. Longer loops stay,
  * because only their beginning would change gradually.
  */
-export const resample = latest('Playing at this temperature.', async () => {
+export const resample = latest('Playing at this temperature.', async run => {
   const {engine} = page;
   const canChange = loop => (
     loop.origin && !hasKept(loop) && loop.pattern.length === engine.steps);
@@ -134,27 +149,29 @@ export const resample = latest('Playing at this temperature.', async () => {
     const indices = loops.map(({origin}) => origin.index), index = Math.min(...indices);
     const patterns = await engine.sample({
       seed, index, count: Math.max(...indices) - index + 1, style,
-      bars: engine.steps / BAR, temperature: page.settings.temperature});
+      bars: engine.steps / BAR, temperature: page.settings.temperature, ...run});
     loops.filter(canChange).forEach(loop => {
       loop.pattern = patterns[loop.origin.index - index];
     });
-    await humanize(loops);
+    await humanize(loops, run);
   }
-  if (page.a && page.b) await interpolate();
+  if (page.a && page.b) await interpolate(run);
 });
 
 /** Replaces a loop's pattern by the one that a job returns. */
 function rework(loop, doing, job) {
-  return work(doing, async () => {
+  return work(doing, async run => {
     const before = loop.pattern;
-    const pattern = await job(before);
+    const pattern = await job(before, making(run));
+    const reworked = newLoop({...loop, pattern, origin: null, isOwn: true});
+    await humanize([reworked], playing(run));
     if (loop.pattern !== before || !page.loops.includes(loop)) {
       return 'The loop was changed meanwhile, so it stays as it is.';
     }
     remember();
-    Object.assign(loop, {
-      pattern, origin: null, isOwn: true, ...keptOf(loop, pattern.length)});
-    await humanize([loop]);
+    Object.assign(loop, reworked);
+    show(loop);
+    saveSoon();
     updateMorph(loop);
     return `${loop.name} is ready.`;
   });
@@ -167,8 +184,9 @@ export function complete(loop) {
   } else if (allowedClasses(loop.pattern, loop).every(({length}) => length === 1)) {
     say('All of this loop is kept; there is nothing left to play.');
   } else {
-    return rework(loop, 'Playing the rest.', pattern => page.engine.complete(
-      pattern, loop, {
+    return rework(loop, 'Playing the rest.', (pattern, run) => page.engine.complete(
+      pattern, keptOf(loop, pattern.length), {
+        ...run,
         seed: loop.seed * 1000 + ++loop.tries,
         temperature: page.settings.temperature, style: ''}));
   }
@@ -182,24 +200,24 @@ export function extend(loop) {
     return;
   }
   if (isFull()) return;
-  return rework(loop, 'Going on.', pattern => page.engine.extend(pattern, bars, {
-    seed: loop.seed * 1000 + 500 + ++loop.tries,
+  return rework(loop, 'Going on.', (pattern, run) => page.engine.extend(pattern, bars, {
+    ...run, seed: loop.seed * 1000 + 500 + ++loop.tries,
     temperature: page.settings.temperature, style: ''}));
 }
 
 /** Adds variations of a loop below it. */
 export function vary(loop) {
-  return work('Making more like this.', async () => {
+  return work('Making more like this.', async run => {
     if (isFull()) return;
     const {change, temperature} = page.settings;
     const patterns = await page.engine.vary(loop.pattern, {
       seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
-      count: COUNT});
-    remember();
+      count: COUNT, ...making(run)});
     const loops = patterns.map((pattern, i) => newLoop({
       pattern, seed: nextSeed(), name: shortened(
         `${loop.name}-like-${COUNT * (loop.likes - 1) + i + 1}`)}));
-    await humanize(loops);
+    await humanize(loops, playing(run));
+    remember();
     const at = page.loops.indexOf(loop) + 1;
     setLoops([...page.loops.slice(0, at), ...loops, ...page.loops.slice(at)]);
     return `${loops.length} loops like ${loop.name} are below it.`;
@@ -207,15 +225,15 @@ export function vary(loop) {
 }
 
 /** Makes the loop between A and B. */
-async function interpolate() {
+async function interpolate(run) {
   const {a, b, share} = page;
   if (!a || !b) return;
   const pattern = await page.engine.interpolate(a.pattern, b.pattern, share, {
-    seed: a.seed, temperature: page.settings.temperature});
+    seed: a.seed, temperature: page.settings.temperature, ...run});
   const name = `${a.name}-${Math.round(100 * share)}-${b.name}`;
   if (page.morph) Object.assign(page.morph, {pattern, name, seed: a.seed});
   else setMorph(newLoop({pattern, name, seed: a.seed}));
-  await humanize([page.morph]);
+  await humanize([page.morph], run);
 }
 
 const morph = latest('Playing what is between A and B.', interpolate);

@@ -1,32 +1,43 @@
-// The page: begins it, and does what its keys, links and files ask for.
-import {fromBase64} from '../shared/base64.js';
+// The page: begins it, and does what its keys, links and files ask for. In a worker, the
+// same script begins what computes.
 import {spec} from '../shared/spec.js';
 import {chooseNext, elementOf, showCurrent, showLoop, showLoops, showMarks,
         showMorphCard, showPlaying} from './cards.js';
 import {Kit} from './drum_kit.js';
 import {byId} from './elements.js';
-import {Engine} from './engine.js';
 import {openFiles} from './files.js';
-import {humanizeRestored, makeLoops, showMorph} from './jobs.js';
+import {cancel, humanizeRestored, makeLoops, showMorph} from './jobs.js';
 import {LinkError, readLink} from './link.js';
 import {playInstead, replaySoon, togglePlay} from './playback.js';
 import {Player} from './player.js';
+import {openPort, Remote} from './remote.js';
 import {fillSettings, listenToSettings, showSettings,
         takeSettings} from './settings.js';
 import {canUndo, page, restore, say, setLoops, snapshot, title, undo,
         watch} from './state.js';
+import {serve} from './worker.js';
 
 /** Lets the page show, and play, what changes in its state. */
 function followState() {
   watch({
     said: () => { byId('status').textContent = page.said; },
-    busy: isBusy => byId('loops').setAttribute('aria-busy', isBusy),
+    busy: isBusy => byId('loops').setAttribute('aria-busy', isBusy), job: showJob,
     loops: showLoops, loop: showLoop, current: showCurrent, playing: showPlaying,
     gone: playInstead, marks: showMarks, morph: showMorphCard, settings: showSettings,
     undo: () => { byId('undo').disabled = !canUndo(); }, link: putIntoAddress});
   watch({
     loop: loop => { if (loop === page.playing) replaySoon(); },
     marks: showMorph});
+}
+
+/** Shows how far a job is that takes long. */
+function showJob() {
+  const {job} = page;
+  if (!job?.isLong && byId('job').contains(document.activeElement)) {
+    byId('status').focus();
+  }
+  byId('job').hidden = !job?.isLong;
+  byId('progress').value = job?.share ?? 0;
 }
 
 const putIntoAddress = text => history.replaceState(null, '', '#' + text);
@@ -60,6 +71,7 @@ function undoLast() {
 }
 
 function listen() {
+  byId('cancel').addEventListener('click', cancel);
   byId('undo').addEventListener('click', undoLast);
   byId('copy').addEventListener('click', copyLink);
   byId('open').addEventListener('click', () => byId('file').click());
@@ -136,10 +148,17 @@ async function startAfresh() {
 async function begin() {
   const weights = byId('weights');
   try {
-    const [engine, kit] = await Promise.all([
-      Engine.open(fromBase64(weights.textContent).buffer), Kit.open(spec.kit)]);
+    const {port, isWorker} = await openPort(
+      byId('script').textContent, byId('spec').textContent);
+    byId('refused').hidden = isWorker;
+    const engine = new Remote(port);
+    const [abilities, kit] = await Promise.all([
+      engine.openModels(weights.textContent), Kit.open(spec.kit)]);
+    await engine.openKit({...kit});
     weights.remove();
-    Object.assign(page, {engine, player: new Player(kit)});
+    Object.assign(engine, abilities);
+    Object.assign(page, {
+      engine, player: new Player(kit, part => engine.part(part))});
   } catch (error) {
     say('This browser can\'t run the page; a newer one can.');
     console.error(error);
@@ -152,5 +171,9 @@ async function begin() {
   if (!await openLink()) await startAfresh();
 }
 
-followState();
-await begin();
+if (globalThis.document) {
+  followState();
+  begin();
+} else {
+  serve(globalThis);
+}

@@ -310,26 +310,24 @@ export class Decoder {
     return this.logits;
   }
 
-  /** Gives each row of the batch the state of another row. */
-  choose(rows) {
-    for (const {c, h, units} of this.cells) {
-      for (const state of [c, h]) {
-        const old = state.slice();
-        rows.forEach((row, v) => state.set(
-          old.subarray(row * units, (row + 1) * units), v * units));
-      }
-    }
-    const depth = this.embeddings.length / this.segments / this.batch;
-    const {columns} = this.cells[0].matrix;
-    const pick = (numbers, size) => {
+  /** Gives each row of the batch the state of a row, of another decoder too. */
+  choose(rows, from = this) {
+    const pick = (to, numbers, size) => {
       const old = numbers.slice();
-      rows.forEach((row, v) => numbers.set(
+      rows.forEach((row, v) => to.set(
         old.subarray(row * size, (row + 1) * size), v * size));
     };
-    pick(this.gatesZ, columns);
-    const all = this.batch * depth;
+    this.t = from.t;
+    this.cells.forEach(({c, h, units}, i) => {
+      pick(c, from.cells[i].c, units);
+      pick(h, from.cells[i].h, units);
+    });
+    pick(this.gatesZ, from.gatesZ, this.cells[0].matrix.columns);
+    const part = ({embeddings, segments}, s) => embeddings.subarray(
+      s * embeddings.length / segments, (s + 1) * embeddings.length / segments);
     for (let s = 0; s < this.segments; s++) {
-      pick(this.embeddings.subarray(s * all, (s + 1) * all), depth);
+      pick(part(this, s), part(from, s), this.embeddings.length / this.segments /
+        this.batch);
     }
   }
 

@@ -12,26 +12,34 @@ export function attempt(action) {
   }
 }
 
-function replay() {
+async function replay() {
   const {playing, player, settings} = page;
-  if (playing) player.play(playing.hits, playing.pattern.length, settings.tempo);
+  if (playing) await player.play(playing.hits, playing.pattern.length, settings.tempo);
 }
 
-let replaying = null;
-/** Plays the loop with its changes. Those within 20 ms, an instant, come together. */
-export function replaySoon() {
-  replaying ??= setTimeout(() => {
-    replaying = null;
-    replay();
-  }, 20);
+let isReplaying = false, isWanted = false;
+/**
+ * Plays the loop with its changes. Those within 20 ms, an instant, come together, and
+ * those that come while it is rendered.
+ */
+export async function replaySoon() {
+  isWanted = true;
+  if (isReplaying) return;
+  isReplaying = true;
+  while (isWanted) {
+    await new Promise(done => setTimeout(done, 20));
+    isWanted = false;
+    await replay();
+  }
+  isReplaying = false;
 }
 
 /** Plays a loop from the beginning or, if another plays, from that one's place. */
 export function play(loop) {
   const before = page.playing;
-  page.playing = loop;
-  if (attempt(replay)) tell('playing', before);
-  else page.playing = null;
+  page.playing = attempt(() => page.player.wake()) ? loop : null;
+  tell('playing', before);
+  replay();
 }
 
 function stop() {

@@ -1,7 +1,7 @@
 // Plays loops by Web Audio. Each drum is a buffer as long as the loop. The browser
 // repeats it to the sample, so the page's computations do not disturb the sound.
 import {DRUMS, RATE} from './constants.js';
-import {loopLength, partOf, renderPart, renderStroke} from './drum_kit.js';
+import {loopLength, partOf, renderStroke} from './drum_kit.js';
 
 const LEAD = 0.05;  // Seconds from a request until it is heard.
 const FADE = 0.01;
@@ -16,15 +16,19 @@ export const LIMITER = Float32Array.from({length: 4097}, (_, i) => {
 
 function bufferOf(wave) {
   const buffer = new AudioBuffer({length: wave.length, sampleRate: RATE});
-  buffer.copyToChannel(new Float32Array(wave), 0);
+  buffer.copyToChannel(wave, 0);
   return buffer;
 }
 
 export class Player {
-  /** @param {Kit} kit */
-  constructor(kit) {
+  /**
+   * @param {Kit} kit
+   * @param {function} render Returns a promise of a drum's wave: see `part` of
+   *   worker.js.
+   */
+  constructor(kit, render) {
     Object.assign(this, {
-      kit, context: null, isPlaying: false, length: 0, steps: 0, asked: 0});
+      kit, render, context: null, isPlaying: false, length: 0, steps: 0, asked: 0});
     this.voices = Array.from({length: DRUMS}, () => null);
     this.audible = Array.from({length: DRUMS}, () => true);
   }
@@ -57,7 +61,8 @@ export class Player {
   hit(drum, velocity) {
     this.wake();
     const source = new AudioBufferSourceNode(
-      this.context, {buffer: bufferOf(renderStroke(this.kit, drum, velocity))});
+      this.context, {buffer: bufferOf(
+        Float32Array.from(renderStroke(this.kit, drum, velocity)))});
     source.connect(this.channels[drum]);
     source.start();
   }
@@ -68,24 +73,23 @@ export class Player {
   }
 
   /**
-   * Plays hits: from the beginning or, if a loop plays, from its present place. All
+   * Plays hits, after `wake`: from the beginning or, if a loop plays, from its present
+   * place. All
    * drums change at one time: the clock is read after rendering, in a task of its own,
    * because Firefox's clock stands still during a task.
    * @param {Object[]} hits Of `hitsOf`.
    */
-  play(hits, steps, tempo) {
-    this.wake();
+  async play(hits, steps, tempo) {
     const length = loopLength(steps, tempo), asked = ++this.asked;
     const isOther = length !== this.length || steps !== this.steps;
-    const voices = this.voices.map((before, drum) => {
+    const voices = await Promise.all(this.voices.map(async (before, drum) => {
       const part = partOf(drum, hits, tempo, length), key = JSON.stringify(part);
       if (before?.key === key && !isOther) return before;
       return part.length ?
-        this.voice(drum, key, renderPart(this.kit, drum, part, length)) : null;
-    });
-    setTimeout(() => {
-      if (asked === this.asked) this.change(voices, steps, length);
-    });
+        this.voice(drum, key, await this.render({drum, part, length})) : null;
+    }));
+    await new Promise(done => setTimeout(done));
+    if (asked === this.asked) this.change(voices, steps, length);
   }
 
   /** Replaces the voices that are heard. */

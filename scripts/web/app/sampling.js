@@ -3,6 +3,7 @@
 import {BAR, BEAT, CLASSES, DRUMS} from './constants.js';
 import {Decoder, Encoder} from './music_vae.js';
 import {angleOf, exp, log, logSumExp, Random, sine} from './numbers.js';
+import {noTick, tickOf} from './ticks.js';
 
 // Particles are resampled when their effective number falls below this share.
 const FEW = 0.5;
@@ -10,10 +11,6 @@ const MARGIN = 1e-3;  // By which a pattern's class is ahead of the others.
 // Each use has random numbers of its own.
 const [LATENT, NOISE, VARIED, INTERPOLATED, COMPLETED] = [1, 2, 3, 4, 5];
 
-/** Lets the page answer to its user. */
-function pause() {
-  return new Promise(done => setTimeout(done));
-}
 
 /** Gumbel noise for a whole pattern. */
 function drawNoise(random, steps) {
@@ -90,7 +87,8 @@ export class Sampler {
    *   layers} or null}
    * @param {Object} styles {name: {mean, deviation}} of latents.
    * @param {Object} completion {particles: latents that play a loop, of which one is
-   *   chosen; ownShare: the share of them that comes from the encoder, not the prior}
+   *   chosen; goingOn: as many where only what lies before is kept; ownShare: the share
+   *   of them that comes from the encoder, not the prior}
    */
   constructor(tensors, model, styles, completion) {
     Object.assign(this, {tensors, model, styles, completion});
@@ -108,11 +106,15 @@ export class Sampler {
 
   /** Returns {mu, sigma} of patterns, [count, z size] each. */
   encode(patterns) {
-    const rolls = patterns.map(pattern => roll(Array.from(pattern, k => [k])));
+    return this.encodeRolls(
+      patterns.map(pattern => roll(Array.from(pattern, k => [k]))));
+  }
+
+  encodeRolls(rolls) {
     const size = this.model.steps * (DRUMS + 1);
-    const sequences = new Float32Array(patterns.length * size);
+    const sequences = new Float32Array(rolls.length * size);
     rolls.forEach((input, i) => sequences.set(input, i * size));
-    return this.encoder.run(sequences, patterns.length);
+    return this.encoder.run(sequences, rolls.length);
   }
 
   /**
@@ -120,7 +122,7 @@ export class Sampler {
    * @param {Float32Array[]} latents
    * @param {Float32Array[]} noises [steps, CLASSES] each.
    */
-  async play(latents, noises, temperature) {
+  async play(latents, noises, temperature, tick = noTick) {
     const {steps, zSize} = this.model, count = latents.length;
     const decoder = this.decoder(count + 3 & ~3), {batch} = decoder;
     const z = new Float32Array(batch * zSize), now = new Int32Array(batch).fill(-1);
@@ -128,7 +130,7 @@ export class Sampler {
     decoder.begin(z);
     const patterns = latents.map(() => new Uint16Array(steps));
     for (let t = 0; t < steps; t++) {
-      if (t % BAR === 0) await pause();
+      if (t % BAR === 0) await tick(t / steps);
       const logits = decoder.step(now);
       for (let v = 0; v < count; v++) {
         let best = -Infinity;
@@ -173,12 +175,12 @@ export class Sampler {
   }
 
   /** Returns the patterns number `index` and following of a seed. */
-  async sample({seed, index = 0, count = 1, style = '', temperature}) {
+  async sample({seed, index = 0, count = 1, style = '', temperature, tick}) {
     const numbers = Array.from({length: count}, (_, i) => index + i);
     return this.play(
       numbers.map(i => this.latent(new Random(LATENT, seed, i), style)),
       numbers.map(i => drawNoise(new Random(NOISE, seed, i), this.model.steps)),
-      temperature);
+      temperature, tick);
   }
 
   /** Returns noise under which latents are decoded to these patterns. */
@@ -188,7 +190,7 @@ export class Sampler {
   }
 
   /** Returns variations of a pattern, `amount` from 0, itself, to 1. */
-  async vary(pattern, {seed, amount, temperature, count = 1}) {
+  async vary(pattern, {seed, amount, temperature, count = 1, tick}) {
     if (amount <= 0) return Array.from({length: count}, () => pattern.slice());
     const {mu, sigma} = this.encode([pattern]);
     const [own] = this.ownNoise(
@@ -200,11 +202,11 @@ export class Sampler {
       latents.push(mu.map((x, k) => x + amount * sigma[k] * moved[k]));
       noises.push(mixNoise(own, drawNoise(random, this.model.steps), amount));
     }
-    return this.play(latents, noises, temperature);
+    return this.play(latents, noises, temperature, tick);
   }
 
   /** Returns a pattern between two: `a` at 0, `b` at 1. */
-  async interpolate(a, b, share, {seed, temperature}) {
+  async interpolate(a, b, share, {seed, temperature, tick}) {
     if (share <= 0) return a.slice();
     if (share >= 1) return b.slice();
     const {mu} = this.encode([a, b]), size = mu.length / 2;
@@ -212,74 +214,105 @@ export class Sampler {
     const own = this.ownNoise(
       latents, [a, b], temperature, new Random(INTERPOLATED, seed));
     const [pattern] = await this.play(
-      [slerp(...latents, share)], [mixNoise(...own, share)], temperature);
+      [slerp(...latents, share)], [mixNoise(...own, share)], temperature, tick);
     return pattern;
   }
 
   /**
-   * Returns a pattern of allowed classes, by sequential Monte Carlo (Gordon et al.
-   * 1993): see masked_sampling.py.
-   * @param {number[][]} allowed The classes of each step, one and more.
+   * Returns patterns of allowed classes, by sequential Monte Carlo (Gordon et al.
+   * 1993): see masked_sampling.py. Where all steps that follow are free, weights stay
+   * as they are, so one particle of each pattern is chosen there and goes on alone.
+   * @param {number[][][]} masks The classes of each step, one and more, by pattern.
+   * @param {number[]} seeds Of each pattern.
    */
-  async complete(allowed, {
-    seed, temperature, style = '', particles = this.completion.particles}) {
-    const {steps, zSize} = this.model, random = new Random(COMPLETED, seed);
-    const decoder = this.decoder(particles);
-    const {mu, sigma} = this.encoder.run(roll(allowed), 1);
-    const z = new Float32Array(particles * zSize);
-    for (let v = 0; v < particles; v++) {
+  async complete(masks, seeds, {temperature, style = '', particles, tick = noTick}) {
+    const {steps, zSize} = this.model;
+    const randoms = seeds.map(seed => new Random(COMPLETED, seed));
+    const free = 1 + Math.max(...masks.map(
+      mask => mask.findLastIndex(({length}) => length < CLASSES)));
+    const isGoingOn = masks.every(mask => mask.slice(0, free).every(
+      ({length}) => length === 1));
+    let each = particles ?? this.completion[isGoingOn ? 'goingOn' : 'particles'];
+    let decoder = this.decoder(masks.length * each);
+    const {mu, sigma} = this.encodeRolls(masks.map(roll));
+    const z = new Float32Array(decoder.batch * zSize);
+    for (let v = 0; v < decoder.batch; v++) {
+      const i = Math.floor(v / each), random = randoms[i], at = i * zSize;
       const isOwn = random.uniform() < this.completion.ownShare && !style;
       const latent = this.latent(random, style);
-      z.set(isOwn ? latent.map((x, i) => mu[i] + sigma[i] * x) : latent, v * zSize);
+      z.set(isOwn ? latent.map((x, k) => mu[at + k] + sigma[at + k] * x) : latent,
+            v * zSize);
     }
     decoder.begin(z);
-    let weights = new Float64Array(particles);  // Their logarithms.
-    let now = new Int32Array(particles).fill(-1);
-    let histories = Array.from({length: particles}, () => new Uint16Array(steps));
+    let weights = new Float64Array(decoder.batch);  // Their logarithms.
+    let now = new Int32Array(decoder.batch).fill(-1);
+    let histories = Array.from(now, () => new Uint16Array(steps));
+    const own = i => weights.subarray(i * each, (i + 1) * each);
+    const drawn = () => randoms.map((random, i) => i * each + drawFrom(own(i), random));
+    const logits = new Float32Array(CLASSES);
     for (let t = 0; t < steps; t++) {
-      if (t % BEAT === 0) await pause();
-      const logits = decoder.step(now), classes = allowed[t];
-      for (let v = 0; v < particles; v++) {
-        const all = logits.subarray(v * CLASSES, (v + 1) * CLASSES).map(
-          x => x / temperature);
-        const some = classes.length === CLASSES ? all : Float32Array.from(
-          classes, k => all[k]);
-        if (some !== all) weights[v] += logSumExp(some) - logSumExp(all);
-        now[v] = classes[drawFrom(some, random)];
+      if (t === free) {
+        const rows = drawn(), alone = this.decoder(rows.length);
+        alone.choose(rows, decoder);
+        [decoder, each, weights] = [alone, 1, new Float64Array(rows.length)];
+        now = Int32Array.from(rows, row => now[row]);
+        histories = rows.map(row => histories[row]);
+      }
+      if (t % BEAT === 0) await tick(t / steps);
+      const all = decoder.step(now);
+      for (let v = 0; v < decoder.batch; v++) {
+        const i = Math.floor(v / each), classes = masks[i][t];
+        for (let k = 0; k < CLASSES; k++) logits[k] = all[v * CLASSES + k] / temperature;
+        const isFree = classes.length === CLASSES;
+        const some = isFree ? logits : Float32Array.from(classes, k => logits[k]);
+        if (!isFree) weights[v] += logSumExp(some) - logSumExp(logits);
+        now[v] = classes[classes.length > 1 ? drawFrom(some, randoms[i]) : 0];
         histories[v][t] = now[v];
       }
-      if (t % BEAT === BEAT - 1) {
-        const rows = survivors(weights, random);
-        if (rows) {
-          weights = new Float64Array(particles);
+      if (t < free && t % BEAT === BEAT - 1) {
+        const found = randoms.map((random, i) => survivors(own(i), random));
+        if (found.some(Boolean)) {
+          const rows = found.flatMap((few, i) => Array.from(
+            {length: each}, (_, k) => i * each + (few ? few[k] : k)));
+          found.forEach((few, i) => few && own(i).fill(0));
           now = Int32Array.from(rows, row => now[row]);
-          histories = Array.from(rows, row => histories[row].slice());
+          histories = rows.map(row => histories[row].slice());
           decoder.choose(rows);
         }
       }
     }
-    return histories[drawFrom(weights, random)];
+    return drawn().map(row => histories[row]);
   }
 
   /**
-   * Returns a pattern of any length, of allowed classes. It is made from the beginning
-   * on; the model continues the bars before.
+   * Returns patterns of any length, of allowed classes. They are made from the
+   * beginning on; the model continues the bars before.
+   * @param {number[][][]} masks As for `complete`, all of one length.
    */
-  async completeAll(allowed, options) {
-    const {steps} = this.model, pattern = Uint16Array.from(allowed, a => a[0]);
-    for (let begin = 0, known = 0, part = 0; ; part++) {
-      const window = Array.from({length: steps}, (_, i) => (
-        i < known ? [pattern[begin + i]] : allowed[begin + i]));
-      if (window.some(classes => classes.length > 1)) {
-        pattern.set(await this.complete(
-          window, {...options, seed: options.seed + part * 1e6}), begin);
-      }
-      const left = pattern.length - begin - steps;
-      if (left <= 0) return pattern;
-      const added = Math.min(left, steps / 2);
-      begin += added;
-      known = steps - added;
+  async completeAll(masks, seeds, {tick = noTick, ...how}) {
+    const {steps} = this.model, [{length}] = masks;
+    const patterns = masks.map(mask => Uint16Array.from(mask, classes => classes[0]));
+    const windows = this.windows(length);
+    for (const [part, {begin, known}] of windows.entries()) {
+      const own = masks.map((mask, k) => Array.from({length: steps}, (_, i) => (
+        i < known ? [patterns[k][begin + i]] : mask[begin + i])));
+      if (own.flat().every(classes => classes.length === 1)) continue;
+      const found = await this.complete(own, seeds.map(seed => seed + part * 1e6), {
+        ...how, tick: tickOf(tick, part, windows.length)});
+      found.forEach((pattern, k) => patterns[k].set(pattern, begin));
     }
+    return patterns;
+  }
+
+  /** Returns where each part begins, and how many of its steps are known then. */
+  windows(length) {
+    const {steps} = this.model, windows = [{begin: 0, known: 0}];
+    for (let end = steps; end < length;) {
+      const added = Math.min(length - end, steps / 2);
+      end += added;
+      windows.push({begin: end - steps, known: steps - added});
+    }
+    return windows;
   }
 }
 

@@ -11,14 +11,15 @@ const MOST_LETTERS_OF_NAME = 80;  // Of a loop's name.
 const noDrums = () => Array.from({length: DRUMS}, () => false);
 
 /**
- * All that is on the page. A loop is {name, pattern, seed: of its own random numbers,
+ * All that is on the page. `engine` is an Engine or a Remote; `job` is what the models
+ * do now, {share: of it that is done, isLong, isCancelled}, or null. A loop is {name, pattern, seed: of its own random numbers,
  * origin: {seed, index, style} of which it is a sample or null, tries: completions so
  * far, likes: how often variations were made of it, isOwn: whether the user changed it,
  * and for each constraint what is kept} and, not in links, {feel: of Humanizer, felt:
  * what the feel was made for, hits}.
  */
 export const page = {
-  engine: null, player: null, said: '',
+  engine: null, player: null, said: '', job: null,
   settings: {style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
              take: 1, drummer: 0, change: 0.5, map: '', outputMap: ''},
   muted: noDrums(), solo: noDrums(), made: 0, loops: [], a: null, b: null, share: 0.5,
@@ -31,6 +32,7 @@ const watchers = {};
  * @param {Object} actions {change: function}. The changes, and what each function gets:
  *   said: another message.
  *   busy: whether the models work.
+ *   job: another job, or more of it is done.
  *   loops: the loops that left.
  *   loop: a loop whose hits, name or kept parts changed.
  *   current, playing: the loop that was it before.
