@@ -51,8 +51,9 @@ def test_the_page_writes_pythons_wav_files(node, player, tmp_path):  # noqa: F81
         given.index, new Float32Array(web.fromBase64(given.waves).buffer));
       return Promise.all(given.loops.map(async ([hits, tempo, steps]) => (
         Buffer.from(writeWav(to16Bits(await mixDown(kit, hits, steps, tempo)), {
-          rate: 44100, tempo, beats: steps / 4})).toString('base64'))));''', index=drum_kit.read_index(), loops=[
-          loop[:3] for loop in loops], waves=base64.b64encode(waves.tobytes()).decode())
+          rate: 44100, tempo, beats: steps / 4})).toString('base64'))));''',
+               index=drum_kit.read_index(), loops=[loop[:3] for loop in loops],
+               waves=base64.b64encode(waves.tobytes()).decode())
   for wav, (*_, loop) in zip(found, loops):
     player.write_wav(loop.to_note_sequence(), tmp_path / 'loop.wav')
     assert base64.b64decode(wav) == (tmp_path / 'loop.wav').read_bytes()

@@ -488,15 +488,95 @@ def test_jobs_change_the_state(tiny, node):
       await jobs.makeLoops();
       found.seed = page.settings.seed;
       found.tempos = [1, 99, 1000].map(state.possibleTempo);
-      found.said = ['4 new loops.', 'loop-0-1 is ready.'].every(
+      found.said = ['4 new loops.', 'loop-1 is ready.'].every(
         text => said.includes(text)) && said.some(
         text => text.includes('what to keep'));
       return found;''') == {
-          'new': [f'loop-0-{i}' for i in (1, 2, 3, 4)], 'completed': True,
-          'varied': ['loop-0-1', 'loop-0-1-like-1', 'loop-0-1-like-2'], 'steps': 128,
-          'undone': [f'loop-0-{i}' for i in (1, 2, 3, 4)] + [64], 'same': True,
-          'morph': 'loop-0-1-50-loop-0-2', 'seed': 0, 'tempos': [30, 99, 300],
+          'new': [f'loop-{i}' for i in (1, 2, 3, 4)], 'completed': True,
+          'varied': ['loop-1', 'loop-5', 'loop-6'], 'steps': 128,
+          'undone': [f'loop-{i}' for i in (1, 2, 3, 4)] + [64], 'same': True,
+          'morph': 'loop-1-50-loop-2', 'seed': 0, 'tempos': [30, 99, 300],
           'said': True}
+
+
+def test_what_is_cancelled_changes_nothing(tiny, node):
+  """At any of its ticks; the next job is as if it had not been."""
+  assert node(tiny, """
+      const state = await app('state'), jobs = await app('jobs');
+      const {page} = state, wrong = [];
+      page.engine = await web.Engine.open(bytes);
+      await jobs.makeLoops();
+      const [loop] = page.loops;
+      state.toggleKept(loop, 'keptBars', 1);
+      const before = () => JSON.stringify([page.loops.map(({name, pattern}) => [
+        name, [...pattern]]), state.canRedo(), page.settings]);
+      let share = 2;
+      state.watch({job: () => { if (page.job?.share >= share) jobs.cancel(); }});
+      for (const job of ['makeLoops', 'complete', 'vary', 'extend']) {
+        for (share of [0.01, 0.3, 0.5]) {
+          const was = before();
+          await jobs[job](loop);
+          if (before() !== was || page.said !== 'Cancelled.') wrong.push([job, share]);
+        }
+      }
+      share = 2;
+      await jobs.extend(loop);
+      return [wrong, loop.pattern.length, page.said.startsWith('loop-1 is ready.')];
+      """) == [[], 128, True]
+
+
+def test_every_change_is_undone_and_done_again(tiny, node):
+  """One by one, in the loops that are there; one slider's are one step."""
+  assert node(tiny, """
+      const state = await app('state'), jobs = await app('jobs');
+      const {page} = state, cards = new Set();
+      page.engine = await web.Engine.open(bytes);
+      await jobs.makeLoops();
+      page.loops.forEach(loop => cards.add(loop));
+      const steps = [
+        () => state.toggleHit(page.loops[1], 3, 2),
+        () => state.toggleKept(page.loops[1], 'keptDrums', 4),
+        () => state.mark(page.loops[0], 'a'), () => state.mark(page.loops[1], 'b'),
+        () => {
+          for (const tempo of [101, 102, 103]) {
+            state.remember('tempo');
+            page.settings.tempo = tempo;
+          }
+        },
+        () => { state.remember(); page.muted[3] = true; },
+        () => jobs.extend(page.loops[1]), () => jobs.vary(page.loops[1]),
+        () => jobs.makeLoops(),
+        () => {
+          state.remember();
+          state.setLoops(page.loops.filter((_, i) => i !== 2));
+        }];
+      const counts = ['made', 'tries', 'likes', 'current'];  // They only go up.
+      const now = () => JSON.stringify(JSON.parse(state.snapshot(), (key, value) => (
+        counts.includes(key) ? 0 : value?.constructor === Object ? Object.fromEntries(
+          Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1)) : value)));
+      const states = [now()];
+      for (const step of steps) {
+        await step();
+        states.push(now());
+      }
+      const wrong = [];
+      const check = i => { if (now() !== states[i]) wrong.push(i); };
+      for (let i = steps.length - 1; i >= 0; i--) {
+        wrong.push(...state.undo() ? [] : ['undo']);
+        check(i);
+      }
+      const isSame = page.loops.every(loop => cards.has(loop));
+      for (let i = 1; i <= steps.length; i++) {
+        wrong.push(...state.redo() ? [] : ['redo']);
+        check(i);
+      }
+      const names = page.loops.map(({name}) => name);
+      state.undo();
+      await jobs.makeLoops();  // Which no longer is what it was.
+      const later = page.loops.slice(0, 4).map(({name}) => name);
+      return [wrong, isSame, state.canRedo(), new Set(states).size,
+              new Set([...names, ...later]).size === names.length + 4];
+      """) == [[], True, False, 11, True]
 
 
 def test_what_is_locked_is_kept(tiny, node):
@@ -528,11 +608,11 @@ def test_what_is_locked_is_kept(tiny, node):
 def test_links_are_read_as_they_were_written(node):
   """With any number of loops, and of what was done to them."""
   assert node(None, '''
-      const {readLink, writeLink} = await app('link');
+      const {readLink, writeLink, writeState} = await app('link');
       const no = Array(9).fill(false), most = Number.MAX_SAFE_INTEGER, wrong = [];
       for (const count of [0, 64, 65, 1000]) {
         for (const times of [0, 1e9, most, most + 1]) {
-          const text = writeLink({
+          const text = writeLink(writeState({
             title: '', muted: no, solo: no, made: times, share: 0.5, a: null, b: null,
             current: null, settings: {
               style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
@@ -540,7 +620,7 @@ def test_links_are_read_as_they_were_written(node):
             loops: Array.from({length: count}, (_, i) => ({
               name: String(i), pattern: new Uint16Array(64).fill(i % 512), seed: times,
               origin: null, tries: times, likes: times, keptDrums: no,
-              keptBars: no.slice(0, 4), isOwn: true}))});
+              keptBars: no.slice(0, 4)}))}));
           const {made, loops} = readLink(text);
           const isRight = made === times && loops.length === count && loops.every(
             (loop, i) => loop.likes === times && loop.pattern[63] === i % 512);

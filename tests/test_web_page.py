@@ -43,6 +43,9 @@ TOOLS = '''(() => {
     slider.value = value;
     slider.dispatchEvent(new Event('input', {bubbles: true}));
   };
+  window.copied = '';
+  Object.defineProperty(navigator, 'clipboard', {configurable: true, value: {
+    writeText: async text => { copied = text; }}});
   window.base64 = async blob => btoa(Array.from(
     new Uint8Array(await blob.arrayBuffer()), b => String.fromCharCode(b)).join(''));
 })()'''
@@ -387,6 +390,11 @@ def test_a_midi_file_is_taken_in(window, tmp_path):
   assert window.run('document.querySelectorAll(".loop").length') == 5
 
 
+def copy_link(window):
+  do(window, 'document.getElementById("copy").click()')
+  return window.run('copied')
+
+
 def test_files_of_other_kits(window, tmp_path):
   """A better map is said; what the selects say is read, written and kept in the link."""
   path = tmp_path / 'mine.mid'
@@ -406,9 +414,8 @@ def test_files_of_other_kits(window, tmp_path):
   path.write_bytes(save(window, 0, 'midi'))
   again = DrumLoop.read(path, map='ssd5')
   assert again.pattern().tolist() == loop.pattern().tolist()
-  do(window, 'document.getElementById("copy").click()')
+  link = copy_link(window)
   kits = '["map", "outputMap"].map(name => document.getElementById(name).value)'
-  link = window.run('location.href')
   window.open(link)
   set_up(window)
   assert window.run(kits) == ['addictive2', 'ssd5']
@@ -423,15 +430,17 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
     window.run('card(0).querySelector(\'[data-row="9"][data-column="0"]\').click()')
     set_slider(window, 'tempo', 141)
     do(window, 'document.getElementById("new-take").click()')
-    said = do(window, 'document.getElementById("copy").click()')
-    assert 'this computer only' in said
-    link = window.run('location.hash')
+    link = copy_link(window)
+    assert 'this computer only' in window.run(
+        'document.getElementById("status").textContent')
+    before, _, link = link.partition('#')
+    assert before == window.run('location.href') == page.as_uri()
     want = [save(window, i, kind) for i in range(4) for kind in ('midi', 'wav')]
   for kind in (browser.Browser, browser.Firefox):
     with kind() as other:
       other.open(page)
       set_up(other)
-      do(other, f'location.hash = {json.dumps(link)}')
+      do(other, f'location.hash = "{link}"')
       other.wait('document.getElementById("tempo").value === "141"')
       other.wait(DONE)
       assert want == [
@@ -439,8 +448,8 @@ def test_a_link_holds_everything_in_every_browser(page, tmp_path):
 
 
 def reload(window):
-  """Saves and loads the page again."""
-  do(window, 'document.getElementById("copy").click()')
+  """Loads the page again, which has kept its state."""
+  do(window, '0')
   window.send('Page.reload')
   window.wait('!window.act')
   set_up(window)
@@ -466,11 +475,161 @@ def test_a_page_of_many_loops_is_there_again(window, tmp_path):
   assert window.run('before.every(element => element.isConnected)')
 
 
+# All that a user sees of the state.
+STATE = '''JSON.stringify([
+    [...document.querySelectorAll('h2, [aria-pressed]:not(.cell)')].map(
+      e => [e.textContent, e.getAttribute('aria-pressed')]),
+    [...document.querySelectorAll('main input:not([type=file]), main select')].map(
+      e => e.value),
+    [...document.querySelectorAll('.cell[aria-pressed=true]')].map(
+      e => [e.getAttribute('aria-label'), e.style.getPropertyValue('--velocity')])])'''
+NAMES = '[...document.querySelectorAll("#loops h2")].map(e => e.textContent)'
+
+
+def click(name):
+  return f'document.getElementById({json.dumps(name)}).click()'
+
+
+def some_actions(rng, count):
+  """Yields statements; each does what a user may do to one of the first four loops."""
+  for _ in range(count):
+    i, drum, step, value = (int(rng.integers(n)) for n in (4, 9, 64, 100))
+    yield str(rng.choice([
+        f'cell({i}, {drum}, {step}).click()', f'act({i}, "like")', f'act({i}, "a")',
+        f'act({(i + 1) % 4}, "b")', f'act({i}, "longer")', f'act({i}, "remove")',
+        f'''(card({i}).querySelector('[data-row="{9 - drum}"][data-column="0"]').click(),
+            act({i}, 'rest'))''',
+        f'set("tempo", {100 + value})', f'set("feel", {value})', f'set("share", {value})',
+        f'document.querySelectorAll("#channels button")[{i}].click()',
+        click('new'), click('new-take'), click('undo'), click('undo'), click('redo')]))
+
+
+@pytest.mark.parametrize('kind,rounds', [(browser.Browser, 3), (browser.Firefox, 1)])
+def test_the_browser_keeps_the_state(page, kind, rounds):
+  """After any actions, of a page that is a file."""
+  rng = np.random.default_rng(0)
+  with kind() as window:
+    window.open(page)
+    for i in range(rounds):
+      set_up(window)
+      for action in some_actions(rng, 12):
+        window.run(action)
+      do(window, '0')
+      before = window.run(STATE)
+      window.run('void location.reload()')
+      window.wait('!window.act')
+      set_up(window)
+      assert window.run(STATE) == before, i
+      assert window.run('location.href') == page.as_uri()
+
+
+def test_a_link_leaves_ones_own_loops(page):
+  with browser.Browser() as window:
+    window.open(page)
+    set_up(window)
+    link = copy_link(window)
+    do(window, 'cell(0, 7, 5).click()')
+    own = all_patterns(window)
+    window.open(link)
+    set_up(window)
+    assert window.run('document.getElementById("status").textContent').startswith(
+        'Your own loops are kept')
+    assert all_patterns(window) != own
+    do(window, 'cell(0, 7, 6).click()')
+    others = all_patterns(window)
+    reload(window)
+    assert all_patterns(window) == others
+    window.open(page)
+    set_up(window)
+    assert all_patterns(window) == own
+
+
+def test_a_second_tab_has_its_state_in_its_address(page):
+  """So the first tab's is not overwritten."""
+  with browser.Browser() as window:
+    window.open(page)
+    set_up(window)
+    do(window, 'cell(0, 7, 5).click()')
+    first = all_patterns(window)
+    before_scripts(window, '''window.other = navigator.locks.request(
+        'drum-loops ' + location.pathname, () => new Promise(() => {}))''')
+    reload(window)
+    assert all_patterns(window) == first
+    do(window, 'cell(0, 7, 6).click()')
+    second = all_patterns(window)
+    assert '#' in window.run('location.href')
+    reload(window)
+    assert all_patterns(window) == second
+    window.open(page)
+    set_up(window)
+    assert all_patterns(window) == first
+
+
+def test_undo_and_redo_leave_the_focus(window):
+  focused = '''[document.activeElement.id, document.activeElement.ariaLabel,
+      document.activeElement.dataset.column]'''
+  window.run('cell(1, 7, 5).focus()')
+  before, place = all_patterns(window), window.run(focused)
+  do(window, 'cell(1, 7, 5).click()')
+  do(window, 'act(1, "longer")')
+  after = all_patterns(window)
+  assert window.run(focused) == place
+  for keys, want in (('Control+z', None), ('Control+z', before), ('Control+y', None),
+                     ('Control+Shift+z', after)):
+    window.press(keys)
+    do(window, '0')
+    assert want is None or all_patterns(window) == want
+    assert window.run(focused) == place
+  window.run('document.getElementById("undo").focus()')
+  for _ in range(3):
+    said = do(window, 'document.activeElement.click()')
+    assert window.run('document.activeElement.id') == 'undo'
+  assert said == 'There are no more steps.' and all_patterns(window) == before
+  # What leaves gives the focus to what stays.
+  do(window, click('new'))
+  window.run('card(0).querySelector("button").focus()')
+  window.press('Control+z')
+  do(window, '0')
+  assert window.run('document.activeElement.closest(".loop") !== null')
+
+
+def test_new_loops_come_to_the_others(window):
+  """With names that none had before."""
+  before = all_patterns(window)
+  window.run('document.getElementById("style").value = "funk"')
+  window.run('document.getElementById("style").dispatchEvent(new Event("change"))')
+  do(window, click('new'))
+  assert all_patterns(window)[4:] == before
+  assert window.run(NAMES) == [f'funk-{i}' for i in (5, 6, 7, 8)] + [
+      f'loop-{i}' for i in (1, 2, 3, 4)]
+  do(window, click('undo'))
+  do(window, 'act(0, "like")')
+  assert window.run(NAMES)[:3] == ['loop-1', 'loop-9', 'loop-10']
+
+
+def test_a_project_is_saved_and_opened(window):
+  do(window, 'cell(0, 7, 5).click()')
+  set_slider(window, 'tempo', 131)
+  saved = window.run(STATE)
+  window.run(f'(saved.length = 0, {click("save")})')
+  project = base64.b64decode(window.run('base64(saved[0])'))
+  set_slider(window, 'tempo', 77)
+  do(window, click('new'))
+  later = window.run(STATE)
+  assert 'drum-loops.json is open' in drop(window, ('drum-loops.json', project))
+  assert window.run(STATE) == saved
+  do(window, click('undo'))
+  assert window.run(STATE) == later
+  assert 'is no project' in drop(window, ('other.json', b'{"version": 1}'))
+  assert window.run(STATE) == later
+
+
 def test_a_full_page_takes_no_more(page, tmp_path):
   full = tmp_path / 'full.html'
-  text = page.read_text().replace('MOST_PAGE_BARS = 1600', 'MOST_PAGE_BARS = 20')
+  text = page.read_text().replace('MOST_LINK_BARS = 1600', 'MOST_LINK_BARS = 20')
   full.write_text(re.sub("'sha256-[^']*' 'wasm", "'unsafe-inline' 'wasm", text))
   with browser.Browser() as window:
+    before_scripts(window, 'delete window.indexedDB')
     window.open(full)
     set_up(window)
     assert '2 of 3 files are not taken in' in drop(window, *midi_files(tmp_path, 3))

@@ -7,8 +7,8 @@ import {FLAT} from './hits.js';
 import {complete, extend, humanizeAll, humanizeSoon, updateMorph,
         vary} from './jobs.js';
 import {attempt, play, togglePlay} from './playback.js';
-import {allLoops, canMorph, choose, isFull, mark, newLoop, page, remember, say,
-        setLoops, shortened, toggleHit, toggleKept} from './state.js';
+import {allLoops, canMorph, choose, isFull, mark, nameLoop, newLoop, page, remember, say,
+        setLoops, toggleHit, toggleKept} from './state.js';
 
 const FOLLOW_AGAIN = 4000;  // Milliseconds after the user scrolled a grid.
 // A card's buttons: name, text, what is done with the loop, whether an encoder does it.
@@ -35,8 +35,8 @@ function hit(loop, step, drum) {
 function keepMorph() {
   if (isFull()) return;
   remember();
-  const {pattern, name, seed} = page.morph;
-  const loop = newLoop({pattern, name: shortened(name), seed, isOwn: true});
+  const {pattern, seed} = page.morph, loop = newLoop({pattern, seed});
+  nameLoop(loop, 'morph');
   setLoops([...page.loops, loop], loop);
   humanizeAll();
   elementOf(loop).focus();
@@ -89,6 +89,7 @@ class Card {
       this.grid?.setName(name);
     }
     if (this.grid?.steps !== pattern.length) {
+      const focused = this.grid?.place();
       this.grid = new Grid(name, pattern.length, this.isMorph ? null : {
         toggle: (step, drum) => hit(loop, step, drum),
         keep: (constraint, index) => toggleKept(loop, constraint, index)});
@@ -98,6 +99,7 @@ class Card {
         }, {passive: true});
       }
       element.querySelector('.place').replaceChildren(this.grid.element);
+      if (focused) this.grid.focus(...focused);
     }
     this.grid.show(loop);
   }

@@ -110,6 +110,17 @@ export class Grid {
     else return;
     event.preventDefault();
     event.stopPropagation();
+    this.focus(row, column);
+  }
+
+  /** Returns the row and the column of the button that has the focus, if one has. */
+  place() {
+    const {row, column} = document.activeElement.dataset;
+    return this.board.contains(document.activeElement) && [Number(row), Number(column)];
+  }
+
+  /** Focuses the button at a row and a column, or the nearest one. */
+  focus(row, column) {
     row = Math.min(DRUMS, Math.max(0, row));
     column = Math.min(this.steps, Math.max(row || this.rows[0][0] ? 0 : 1, column));
     if (!row && column) column -= (column - 1) % BAR;

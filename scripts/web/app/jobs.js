@@ -1,8 +1,8 @@
 // What the models do: new loops, completions, variations, and how all loops are played.
 import {BAR} from './constants.js';
 import {allowedClasses, hasKept, keptOf} from './constraints.js';
-import {afterwards, allLoops, canMorph, isFull, isWorkedOn, newLoop, nextSeed,
-        numberAfter, page, remember, saveSoon, say, setLoops, setMorph, shortened, show,
+import {afterwards, allLoops, canMorph, isFull, kindOf, nameLoop, newLoop, nextSeed,
+        numberAfter, page, remember, saveSoon, say, setLoops, setMorph, show,
         tell} from './state.js';
 import {Cancelled, tickOf, within} from './ticks.js';
 
@@ -95,6 +95,7 @@ async function humanize(loops, {tick}) {
       });
     }
   }
+  tick(1);
   loops.forEach(show);
   saveSoon();
 }
@@ -109,8 +110,7 @@ export const humanizeRestored = () => work(
 /** Makes new loops of the settings, of the next seed if these are there already. */
 export function makeLoops() {
   return work('Making new loops.', async run => {
-    const others = page.loops.filter(isWorkedOn);
-    if (isFull(others)) return;
+    if (isFull()) return;
     const {settings, engine} = page;
     const isThere = page.loops.some(({origin, pattern}) => (
       origin && origin.seed === settings.seed && origin.style === settings.style &&
@@ -120,13 +120,13 @@ export function makeLoops() {
     const patterns = await engine.sample({
       seed, count: COUNT, style, temperature, bars, ...making(run)});
     const loops = patterns.map((pattern, index) => newLoop({
-      pattern, name: `loop-${seed}-${index + 1}`, seed: seed * 1000 + index,
-      origin: {seed, index, style}}));
+      pattern, seed: seed * 1000 + index, origin: {seed, index, style}}));
     await humanize(loops, playing(run));
     if (page.loops.length) remember();
     settings.seed = seed;
     tell('settings');
-    setLoops([...loops, ...page.loops.filter(isWorkedOn)], loops[0]);
+    loops.forEach(loop => nameLoop(loop, style || 'loop'));
+    setLoops([...loops, ...page.loops], loops[0]);
     return `${COUNT} new loops.`;
   });
 }
@@ -163,13 +163,15 @@ function rework(loop, doing, job) {
   return work(doing, async run => {
     const before = loop.pattern;
     const pattern = await job(before, making(run));
-    const reworked = newLoop({...loop, pattern, origin: null, isOwn: true});
+    const reworked = newLoop({...loop, pattern});
     await humanize([reworked], playing(run));
     if (loop.pattern !== before || !page.loops.includes(loop)) {
       return 'The loop was changed meanwhile, so it stays as it is.';
     }
     remember();
-    Object.assign(loop, reworked);
+    const {feel, felt} = reworked;
+    Object.assign(loop, {
+      pattern, origin: null, feel, felt, ...keptOf(loop, pattern.length)});
     show(loop);
     saveSoon();
     updateMorph(loop);
@@ -213,11 +215,10 @@ export function vary(loop) {
     const patterns = await page.engine.vary(loop.pattern, {
       seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
       count: COUNT, ...making(run)});
-    const loops = patterns.map((pattern, i) => newLoop({
-      pattern, seed: nextSeed(), name: shortened(
-        `${loop.name}-like-${COUNT * (loop.likes - 1) + i + 1}`)}));
+    const loops = patterns.map((pattern, i) => newLoop({pattern, seed: nextSeed(i)}));
     await humanize(loops, playing(run));
     remember();
+    loops.forEach(one => nameLoop(one, kindOf(loop)));
     const at = page.loops.indexOf(loop) + 1;
     setLoops([...page.loops.slice(0, at), ...loops, ...page.loops.slice(at)]);
     return `${loops.length} loops like ${loop.name} are below it.`;

@@ -1,4 +1,4 @@
-// The page's state as text, which stands behind the # of a link to it.
+// The page's state as text: JSON, and what stands behind the # of a link.
 import {fromBase64} from '../shared/base64.js';
 import {BAR, CLASSES, DRUMS, MOST_BARS, MOST_FEEL, MOST_SEED} from './constants.js';
 import {CONSTRAINTS} from './constraints.js';
@@ -13,7 +13,7 @@ const NUMBERS = {  // Settings, their least and most.
   drummer: [0, MOST_SEED], change: [0, 1]};
 const WHOLE = ['seed', 'bars', 'take', 'drummer'];
 
-/** Says that a text is no link of this page's. */
+/** Says that a text is no state of this page's. */
 export class LinkError extends Error {}
 
 function check(isRight) {
@@ -58,32 +58,50 @@ const readKept = (loop, steps) => Object.fromEntries(CONSTRAINTS.map(
   }));
 
 /**
- * Returns the text of a state.
+ * Returns the JSON of a state.
  * @param {Object} state {title: of the models, settings: {style, seed, ...}, muted and
  *   solo: bool [drums], made: loops so far, loops, a, b, current: indices or null,
  *   share: of B}; its loops: {name, pattern, seed, origin: {seed, index, style} or
- *   null, tries, likes, isOwn, and what is kept: constraint: bool[]}
+ *   null, tries, likes, and what is kept: constraint: bool[]}
  */
-export function writeLink(state) {
-  const json = JSON.stringify({
+export function writeState(state) {
+  return JSON.stringify({
     ...state, version: VERSION, muted: writeBits(state.muted),
     solo: writeBits(state.solo), loops: state.loops.map(loop => ({
       ...loop, pattern: writePattern(loop.pattern), ...Object.fromEntries(
         CONSTRAINTS.map(({name}) => [name, writeBits(loop[name])]))}))});
+}
+
+/** Returns what stands behind the # of a link to a state, of its JSON. */
+export function writeLink(json) {
   let bytes = '';
   for (const byte of new TextEncoder().encode(json)) bytes += String.fromCharCode(byte);
   return btoa(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 }
 
 /**
- * Returns the state of a text.
+ * Returns the state of a link.
  * @throws {LinkError}
  */
 export function readLink(text) {
+  let json;
+  try {
+    json = new TextDecoder('utf-8', {fatal: true}).decode(fromBase64(
+      text.replaceAll('-', '+').replaceAll('_', '/')));
+  } catch {
+    check(false);
+  }
+  return readState(json);
+}
+
+/**
+ * Returns the state of JSON.
+ * @throws {LinkError}
+ */
+export function readState(json) {
   let found;
   try {
-    found = JSON.parse(new TextDecoder('utf-8', {fatal: true}).decode(fromBase64(
-      text.replaceAll('-', '+').replaceAll('_', '/'))));
+    found = JSON.parse(json);
   } catch {
     check(false);
   }
@@ -107,9 +125,9 @@ export function readLink(text) {
     loops: found.loops.map(loop => {
       check(loop && typeof loop === 'object');
       const pattern = readPattern(loop.pattern), {origin} = loop;
-      check(typeof origin === 'object' && typeof loop.isOwn === 'boolean');
+      check(typeof origin === 'object');
       return {
-        pattern, name: checkText(loop.name), isOwn: loop.isOwn,
+        pattern, name: checkText(loop.name),
         seed: checkCount(loop.seed), tries: checkCount(loop.tries),
         likes: checkCount(loop.likes),
         origin: origin && {

@@ -5,16 +5,17 @@ import {chooseNext, elementOf, showCurrent, showLoop, showLoops, showMarks,
         showMorphCard, showPlaying} from './cards.js';
 import {Kit} from './drum_kit.js';
 import {byId} from './elements.js';
-import {openFiles} from './files.js';
+import {openFiles, saveProject} from './files.js';
 import {cancel, humanizeRestored, makeLoops, showMorph} from './jobs.js';
-import {LinkError, readLink} from './link.js';
+import {writeLink} from './link.js';
 import {playInstead, replaySoon, togglePlay} from './playback.js';
 import {Player} from './player.js';
+import {openKept, openLink} from './project.js';
 import {openPort, Remote} from './remote.js';
-import {fillSettings, listenToSettings, showSettings,
-        takeSettings} from './settings.js';
-import {canUndo, page, restore, say, setLoops, snapshot, title, undo,
-        watch} from './state.js';
+import {fillSettings, listenToSettings, setAudible, showSettings} from './settings.js';
+import {areMany, canRedo, canUndo, MOST_LINK_BARS, page, redo, save, say, snapshot,
+        undo, watch} from './state.js';
+import {openStorage} from './storage.js';
 import {serve} from './worker.js';
 
 /** Lets the page show, and play, what changes in its state. */
@@ -24,7 +25,11 @@ function followState() {
     busy: isBusy => byId('loops').setAttribute('aria-busy', isBusy), job: showJob,
     loops: showLoops, loop: showLoop, current: showCurrent, playing: showPlaying,
     gone: playInstead, marks: showMarks, morph: showMorphCard, settings: showSettings,
-    undo: () => { byId('undo').disabled = !canUndo(); }, link: putIntoAddress});
+    audible: setAudible, undo: () => {
+      // Not `disabled`, which would take the focus from the button.
+      byId('undo').setAttribute('aria-disabled', !canUndo());
+      byId('redo').setAttribute('aria-disabled', !canRedo());
+    }, kept: keep});
   watch({
     loop: loop => { if (loop === page.playing) replaySoon(); },
     marks: showMorph});
@@ -40,15 +45,35 @@ function showJob() {
   byId('progress').value = job?.share ?? 0;
 }
 
+const DAMAGED = 'The link is damaged, so these are not its loops.';
+const OWN_LOOPS = 'Your own loops are kept: open the page without the link.';
+let storage = null;  // Of `openStorage`.
 const putIntoAddress = text => history.replaceState(null, '', '#' + text);
 
+/** Keeps the state: in the browser, or in the address. */
+function keep(json) {
+  if (page.hasStore) storage.write(json).catch(keepInAddress);
+  else putIntoAddress(writeLink(json));
+}
+
+/** Says that from now on only the address keeps the state. */
+function keepInAddress() {
+  page.hasStore = false;
+  save();
+  say('This browser keeps no more, so the address holds the loops from now on.');
+}
+
 async function copyLink() {
-  putIntoAddress(snapshot());
+  if (areMany(page.loops)) {
+    say(`A link holds ${MOST_LINK_BARS} bars at most; a project file holds all.`);
+    return;
+  }
+  const link = `${location.href.split('#')[0]}#${writeLink(snapshot())}`;
   try {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(link);
   } catch {
     const text = document.createElement('textarea');
-    text.value = location.href;
+    text.value = link;
     document.body.append(text);
     text.select();
     document.execCommand('copy');
@@ -66,13 +91,26 @@ async function open(files) {
   if (loop) elementOf(loop).scrollIntoView({block: 'nearest'});
 }
 
-function undoLast() {
-  if (undo()) humanizeRestored();
+/** Undoes or redoes a step; the focus stays where it is, or goes to the loop. */
+function step(go) {
+  const hadFocus = document.activeElement !== document.body;
+  cancel();  // What is made now is of the state that goes.
+  if (!go()) {
+    say('There are no more steps.');
+    return;
+  }
+  replaySoon();
+  humanizeRestored();
+  if (hadFocus && document.activeElement === document.body) {
+    (page.current ? elementOf(page.current) : byId('new')).focus({preventScroll: true});
+  }
 }
 
 function listen() {
   byId('cancel').addEventListener('click', cancel);
-  byId('undo').addEventListener('click', undoLast);
+  byId('undo').addEventListener('click', () => step(undo));
+  byId('redo').addEventListener('click', () => step(redo));
+  byId('save').addEventListener('click', saveProject);
   byId('copy').addEventListener('click', copyLink);
   byId('open').addEventListener('click', () => byId('file').click());
   byId('file').addEventListener('change', ({target}) => {
@@ -92,19 +130,25 @@ function listen() {
     open(event.dataTransfer.files);
   });
   document.addEventListener('keydown', pressKey);
-  addEventListener('hashchange', () => openLink());
+  addEventListener('hashchange', async () => {
+    if (await openAddress()) say(DAMAGED);
+  });
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) save();  // The tab may be closed.
+  });
 }
 
 function pressKey(event) {
   const {key, target} = event;
-  if (event.altKey || event.shiftKey) return;
-  const isTyping = target.closest('input[type=number]');
+  const isTyping = target.closest('input[type=number]'), letter = key.toLowerCase();
+  if (event.altKey) return;
   if (event.ctrlKey || event.metaKey) {
-    if (key !== 'z' || isTyping) return;
+    if (!['z', 'y'].includes(letter) || isTyping) return;
     event.preventDefault();
-    undoLast();
+    step(letter === 'y' || event.shiftKey ? redo : undo);
     return;
   }
+  if (event.shiftKey) return;
   if (key === ' ') {
     // These have their own use for the space bar.
     if (isTyping || target.closest('button:not([data-row]), select, summary')) return;
@@ -118,31 +162,19 @@ function pressKey(event) {
   }
 }
 
-/** Opens the state behind the # of the address; returns whether there is one. */
-async function openLink() {
-  const text = location.hash.slice(1);
+/**
+ * Opens the state behind the # of the address, if there is one, and has the address keep
+ * it, so that what the browser keeps stays. Returns whether the link is damaged.
+ */
+async function openAddress() {
+  const text = location.hash.slice(1), {hasStore} = page;
   if (!text) return false;
-  let state;
-  try {
-    state = readLink(text);
-  } catch (error) {
-    if (!(error instanceof LinkError)) throw error;
-    putIntoAddress('');
-    await startAfresh();
-    say('The link is damaged, so these are new loops.');
-    return true;
-  }
-  takeSettings(state);
-  restore(state);
-  await humanizeRestored();
-  say(state.title === title() ? '' :
-    `These loops were made with other weights, ${state.title}; they are as they were.`);
+  if (page.loops.length) save();
+  page.hasStore = false;
+  if (await openLink(text, hasStore ? OWN_LOOPS : '')) return false;
+  page.hasStore = hasStore;
+  putIntoAddress('');
   return true;
-}
-
-async function startAfresh() {
-  setLoops([]);
-  await makeLoops();
 }
 
 async function begin() {
@@ -152,8 +184,10 @@ async function begin() {
       byId('script').textContent, byId('spec').textContent);
     byId('refused').hidden = isWorker;
     const engine = new Remote(port);
-    const [abilities, kit] = await Promise.all([
-      engine.openModels(weights.textContent), Kit.open(spec.kit)]);
+    const [abilities, kit, kept] = await Promise.all([
+      engine.openModels(weights.textContent), Kit.open(spec.kit), openStorage()]);
+    storage = kept;
+    page.hasStore = Boolean(storage.write);
     await engine.openKit({...kit});
     weights.remove();
     Object.assign(engine, abilities);
@@ -168,7 +202,10 @@ async function begin() {
   showSettings();
   listenToSettings();
   listen();
-  if (!await openLink()) await startAfresh();
+  const isDamaged = await openAddress();
+  if (!page.loops.length && storage.text) await openKept(storage.text);
+  if (!page.loops.length) await makeLoops();
+  if (isDamaged) say(DAMAGED);
 }
 
 if (globalThis.document) {

@@ -4,7 +4,7 @@ import {KITS} from './drum_maps.js';
 import {byId} from './elements.js';
 import {humanizeAll, makeLoops, resample} from './jobs.js';
 import {replaySoon} from './playback.js';
-import {allLoops, numberAfter, page, possibleTempo, saveSoon, say, show,
+import {allLoops, numberAfter, page, possibleTempo, remember, saveSoon, say, show,
         tell} from './state.js';
 
 const KIT_FIELDS = ['map', 'outputMap'], TEXTS = ['style', ...KIT_FIELDS];
@@ -26,8 +26,8 @@ export function showSettings() {
   }
 }
 
-/** Takes the settings of a link, as far as this page's models have them. */
-export function takeSettings({settings, muted, solo}) {
+/** Leaves of settings what this page's models have. */
+export function fitSettings(settings) {
   const {engine} = page;
   if (!engine.styles.includes(settings.style)) settings.style = '';
   if (!engine.drummers.includes(settings.drummer)) settings.drummer = 0;
@@ -36,13 +36,11 @@ export function takeSettings({settings, muted, solo}) {
     if (!Object.hasOwn(KITS, settings[name])) settings[name] = '';
   }
   settings.tempo = possibleTempo(settings.tempo);
-  Object.assign(page, {settings, muted, solo});
-  showSettings();
-  setAudible();
 }
 
 /** Changes a setting and does what follows from it. */
 function applySetting(name, value) {
+  remember(name);
   page.settings[name] = value;
   if (name === 'temperature') resample();
   if (name === 'tempo') replaySoon();
@@ -52,7 +50,8 @@ function applySetting(name, value) {
   saveSoon();
 }
 
-function setAudible() {
+/** Lets drums be heard, and shows which. */
+export function setAudible() {
   const {muted, solo} = page, isSolo = solo.some(Boolean);
   page.player.setAudible(solo.map((is, drum) => isSolo ? is : !muted[drum]));
   for (const button of byId('channels').querySelectorAll('button')) {
@@ -117,6 +116,7 @@ export function listenToSettings() {
   byId('new-take').addEventListener('click', () => applySetting(
     'take', numberAfter(page.settings.take)));
   byId('share').addEventListener('input', ({target}) => {
+    remember('share');
     page.share = target.value / 100;
     tell('marks');
     saveSoon();
@@ -124,6 +124,7 @@ export function listenToSettings() {
   byId('channels').addEventListener('click', ({target}) => {
     const {list, drum} = target.dataset;
     if (!list) return;
+    remember();
     page[list][drum] = !page[list][drum];
     setAudible();
     saveSoon();

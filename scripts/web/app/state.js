@@ -1,11 +1,12 @@
 // What is on the page. Others are told of changes (`watch`), so this needs no document.
 import {BAR, DRUMS, MOST_SEED, TEMPOS} from './constants.js';
-import {hasKept, keptOf} from './constraints.js';
+import {keptOf} from './constraints.js';
 import {hitsOf} from './hits.js';
-import {readLink, writeLink} from './link.js';
+import {readState, writeState} from './link.js';
 
-export const MOST_PAGE_BARS = 1600;  // Of all loops: every browser takes such a link.
+export const MOST_LINK_BARS = 1600;  // Of all loops: every browser takes such a link.
 const UNDO_STEPS = 100;
+const ONE_STEP = 1000;  // Milliseconds between changes of one slider that are one step.
 const MOST_LETTERS_OF_NAME = 80;  // Of a loop's name.
 
 const noDrums = () => Array.from({length: DRUMS}, () => false);
@@ -14,17 +15,19 @@ const noDrums = () => Array.from({length: DRUMS}, () => false);
  * All that is on the page. `engine` is an Engine or a Remote; `job` is what the models
  * do now, {share: of it that is done, isLong, isCancelled}, or null. A loop is {name, pattern, seed: of its own random numbers,
  * origin: {seed, index, style} of which it is a sample or null, tries: completions so
- * far, likes: how often variations were made of it, isOwn: whether the user changed it,
- * and for each constraint what is kept} and, not in links, {feel: of Humanizer, felt:
- * what the feel was made for, hits}.
+ * far, likes: how often variations were made of it, and for each constraint what is
+ * kept} and, not in links, {feel: of Humanizer, felt: what the feel was made for, hits}.
+ * `made` counts the loops that have got a name; `hasStore` says whether the browser
+ * keeps the state.
  */
 export const page = {
-  engine: null, player: null, said: '', job: null,
+  engine: null, player: null, said: '', job: null, hasStore: false,
   settings: {style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1,
              take: 1, drummer: 0, change: 0.5, map: '', outputMap: ''},
   muted: noDrums(), solo: noDrums(), made: 0, loops: [], a: null, b: null, share: 0.5,
   current: null, playing: null, morph: null};
-const undoable = [];
+const past = [], future = [];  // Of undo and redo, the last one first to come.
+let last = {of: null, at: 0};  // What was remembered last.
 const watchers = {};
 
 /**
@@ -40,8 +43,9 @@ const watchers = {};
  *   marks: other A, B or share between them.
  *   morph: another loop between A and B.
  *   settings: other settings.
- *   undo: more or less to undo.
- *   link: the state as text.
+ *   audible: other drums are muted or solo.
+ *   undo: more or less to undo or redo.
+ *   kept: the state as JSON.
  */
 export function watch(actions) {
   for (const [change, action] of Object.entries(actions)) {
@@ -71,34 +75,47 @@ export function afterwards(milliseconds, action) {
 
 /** Returns a loop that has at least a pattern. */
 export const newLoop = given => ({
-  name: '', pattern: null, seed: 0, origin: null, tries: 0, likes: 0, isOwn: false,
+  name: '', pattern: null, seed: 0, origin: null, tries: 0, likes: 0,
   feel: null, felt: '', ...given, ...keptOf(given, given.pattern.length)});
 
 /** Returns the seed, or take, after a number. */
 export const numberAfter = number => (number + 1) % (MOST_SEED + 1);
 
-/** Returns a seed that no other loop of this page has. */
-export function nextSeed() {
-  return page.settings.seed * 1000 + 100 + page.made++;
+/** Returns a seed that no other loop of this page has, nor the i loops before it. */
+export const nextSeed = (i = 0) => page.settings.seed * 1000 + 101 + page.made + i;
+
+/** Gives a loop a name that none of this page has or had: what it is, and a number. */
+export function nameLoop(loop, what, names = namesOf(page.loops)) {
+  do loop.name = shortened(what, `-${++page.made}`); while (names.has(loop.name));
 }
+
+/** Returns the set of loops' names. */
+export const namesOf = loops => new Set(loops.map(({name}) => name));
+
+/** Returns a loop's name without its number. */
+export const kindOf = ({name}) => name.replace(/-\d+$/, '');
 
 /** Returns the nearest tempo that loops are played at. */
 export const possibleTempo = tempo => Math.min(TEMPOS[1], Math.max(TEMPOS[0], tempo));
 
-export const shortened = name => name.slice(0, MOST_LETTERS_OF_NAME);
-
-/** Whether a loop stays when new ones are made. */
-export const isWorkedOn = loop => (
-  loop.isOwn || hasKept(loop) || loop === page.a || loop === page.b);
+/** Returns a name that is no longer than names may be, with what stands after it. */
+export const shortened = (name, after = '') => (
+  name.slice(0, MOST_LETTERS_OF_NAME - after.length) + after);
 
 export const allLoops = () => page.morph ? [...page.loops, page.morph] : page.loops;
 export const canMorph = () => Boolean(page.a && page.b && page.engine.canEncode);
 
-/** Whether there is no room beside these loops; if so, says it. */
+/** Whether loops are too many for a link. */
+export const areMany = loops => loops.reduce(
+  (sum, {pattern}) => sum + pattern.length, 0) >= MOST_LINK_BARS * BAR;
+
+/**
+ * Whether there is no room beside these loops, for only a link keeps them; if so, says
+ * it.
+ */
 export function isFull(loops = page.loops) {
-  const steps = loops.reduce((sum, {pattern}) => sum + pattern.length, 0);
-  if (steps < MOST_PAGE_BARS * BAR) return false;
-  say(`The page holds ${MOST_PAGE_BARS} bars at most; remove some loops first.`);
+  if (page.hasStore || !areMany(loops)) return false;
+  say(`The page holds ${MOST_LINK_BARS} bars at most; remove some loops first.`);
   return true;
 }
 
@@ -110,55 +127,81 @@ function fit(pattern) {
 
 /** Returns what links hold of a loop. */
 const stored = loop => {
-  const {name, pattern, seed, origin, tries, likes, isOwn} = loop;
-  return {name, pattern, seed, origin, tries, likes, ...keptOf(loop, pattern.length),
-          isOwn};
+  const {name, pattern, seed, origin, tries, likes} = loop;
+  return {name, pattern, seed, origin, tries, likes, ...keptOf(loop, pattern.length)};
 };
 
 /** Returns the name of the weights, as links have it. */
 export const title = () => page.engine.title.slice(0, 100);
 
-/** Returns the text of the state, for a link. */
+/** Returns the JSON of the state. */
 export function snapshot() {
   const index = loop => page.loops.includes(loop) ? page.loops.indexOf(loop) : null;
   const {settings, muted, solo, made, share, a, b, current, loops} = page;
-  return writeLink({
+  return writeState({
     title: title(), settings, muted, solo, made, share, a: index(a), b: index(b),
     current: index(current), loops: loops.map(stored)});
 }
 
-export const saveSoon = afterwards(500, () => tell('link', snapshot()));
+/** Has the state kept, at once or soon. */
+export const save = () => tell('kept', snapshot());
+export const saveSoon = afterwards(200, save);
 
-/** Keeps the loops as they are for Undo; to be called before they change. */
-export function remember() {
-  undoable.push(snapshot());
-  if (undoable.length > UNDO_STEPS) undoable.shift();
+/**
+ * Keeps the state as it is for Undo; to be called before each change.
+ * @param {?string} of What changes, where changes soon after each other are one step.
+ */
+export function remember(of = null) {
+  const now = performance.now(), isSame = of && of === last.of && now - last.at < ONE_STEP;
+  last = {of, at: now};
+  if (isSame) return;
+  past.push(snapshot());
+  if (past.length > UNDO_STEPS) past.shift();
+  future.length = 0;
   tell('undo');
 }
 
-export const canUndo = () => undoable.length > 0;
+export const canUndo = () => past.length > 0;
+export const canRedo = () => future.length > 0;
 
-/** Brings back the loops of before the last change; returns whether there is one. */
+/** Goes back to the state of before the last change; returns whether there is one. */
 export function undo() {
-  if (!canUndo()) return false;
-  restore(readLink(undoable.pop()));
+  return goTo(past, future, 'Undone.');
+}
+
+/** Goes forward to the state of before the last Undo; returns whether there is one. */
+export function redo() {
+  return goTo(future, past, 'Done again.');
+}
+
+function goTo(from, to, said) {
+  if (!from.length) return false;
+  last = {of: null, at: 0};
+  to.push(snapshot());
+  restore(readState(from.pop()));
   tell('undo');
-  say('Undone.');
+  say(said);
   return true;
 }
 
-/** Brings the loops of a state onto the page; those that are there already stay. */
+/** Brings a state onto the page. Loops that are there by name change as they must. */
 export function restore(state) {
-  const {made, share, a, b, current} = state;
+  const {settings, muted, solo, share, a, b, current} = state;
   const playing = page.loops.indexOf(page.playing);
-  const key = loop => JSON.stringify(stored(loop));
-  const there = new Map(page.loops.map(loop => [key(loop), loop]));
-  const loops = state.loops.map(loop => {
-    const same = there.get(key(loop));
-    there.delete(key(loop));
-    return same ?? newLoop({...loop, pattern: fit(loop.pattern)});
+  const there = new Map(page.loops.map(loop => [loop.name, loop])), names = new Set();
+  const made = Math.max(page.made, state.made);  // So that no name comes twice.
+  Object.assign(page, {settings, muted, solo, share, made});
+  const loops = state.loops.map(given => {
+    const loop = {...given, pattern: fit(given.pattern)};
+    if (names.has(loop.name)) nameLoop(loop, loop.name, names);  // In links of before.
+    names.add(loop.name);
+    const same = there.get(loop.name);
+    return same ? Object.assign(
+      same, newLoop({...loop, feel: same.feel, felt: same.felt})) : newLoop(loop);
   });
-  Object.assign(page, {made, share, a: loops[a] ?? null, b: loops[b] ?? null});
+  Object.assign(page, {a: loops[a] ?? null, b: loops[b] ?? null});
+  tell('settings');
+  tell('audible');
   setLoops(loops, loops[current] ?? loops[0], loops[playing]);
 }
 
@@ -205,6 +248,7 @@ export function setMorph(loop) {
 
 /** Makes a loop A or B, or no longer. */
 export function mark(loop, name) {
+  remember();
   const other = name === 'a' ? 'b' : 'a';
   page[name] = page[name] === loop ? null : loop;
   if (page[other] === loop) page[other] = null;
@@ -219,7 +263,7 @@ export function toggleHit(loop, step, drum) {
   remember();
   const pattern = loop.pattern.slice();
   pattern[step] ^= 1 << drum;
-  Object.assign(loop, {pattern, origin: null, isOwn: true});
+  Object.assign(loop, {pattern, origin: null});
   show(loop);
   saveSoon();
   return Boolean(pattern[step] >> drum & 1);
@@ -227,6 +271,7 @@ export function toggleHit(loop, step, drum) {
 
 /** Keeps a part of a loop in completions, or no longer. */
 export function toggleKept(loop, constraint, index) {
+  remember();
   loop[constraint][index] = !loop[constraint][index];
   show(loop);
   saveSoon();
