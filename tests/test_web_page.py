@@ -516,7 +516,10 @@ def test_the_browser_keeps_the_state(page, kind, rounds):
         window.run(action)
       do(window, '0')
       before = window.run(STATE)
-      window.run('void location.reload()')
+      if kind is browser.Browser:
+        window.send('Page.reload')
+      else:
+        window.run('void location.reload()')
       window.wait('!window.act')
       set_up(window)
       assert window.run(STATE) == before, i

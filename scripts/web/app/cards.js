@@ -120,13 +120,32 @@ class Card {
   }
 }
 
+/** Makes the card of a loop that will be on the page. */
+export function prepareLoop(loop) {
+  cards.set(loop, new Card(loop, ACTIONS));
+  cards.get(loop).show();
+}
+
 /** Shows the loops that are on the page now, and leaves the others' cards alone. */
 export function showLoops(gone) {
   gone.forEach(loop => elementOf(loop).remove());
   page.loops.forEach((loop, i) => {
     if (!cards.has(loop)) cards.set(loop, new Card(loop, ACTIONS));
     const here = byId('loops').children[i], element = elementOf(loop);
-    if (here !== element) byId('loops').insertBefore(element, here);
+    if (here === element) return;
+    if (!element.isConnected) reveal(element);
+    byId('loops').insertBefore(element, here);
+  });
+}
+
+const coming = [];
+/** Lets an element be laid out, one a frame, because many at once take long. */
+function reveal(element) {
+  element.classList.add('coming');
+  if (coming.push(element) > 1) return;
+  requestAnimationFrame(function next() {
+    coming.shift().classList.remove('coming');
+    if (coming.length) requestAnimationFrame(next);
   });
 }
 

@@ -100,6 +100,15 @@ async function humanize(loops, {tick}) {
   saveSoon();
 }
 
+/** Lets the page prepare loops one by one, so that it never stands still for long. */
+async function announce(loops, {tick}) {
+  for (const loop of loops) {
+    tell('coming', loop);
+    await new Promise(done => setTimeout(done));
+    tick(1);
+  }
+}
+
 const HUMANIZING = 'Playing the loops.';
 export const humanizeAll = latest(HUMANIZING, run => humanize(allLoops(), run));
 export const humanizeSoon = afterwards(250, humanizeAll);
@@ -122,6 +131,7 @@ export function makeLoops() {
     const loops = patterns.map((pattern, index) => newLoop({
       pattern, seed: seed * 1000 + index, origin: {seed, index, style}}));
     await humanize(loops, playing(run));
+    await announce(loops, run);
     if (page.loops.length) remember();
     settings.seed = seed;
     tell('settings');
@@ -217,6 +227,7 @@ export function vary(loop) {
       count: COUNT, ...making(run)});
     const loops = patterns.map((pattern, i) => newLoop({pattern, seed: nextSeed(i)}));
     await humanize(loops, playing(run));
+    await announce(loops, run);
     remember();
     loops.forEach(one => nameLoop(one, kindOf(loop)));
     const at = page.loops.indexOf(loop) + 1;

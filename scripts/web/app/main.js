@@ -1,7 +1,7 @@
 // The page: begins it, and does what its keys, links and files ask for. In a worker, the
 // same script begins what computes.
 import {spec} from '../shared/spec.js';
-import {chooseNext, elementOf, showCurrent, showLoop, showLoops, showMarks,
+import {chooseNext, elementOf, prepareLoop, showCurrent, showLoop, showLoops, showMarks,
         showMorphCard, showPlaying} from './cards.js';
 import {Kit} from './drum_kit.js';
 import {byId} from './elements.js';
@@ -23,7 +23,7 @@ function followState() {
   watch({
     said: () => { byId('status').textContent = page.said; },
     busy: isBusy => byId('loops').setAttribute('aria-busy', isBusy), job: showJob,
-    loops: showLoops, loop: showLoop, current: showCurrent, playing: showPlaying,
+    coming: prepareLoop, loops: showLoops, loop: showLoop, current: showCurrent, playing: showPlaying,
     gone: playInstead, marks: showMarks, morph: showMorphCard, settings: showSettings,
     audible: setAudible, undo: () => {
       // Not `disabled`, which would take the focus from the button.

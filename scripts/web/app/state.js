@@ -34,8 +34,9 @@ const watchers = {};
  * Calls functions at changes.
  * @param {Object} actions {change: function}. The changes, and what each function gets:
  *   said: another message.
- *   busy: whether the models work.
+ *   busy: whether a job is being done.
  *   job: another job, or more of it is done.
+ *   coming: a loop that will be there soon.
  *   loops: the loops that left.
  *   loop: a loop whose hits, name or kept parts changed.
  *   current, playing: the loop that was it before.
