@@ -28,8 +28,8 @@ export async function wavFile(kit, loop, tick) {
 export async function stemsFile(kit, loop, tick) {
   const {name, hits, steps, tempo} = loop;
   const {mix, stems} = await stems16Bits(kit, hits, steps, tempo, tick);
-  const files = [{name: `${name}.wav`, samples: mix}, ...stems.map(({drum, samples}) => (
-    {name: `${name}-${DRUM_NAMES[drum].replaceAll(' ', '-')}.wav`, samples}))];
+  const files = [{name, samples: mix}, ...stems.map(({drum, samples}) => (
+    {name: `${name}-${DRUM_NAMES[drum].replaceAll(' ', '-')}`, samples}))];
   return writeZip(files.map(file => ({
-    name: fileName(file.name), bytes: write(file.samples, loop)})));
+    name: fileName(`${file.name}.wav`), bytes: write(file.samples, loop)})));
 }

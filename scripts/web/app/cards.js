@@ -7,8 +7,8 @@ import {FLAT} from './hits.js';
 import {complete, extend, humanizeAll, humanizeSoon, updateMorph,
         vary} from './jobs.js';
 import {attempt, play, togglePlay} from './playback.js';
-import {allLoops, canMorph, choose, isFull, mark, nameLoop, newLoop, page, remember, say,
-        setLoops, toggleHit, toggleKept} from './state.js';
+import {allLoops, canMorph, choose, isFull, mark, nameLoop, newLoop, page, remember,
+        say, setLoops, toggleHit, toggleKept} from './state.js';
 
 const FOLLOW_AGAIN = 4000;  // Milliseconds after the user scrolled a grid.
 // A card's buttons: name, text, what is done with the loop, whether an encoder does it.

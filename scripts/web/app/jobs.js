@@ -20,7 +20,8 @@ let queue = Promise.resolve();
  */
 export function work(doing, job) {
   queue = queue.then(async () => {
-    const began = performance.now(), own = {share: 0, isLong: false, isCancelled: false};
+    const own = {share: 0, isLong: false, isCancelled: false};
+    const began = performance.now();
     let before = null;
     const timer = setTimeout(() => {
       before = page.said;

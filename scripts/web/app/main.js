@@ -1,5 +1,5 @@
-// The page: begins it, and does what its keys, links and files ask for. In a worker, the
-// same script begins what computes.
+// The page: begins it, and does what its keys, links and files ask for. In a worker,
+// the same script begins what computes.
 import {spec} from '../shared/spec.js';
 import {chooseNext, elementOf, prepareLoop, showCurrent, showLoop, showLoops, showMarks,
         showMorphCard, showPlaying} from './cards.js';
@@ -23,16 +23,18 @@ function followState() {
   watch({
     said: () => { byId('status').textContent = page.said; },
     busy: isBusy => byId('loops').setAttribute('aria-busy', isBusy), job: showJob,
-    coming: prepareLoop, loops: showLoops, loop: showLoop, current: showCurrent, playing: showPlaying,
-    gone: playInstead, marks: showMarks, morph: showMorphCard, settings: showSettings,
-    audible: setAudible, undo: () => {
-      // Not `disabled`, which would take the focus from the button.
-      byId('undo').setAttribute('aria-disabled', !canUndo());
-      byId('redo').setAttribute('aria-disabled', !canRedo());
-    }, kept: keep});
+    coming: prepareLoop, loops: showLoops, loop: showLoop, current: showCurrent,
+    playing: showPlaying, gone: playInstead, marks: showMarks, morph: showMorphCard,
+    settings: showSettings, audible: setAudible, undo: showSteps, kept: keep});
   watch({
     loop: loop => { if (loop === page.playing) replaySoon(); },
     marks: showMorph});
+}
+
+/** Shows whether there are steps; `disabled` would take the focus from the buttons. */
+function showSteps() {
+  byId('undo').setAttribute('aria-disabled', !canUndo());
+  byId('redo').setAttribute('aria-disabled', !canRedo());
 }
 
 /** Shows how far a job is that takes long. */
@@ -163,8 +165,8 @@ function pressKey(event) {
 }
 
 /**
- * Opens the state behind the # of the address, if there is one, and has the address keep
- * it, so that what the browser keeps stays. Returns whether the link is damaged.
+ * Opens the state behind the # of the address, if there is one, and has the address
+ * keep it, so that what the browser keeps stays. Returns whether the link is damaged.
  */
 async function openAddress() {
   const text = location.hash.slice(1), {hasStore} = page;

@@ -262,7 +262,9 @@ export class Sampler {
       const all = decoder.step(now);
       for (let v = 0; v < decoder.batch; v++) {
         const i = Math.floor(v / each), classes = masks[i][t];
-        for (let k = 0; k < CLASSES; k++) logits[k] = all[v * CLASSES + k] / temperature;
+        for (let k = 0; k < CLASSES; k++) {
+          logits[k] = all[v * CLASSES + k] / temperature;
+        }
         const isFree = classes.length === CLASSES;
         const some = isFree ? logits : Float32Array.from(classes, k => logits[k]);
         if (!isFree) weights[v] += logSumExp(some) - logSumExp(logits);

@@ -12,13 +12,14 @@ const MOST_LETTERS_OF_NAME = 80;  // Of a loop's name.
 const noDrums = () => Array.from({length: DRUMS}, () => false);
 
 /**
- * All that is on the page. `engine` is an Engine or a Remote; `job` is what the models
- * do now, {share: of it that is done, isLong, isCancelled}, or null. A loop is {name, pattern, seed: of its own random numbers,
- * origin: {seed, index, style} of which it is a sample or null, tries: completions so
- * far, likes: how often variations were made of it, and for each constraint what is
- * kept} and, not in links, {feel: of Humanizer, felt: what the feel was made for, hits}.
- * `made` counts the loops that have got a name; `hasStore` says whether the browser
- * keeps the state.
+ * All that is on the page. `engine` is an Engine or a Remote. `job` is what is being
+ * done, {share: of it that is done, isLong, isCancelled}, or null. `made` counts the
+ * loops that have got a name; `hasStore` says whether the browser keeps the state.
+ *
+ * A loop is {name, pattern, seed: of its own random numbers, origin: {seed, index,
+ * style} of which it is a sample or null, tries: completions so far, likes: how often
+ * variations were made of it, and for each constraint what is kept} and, not in links,
+ * {feel: of Humanizer, felt: what the feel was made for, hits}.
  */
 export const page = {
   engine: null, player: null, said: '', job: null, hasStore: false,
@@ -153,7 +154,8 @@ export const saveSoon = afterwards(200, save);
  * @param {?string} of What changes, where changes soon after each other are one step.
  */
 export function remember(of = null) {
-  const now = performance.now(), isSame = of && of === last.of && now - last.at < ONE_STEP;
+  const now = performance.now();
+  const isSame = of && of === last.of && now - last.at < ONE_STEP;
   last = {of, at: now};
   if (isSame) return;
   past.push(snapshot());
