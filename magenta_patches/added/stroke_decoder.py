@@ -42,10 +42,10 @@ def _ops(kept):
       # tf.gather has gradients that upstream's training can't clip.
       embed=lambda rows, values: tf.tensordot(
           tf.one_hot(values, rows.shape[0]), rows, 1),
-      convolve=_convolve, products=_products, hidden=hidden, sum=tf.reduce_sum, maximum=tf.maximum,
-      minimum=tf.minimum, sqrt=tf.sqrt, tanh=tf.tanh, argmax=tf.argmax,
-      einsum=tf.einsum, floor=lambda x: tf.to_int32(tf.floor(x)), number=tf.to_float,
-      swap=tf.linalg.matrix_transpose,
+      convolve=_convolve, products=_products, hidden=hidden, sum=tf.reduce_sum,
+      maximum=tf.maximum, minimum=tf.minimum, sqrt=tf.sqrt, tanh=tf.tanh,
+      argmax=tf.argmax, einsum=tf.einsum, floor=lambda x: tf.to_int32(tf.floor(x)),
+      number=tf.to_float, swap=tf.linalg.matrix_transpose,
       pad=lambda x, before, after: tf.pad(x, [(0, 0), (before, after), (0, 0)]))
 
 

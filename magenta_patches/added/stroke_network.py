@@ -389,7 +389,8 @@ def _draw_hit(network, ornaments, temperatures, context, own, again, pairs, drum
     return _values(logits / temperatures[1], offset_in, chance)
   drawn[0] = velocities(network.velocity(features, count, again, beside), chance[:, 1:])
   first = [network.velocity_bin(drawn[0])]
-  drawn[1] = offsets(network.offset(features, count, *first, again, beside, now), chance[:, 2:])
+  drawn[1] = offsets(
+      network.offset(features, count, *first, again, beside, now), chance[:, 2:])
   first.append(network.offset_bin(drawn[1]))
   last = first
   for i in range(1, STROKES):
