@@ -2,6 +2,7 @@
 
     python3 scripts/sample.py --run_dir=run --num_outputs=4
     python3 scripts/sample.py --style=funk --humanize --qpm=100
+    python3 scripts/sample.py --density=1 --fills=-1
     python3 scripts/sample.py --run_dir=run --mode=interpolate \
         --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
     python3 scripts/sample.py --run_dir=run --mode=reconstruct \
@@ -19,7 +20,7 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
 from drumloops.midi import drum_maps, midi_file, soundfonts
-from drumloops.models import constraints
+from drumloops.models import constraints, sliders
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
 from drumloops.system import cli, magenta_setup
@@ -46,6 +47,7 @@ def define_flags() -> None:
   flags.DEFINE_integer('first_bar', 0, 'Bar that the MIDI files begin with, from 1. '
                        'Default: the first in which a drum plays.', lower_bound=0)
   constraints.define_flags()
+  sliders.define_flags()
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the take, from 0 to 1.2 (default 1).')
@@ -84,7 +86,7 @@ def read_requests() -> tuple[LoopRequest, TakeRequest]:
       FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
       FLAGS.qpm, FLAGS.bars,
       FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
-      constraints.Constraints.of_flags(FLAGS)), take
+      constraints.Constraints.of_flags(FLAGS), sliders.Sliders.of_flags(FLAGS)), take
 
 
 def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:

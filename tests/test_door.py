@@ -5,6 +5,7 @@ import re
 import conftest
 from drumloops import DrumLoop, DrumModel, Hit, Humanizer, UserError
 from drumloops.midi import midi_file, swing
+from drumloops.models import sliders
 import numpy as np
 import pytest
 
@@ -146,6 +147,26 @@ def test_near_and_between(model, mine):
   assert 'the latent kept' in again.remarks[-1]
 
 
+def test_sliders(model):
+  """They go up with what they are of, from a style and from a loop, too."""
+  def has(loops):
+    return sliders.measure(np.array([loop.pattern()[:64] for loop in loops])).mean(axis=0)
+  for i, name in enumerate(sliders.ATTRIBUTES):
+    low, high = (model.sample(4, 'rock', seed=1, **{name: value}) for value in (-2, 2))
+    assert has(low)[i] < has(high)[i]
+    assert low[0].facts['sliders'] == f'{name} -2'
+  assert model.sample(2, density=1.) == model.sample(2, density=1) != model.sample(2)
+  assert model.sample(1, density=0) == model.sample(1)
+  [own] = model.sample(1, seed=2)
+  [thin], [same], [full] = (
+      model.vary(own, amount=0, density=value) for value in (-1, 0, 1))
+  assert has([thin])[0] < has([own])[0] < has([full])[0]
+  assert same.pattern().tolist() == own.pattern().tolist()
+  kept = {(hit.drum, hit.step) for hit in thin.kept}
+  assert kept and kept <= {(hit.drum, hit.step) for hit in own.hits}
+  assert model.sample(1, density=-2, bars=8)[0].bars == 8
+
+
 def test_takes(model):
   loops = model.sample(2)
   humanizer = Humanizer()
@@ -165,6 +186,8 @@ def test_takes(model):
     (lambda: DrumModel().complete(DrumLoop(BEAT)), 'keep'),
     (lambda: DrumModel().complete(DrumLoop(BEAT), kep='kick'), 'keep'),
     (lambda: DrumModel().vary(DrumLoop(BEAT), amount=2), 'amount'),
+    (lambda: DrumModel().sample(density=2.5), 'density'),
+    (lambda: DrumModel().vary(DrumLoop(BEAT), densty=1), 'syncopation'),
     (lambda: Humanizer().play([], take=-1), 'take')])
 def test_errors_say_what_to_change(call, field):
   with pytest.raises(UserError, match=field) as raised:

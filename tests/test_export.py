@@ -95,7 +95,8 @@ def test_exported_run(exported, dataset):
   But for a shift along one direction, which makes samples dense enough.
   """
   assert set(os.listdir(exported)) - {'styles.npz'} == {
-      'checkpoint', 'model.ckpt-5.data-00000-of-00001', 'model.ckpt-5.index'}
+      'checkpoint', 'sliders.npz', 'model.ckpt-5.data-00000-of-00001',
+      'model.ckpt-5.index'}
   config = magenta_setup.get_config(conftest.TINY)
   evaluator = autoencoder.Autoencoder(config)
   evaluator.load(checkpoint_files.find_checkpoint(checkpoint_file=str(exported)))
@@ -149,6 +150,24 @@ def test_a_backup_without_a_best_checkpoint(trained, tmp_path, capsys):
   for path in (trained / 'best').glob('*'):
     (best / path.name).write_bytes(path.read_bytes()[:-9 * ('.data' in path.name)])
   assert checkpoint_files.find_finished(str(tmp_path), None) == newest
+
+
+def test_sliders_of_a_run(exported, tmp_path):
+  """They load, and a checkpoint without them says how they are made."""
+  flags = (f'--config={conftest.TINY}', '--nosound', '--nopictures',
+           f'--output_dir={tmp_path}/out', '--num_outputs=2', '--density=2')
+  result = conftest.script('sample.py', f'--checkpoint_file={exported}', *flags)
+  assert result.returncode == 0, result.stderr
+  assert 'density +2' in (tmp_path / 'out' / 'index.html').read_text('utf-8')
+  for path in exported.glob('model*'):
+    shutil.copy(path, tmp_path)
+  for more in (), ('--mode=vary', f'--input_midi_1={tmp_path}/out/sample-1.mid'):
+    conftest.check_sentence(conftest.script(
+        'sample.py', f'--checkpoint_file={tmp_path}', *flags, *more),
+                            'sliders.npz', 'scripts/export.py makes it')
+  conftest.check_sentence(conftest.script(
+      'sample.py', f'--checkpoint_file={exported}', *flags, '--mode=complete',
+      '--input_midi_1=x', '--keep=kick'), '--density')
 
 
 def test_style_names():

@@ -3,7 +3,7 @@ import json
 
 import conftest
 from drumloops.data import patterns, splits
-from drumloops.models import autoencoder
+from drumloops.models import autoencoder, sliders
 from drumloops.system import magenta_setup
 from drumloops.metrics import evaluation
 import numpy as np
@@ -41,6 +41,28 @@ def test_numbers_of_a_beat():
   assert patterns.hamming(BEAT[np.newaxis], changed[np.newaxis]) == [16]
   np.testing.assert_array_equal(
       patterns.nearest(np.stack([changed, BEAT]), loops), [16, 0])
+
+
+def test_attributes_of_a_beat():
+  """The numbers are counted by hand."""
+  def bars(**steps):
+    bar = np.zeros(16, int)
+    for drum, own in steps.items():
+      bar[own] |= {'kick': 1, 'snare': 2, 'hat': 4, 'tom': 16}[drum]
+    return np.tile(bar, 4)
+  clave = bars(kick=[0, 3, 6, 10, 12], hat=range(16))
+  # The second kick is tied over beat 2, the third over the half bar: 2 each. The last
+  # one is not tied over the first beat, since the loop begins there with a kick again.
+  late = bars(kick=[14])  # Tied over the first beat: 0 - -3.
+  loops = np.array([BEAT, clave, late, bars(kick=[8], tom=range(8, 16), hat=[0, 4])])
+  np.testing.assert_array_equal(sliders.density(loops), [12, 21, 1, 11])
+  np.testing.assert_array_equal(sliders.syncopation(loops), [0, 4, 3, 4])
+  np.testing.assert_allclose(sliders.fills(loops), [1 / 6, 0, 0, 8 / 11])
+  one_fill = BEAT.copy()
+  one_fill[48:] = 2  # A bar of snares; and a bar of one snare is no fill.
+  nearly_silent = np.eye(64, dtype=int)[0] * 2
+  np.testing.assert_allclose(
+      sliders.fills(np.array([one_fill, nearly_silent])), [1, 1 / 8])
 
 
 def test_frechet_distance_is_that_of_gaussians():

@@ -56,7 +56,8 @@ def test_shared_and_taken(server, env, tmp_path):
     data = files[path.name]
     assert (data.sha256 if isinstance(data, hub.Xet) else hashlib.sha256(
         data).hexdigest()) == hashlib.sha256(path.read_bytes()).hexdigest()
-  assert files['styles.npz'] == (WEIGHTS / 'styles.npz').read_bytes()
+  for name in ('styles.npz', 'sliders.npz'):
+    assert files[name] == (WEIGHTS / name).read_bytes()
   for kind in ('mid', 'wav', 'png'):
     assert sum(name.startswith('loops/') and name.endswith(kind)
                for name in files) == 4
@@ -88,7 +89,7 @@ def test_shared_and_taken(server, env, tmp_path):
   shutil.copytree(WEIGHTS, other)
   for path in other.glob('model*'):
     path.rename(path.with_name(path.name.replace('8405', '9000')))
-  for name in ('styles.npz', 'evaluation.json'):
+  for name in ('styles.npz', 'sliders.npz', 'evaluation.json'):
     (other / name).unlink()
   result = share(env | WITHOUT_XET, f'--checkpoint_file={other}',
                  '--license=apache-2.0')

@@ -12,6 +12,7 @@ import time
 import conftest
 from drumloops.errors import UserError
 from drumloops.data import styles
+from drumloops.models import sliders
 from drumloops.output import gallery
 from drumloops.runs import backup, checkpoint_files, run_folder
 from drumloops.system import magenta_setup
@@ -134,16 +135,18 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
   assert 'damaged or older cache' in capsys.readouterr().err
 
 
-def test_damaged_styles_are_a_sentence_or_as_they_were(tmp_path):
+@pytest.mark.parametrize('module,name', [(styles, styles.STYLES_FILE),
+                                         (sliders, sliders.SLIDERS_FILE)])
+def test_damaged_arrays_are_a_sentence_or_as_they_were(module, name, tmp_path):
   weights = conftest.ROOT / 'weights' / 'hierdec-drums_4bar'
   shutil.copytree(weights, tmp_path / 'w')
   checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
-  kept, path = styles.load(checkpoint), tmp_path / 'w' / styles.STYLES_FILE
+  kept, path = module.load(checkpoint), tmp_path / 'w' / name
   refused = 0
   for data in damaged(path.read_bytes(), 100 * CAMPAIGN):
     path.write_bytes(data)
     try:
-      now = styles.load(checkpoint)
+      now = module.load(checkpoint)
     except UserError:
       refused += 1
     else:  # The damage was in what nobody reads.

@@ -19,9 +19,9 @@ class Abilities:
     has_nine_drums: Whether they are of Magenta's nine drums.
     reasons: {what they can't do: the sentence that says why, with marks}. SCORE: be
       scored loop by loop. FINISH: be finished by export.py. SAMPLE: draw loops. ENCODE:
-      take a MIDI file's. COMPLETE: complete, vary and go on with loops. BE_HUMANIZED:
-      make loops without velocity and microtiming. HUMANIZE: give loops these. TAKES: do
-      so in more than one way. PAGE, MAGENTAJS: run in a browser.
+      take a MIDI file's. COMPLETE: complete, vary and go on with loops, and have sliders.
+      BE_HUMANIZED: make loops without velocity and microtiming. HUMANIZE: give loops
+      these. TAKES: do so in more than one way. PAGE, MAGENTAJS: run in a browser.
   """
   config_name: str
   bars: int | None
@@ -112,8 +112,8 @@ def _sentences(name: str, is_drums: bool, is_grooves: bool, only_trains: bool
           f'{name} is no model of drums, and the MIDI files that are read here are '
           'drums; name a drum config.'),
       COMPLETE: (
-          f'{name} can neither complete, vary nor go on with a loop: that takes a '
-          'config of patterns, such as hierdec-drums_4bar.'),
+          f'{name} can neither complete, vary nor go on with a loop, nor has it sliders: '
+          'that takes a config of patterns, such as hierdec-drums_4bar.'),
       BE_HUMANIZED: f'Loops of {name} are not humanized: ' + (
           'it gives them velocities and timing of its own.' if is_grooves else
           'they are no patterns of the nine drums.'),

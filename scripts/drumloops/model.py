@@ -12,8 +12,9 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
-from drumloops.models import completion, graph, latent, variation
+from drumloops.models import completion, graph, latent, sliders, variation
 from drumloops.models.constraints import Constraints
+from drumloops.models.sliders import Sliders
 from drumloops.requests import LoopRequest
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -88,8 +89,8 @@ class DrumModel:
             loop.pattern())
 
   def sample(self, count: int = 1, style: str = '', temperature: float | None = None,
-             seed: int = 0, bars: int | None = None, qpm: float | None = None
-             ) -> list[DrumLoop]:
+             seed: int = 0, bars: int | None = None, qpm: float | None = None,
+             **sliders: float) -> list[DrumLoop]:
     """Returns new loops.
 
     Args:
@@ -99,9 +100,11 @@ class DrumModel:
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo in quarters a minute; None for 120.
+      **sliders: density=1, syncopation, fills: how much of it they have, from -2 to 2,
+        beside drummers' loops: see `models.sliders`. 0 leaves it as it comes.
     """
     return self.make(LoopRequest(requests.SAMPLE, count, temperature, seed, style, qpm,
-                                 bars))
+                                 bars, sliders=Sliders.read(**sliders)))
 
   def complete(self, loop: DrumLoop, *, count: int = 1, style: str = '',
                temperature: float | None = None, seed: int = 0,
@@ -126,7 +129,7 @@ class DrumModel:
 
   def vary(self, loop: DrumLoop, amount: float = requests.DEFAULT_AMOUNT, count: int = 1,
            temperature: float | None = None, seed: int = 0, bars: int | None = None,
-           qpm: float | None = None) -> list[DrumLoop]:
+           qpm: float | None = None, **sliders: float) -> list[DrumLoop]:
     """Returns variations of a loop.
 
     Args:
@@ -137,9 +140,11 @@ class DrumModel:
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
+      **sliders: density=1, syncopation, fills: how much more of it they have than the
+        loop, from -2 to 2.
     """
     return self.make(LoopRequest(requests.VARY, count, temperature, seed, '', qpm, bars,
-                                 amount), loop)
+                                 amount, sliders=Sliders.read(**sliders)), loop)
 
   def interpolate(self, first: DrumLoop, last: DrumLoop, count: int = 5,
                   temperature: float | None = None, seed: int = 0,
@@ -232,7 +237,7 @@ class DrumModel:
     if requests.INPUTS[request.mode]:
       able.require(abilities.ENCODE)
     if request.mode in (requests.COMPLETE, requests.VARY) or (
-        request.bars not in (None, able.bars)):
+        request.bars not in (None, able.bars)) or request.sliders:
       able.require(abilities.COMPLETE)
 
   def _fit(self, loop: DrumLoop, request: LoopRequest) -> DrumLoop:
@@ -259,7 +264,8 @@ class DrumModel:
         'temperature': request.softmax_temperature, 'qpm': qpm, 'humanized': False,
         'take': None,
         'amount': request.amount if request.mode == requests.VARY else None,
-        'kept': str(request.constraints) or None}
+        'kept': str(request.constraints) or None,
+        'sliders': str(request.sliders) or None}
 
   @functools.cached_property
   def _varier(self) -> variation.Varier:
@@ -291,14 +297,23 @@ class DrumModel:
     elif given and self.abilities.can(abilities.COMPLETE):
       own = [loop.pattern() for loop in given]
       if mode == requests.VARY:
-        loops = variation.vary(self._varier, *own, request.amount, count, temperature,
-                               seed)
+        loops = variation.vary(
+            self._varier, *own, request.amount, count, temperature, seed,
+            functools.partial(
+                sliders.steer, self._varier, sliders.load(self.checkpoint),
+                request.sliders, *sliders.measure(np.array(own)))
+            if request.sliders else None)
         kept = patterns.bits(loops & own)
       elif mode == requests.INTERPOLATE:
         loops = variation.interpolate(self._varier, *own, count, temperature, seed)
       else:
         loops = variation.reconstruct(self._varier, *own, count, temperature, seed)
         remarks = (how_much_was_kept(own[0], loops),) if own[0].any() else ()
+    elif request.sliders:
+      rng = np.random.RandomState(seed)
+      loops = sliders.sample(
+          self._varier, sliders.load(self.checkpoint), request.sliders,
+          self._draw(request, rng), temperature, rng)
     else:
       sequences = self._decode_latents(request, given)
       if request.bars == self.abilities.bars:
@@ -343,8 +358,8 @@ class DrumModel:
     loop they are all its latent, with two they go from one to the other.
     """
     count, length = request.count, self.config.hparams.max_seq_len
-    drawn = styles.draw(styles.load(self.checkpoint), request.style, count,
-                        np.random.RandomState(request.seed)) if request.style else None
+    drawn = self._draw(request, np.random.RandomState(request.seed)
+                       ) if request.style else None
     model = self._trained_model(min(count, MAX_BATCH_SIZE), request.seed)
     if not given and not request.style:
       with numpy_seed(request.seed):
@@ -356,6 +371,12 @@ class DrumModel:
                        ) if len(mu) == 2 else np.repeat(mu, count, axis=0)
     # Nothing is as likely as the most likely one then, but for what rounding does.
     return model.decode(drawn, length, request.softmax_temperature or 1e-6)
+
+  def _draw(self, request: LoopRequest, rng: np.random.RandomState) -> np.ndarray:
+    """Returns latents of a request's style, or of any: [count, z_size]."""
+    if not request.style:
+      return rng.standard_normal((request.count, self.config.hparams.z_size))
+    return styles.draw(styles.load(self.checkpoint), request.style, request.count, rng)
 
   def _give_back(self, loop: DrumLoop, given: DrumLoop, kept: np.ndarray | None,
                  mode: str) -> DrumLoop:

@@ -4,6 +4,7 @@ import dataclasses
 from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
 from drumloops.models.constraints import Constraints
+from drumloops.models.sliders import Sliders
 
 # Each way to make loops, and how many loops it takes.
 SAMPLE, RECONSTRUCT, INTERPOLATE = 'sample', 'reconstruct', 'interpolate'
@@ -30,6 +31,7 @@ class LoopRequest:
       before.
     amount: To vary, from 0, the loop itself, to 1, others of its kind.
     constraints: To complete, what is kept.
+    sliders: To sample and to vary, how much of each attribute the loops have.
   """
   mode: str = SAMPLE
   count: int = 4
@@ -40,6 +42,7 @@ class LoopRequest:
   bars: int | None = None
   amount: float = DEFAULT_AMOUNT
   constraints: Constraints = Constraints()
+  sliders: Sliders = Sliders()
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any model."""
@@ -59,6 +62,9 @@ class LoopRequest:
                       f'{field("rhythm")}.')
     if self.mode != COMPLETE and self.constraints != Constraints():
       raise UserError(f'What is kept of a loop goes with {field("mode", COMPLETE)}.')
+    if self.sliders and self.mode not in (SAMPLE, VARY):
+      raise UserError(f'{", ".join(map(field, self.sliders.by_name))} go with '
+                      f'{field("mode", SAMPLE)} and {VARY} only.')
     if not 0 <= self.amount <= 1:
       raise UserError(f'{field("amount")} must be from 0 to 1.')
     if self.bars is not None:

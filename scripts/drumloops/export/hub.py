@@ -17,7 +17,7 @@ from drumloops.data import styles
 from drumloops.humanize import feel_model
 from drumloops.humanize.humanizer import Humanizer
 from drumloops.model import DrumModel
-from drumloops.models import autoencoder
+from drumloops.models import autoencoder, sliders
 from drumloops.output import gallery
 from drumloops.runs import checkpoint_files
 from drumloops.system import cli
@@ -174,11 +174,12 @@ def gather(weights: Weights, evaluation_dir: str | None, folder: str) -> None:
     shutil.copy(path, folder)
   has_names = False
   for module, name in ((styles, styles.STYLES_FILE),
-                       (feel_model, feel_model.FEEL_FILE)):
+                       (feel_model, feel_model.FEEL_FILE),
+                       (sliders, sliders.SLIDERS_FILE)):
     path = os.path.join(os.path.dirname(checkpoint), name)
     if os.path.exists(path):
       # Raises an error if it is damaged or of other weights.
-      has_names |= len(module.load(checkpoint)['names']) > 0
+      has_names |= len(module.load(checkpoint).get('names', ())) > 0
       shutil.copy(path, folder)
   result = read_evaluation(evaluation_dir, checkpoint)
   if result:
@@ -308,7 +309,8 @@ def upload(api: huggingface_hub.HfApi, weights: Weights, folder: str,
       api.upload_folder(
           repo_id=repo, folder_path=folder,
           delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
-                           feel_model.FEEL_FILE, 'evaluation.json'],
+                           sliders.SLIDERS_FILE, feel_model.FEEL_FILE,
+                           'evaluation.json'],
           commit_message=os.path.basename(weights.checkpoint))
   except (UserError, OSError) as e:
     raise UserError(

@@ -6,6 +6,7 @@ Tarlow & Minka 2014, arXiv 1411.0030; for counterfactuals Oberst & Sontag 2019,
 arXiv 1905.05824). So the noise holds what the latent does not, and a path through
 both begins and ends at the loops themselves, hit for hit.
 """
+from collections.abc import Callable
 from typing import Any
 
 from drumloops.models import constraints, graph, latent
@@ -135,7 +136,9 @@ class Varier(graph.ModelGraph):
 
 
 def vary(varier: Varier, loop: np.ndarray, amount: float, count: int,
-         temperature: float, seed: int) -> np.ndarray:
+         temperature: float, seed: int,
+         play: Callable[[np.ndarray, np.ndarray, float], np.ndarray] | None = None
+         ) -> np.ndarray:
   """Returns variations of a loop: int, [count, steps].
 
   Args:
@@ -145,16 +148,17 @@ def vary(varier: Varier, loop: np.ndarray, amount: float, count: int,
     count: How many.
     temperature: Of the softmax each step is sampled from.
     seed: The same seed gives the same loops.
+    play: Decodes them instead of `Varier.play`, and takes the same.
   """
-  if not amount:  # Nor does rounding change it, however low the temperature.
+  if not amount and not play:  # Nor does rounding change it, however low the temperature.
     return np.repeat([loop], count, axis=0)
   rng = np.random.RandomState(seed)
   mu, sigma = varier.encode([loop])
   own = varier.noise([loop], mu, temperature, rng)
   z = mu + amount * sigma * rng.standard_normal((count, mu.shape[1]))
   fresh = rng.gumbel(size=(count,) + own.shape[1:])
-  return varier.play(z, mix_noise(np.repeat(own, count, axis=0), fresh, amount),
-                     temperature)
+  noise = mix_noise(np.repeat(own, count, axis=0), fresh, amount)
+  return (play or varier.play)(z, noise, temperature)
 
 
 def reconstruct(varier: Varier, loop: np.ndarray, count: int, temperature: float,

@@ -49,8 +49,8 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 # More facts, which some loops and older pages lack.
-MORE_FACTS = {'style': str, 'kept': str, 'amount': (int, float), 'take': int,
-              'drummer': int, 'velocity': (int, float, str),
+MORE_FACTS = {'style': str, 'kept': str, 'sliders': str, 'amount': (int, float),
+              'take': int, 'drummer': int, 'velocity': (int, float, str),
               'timing': (int, float, str), 'swing': str,
               'ornaments': (int, float)}
 EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
@@ -392,7 +392,7 @@ def describe(entry: Mapping[str, object]) -> str:
   source = f'{entry["mode"]} {" to ".join(entry.get("inputs", []))}'.strip()
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),
-      *said('amount', 'amount {}'), *said('kept', '{}'),
+      *said('amount', 'amount {}'), *said('kept', '{}'), *said('sliders', '{}'),
       *(said('style', '{}') or ['any style'] * is_sample),
       *[humanized] * entry['humanized'], *said('swing', 'swing {}'),
       f'seed {entry["seed"]}',

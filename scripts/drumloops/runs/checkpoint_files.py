@@ -309,7 +309,7 @@ def download(repo: str, revision: str | None = None) -> str:
   with hub_errors(repo):
     folder = huggingface_hub.snapshot_download(
         repo, revision=revision,
-        allow_patterns=['*.index', '*.data-*', 'styles.npz', 'feel.npz'])
+        allow_patterns=['*.index', '*.data-*', 'styles.npz', 'sliders.npz', 'feel.npz'])
   return folder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from drumloops.data import patterns, splits, styles
 from drumloops import abilities
 from drumloops.humanize import feel_model
-from drumloops.models import autoencoder, encoder_finetuning, latent
+from drumloops.models import autoencoder, encoder_finetuning, latent, sliders
 from drumloops.runs import checkpoint_files, run_folder
 from drumloops.system import disk
 import numpy as np
@@ -68,7 +68,7 @@ def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: s
 
 def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path: str,
                        encoder_steps: int) -> None:
-  """Writes weights whose latents fit the prior, and where the styles lie.
+  """Writes weights whose latents fit the prior, what sliders need, and where styles lie.
 
   Args:
     config: The checkpoint's config.
@@ -86,9 +86,11 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
           'spaced.')
   tensors = fit_prior(model, prefix, slices)
-  styles_path = os.path.join(os.path.dirname(new_prefix), styles.STYLES_FILE)
-  if os.path.exists(styles_path):
-    os.remove(styles_path)  # Of the weights that are replaced.
+  styles_path, sliders_path = (
+      os.path.join(os.path.dirname(new_prefix), name)
+      for name in (styles.STYLES_FILE, sliders.SLIDERS_FILE))
+  for path in filter(os.path.exists, (styles_path, sliders_path)):
+    os.remove(path)  # Of the weights that are replaced.
   checkpoints.save(tensors, new_prefix)
   if encoder_steps and packed_slices.is_groove(config.data_converter):
     print(ENCODER_STAYS)
@@ -96,6 +98,8 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     encoder_finetuning.finetune_checkpoint(config, new_prefix, slices, encoder_steps)
   checkpoints.remove_others(new_prefix)
   model.load(new_prefix)
+  if abilities.of(config).can(abilities.COMPLETE):
+    sliders.finish(model, new_prefix, slices, autoencoder.DEFAULT_TEMPERATURE)
   by_style = styles.slices_by_style(examples_path, config.data_converter)
   if max(map(len, by_style.values()), default=0) < styles.MIN_LOOPS:
     print(f'{new_prefix}, without styles: the names of the files in '
