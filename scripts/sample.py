@@ -3,6 +3,7 @@
     python3 scripts/sample.py --run_dir=run --num_outputs=4
     python3 scripts/sample.py --style=funk --humanize --qpm=100
     python3 scripts/sample.py --density=1 --fills=-1
+    python3 scripts/sample.py --form=intro4,verse8,chorus8,verse8,chorus8,outro4
     python3 scripts/sample.py --run_dir=run --mode=interpolate \
         --input_midi_1=a.mid --input_midi_2=b.mid --num_outputs=8
     python3 scripts/sample.py --run_dir=run --mode=reconstruct \
@@ -20,7 +21,7 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
 from drumloops.midi import drum_maps, midi_file, soundfonts
-from drumloops.models import constraints, sliders
+from drumloops.models import constraints, sliders, song
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
 from drumloops.system import cli, magenta_setup
@@ -48,6 +49,8 @@ def define_flags() -> None:
                        'Default: the first in which a drum plays.', lower_bound=0)
   constraints.define_flags()
   sliders.define_flags()
+  flags.DEFINE_string('form', '', 'A song of sections: names with their bars, such as '
+                      'intro4,verse8,chorus8. One, unless --num_outputs says more.')
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the take, from 0 to 1.2 (default 1).')
@@ -82,11 +85,15 @@ def read_requests() -> tuple[LoopRequest, TakeRequest]:
   take = TakeRequest(FLAGS.take, amount if FLAGS.humanize else 0., FLAGS.velocity,
                      FLAGS.timing, FLAGS.drummer, swing=FLAGS.swing, ornaments=(
                          1. if FLAGS.ornaments is None else FLAGS.ornaments))
+  form = song.read_form(FLAGS.form) if FLAGS.form else ()
+  is_song = form and FLAGS.mode == requests.SAMPLE
   return LoopRequest(
-      FLAGS.mode, FLAGS.num_outputs, FLAGS.temperature, FLAGS.seed, FLAGS.style or '',
-      FLAGS.qpm, FLAGS.bars,
+      requests.SONG if is_song else FLAGS.mode,
+      1 if is_song and not FLAGS['num_outputs'].present else FLAGS.num_outputs,
+      FLAGS.temperature, FLAGS.seed, FLAGS.style or '', FLAGS.qpm, FLAGS.bars,
       FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
-      constraints.Constraints.of_flags(FLAGS), sliders.Sliders.of_flags(FLAGS)), take
+      constraints.Constraints.of_flags(FLAGS), sliders.Sliders.of_flags(FLAGS), form
+  ), take
 
 
 def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:

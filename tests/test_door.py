@@ -3,9 +3,12 @@ import dataclasses
 import re
 
 import conftest
+import mido
 from drumloops import DrumLoop, DrumModel, Hit, Humanizer, UserError
 from drumloops.midi import midi_file, swing
+from drumloops.data import patterns
 from drumloops.models import sliders
+from drumloops.models import song as songs
 import numpy as np
 import pytest
 
@@ -167,6 +170,34 @@ def test_sliders(model):
   assert model.sample(1, density=-2, bars=8)[0].bars == 8
 
 
+FORM = 'intro2,verse8,chorus8,verse8,outro4'
+
+
+def test_a_song(model, tmp_path):
+  """Verses are alike, a chorus is another; the file says where each section begins."""
+  song = model.song(FORM, seed=1, qpm=100)
+  assert song == model.song(FORM.split(','), seed=1, qpm=100)
+  assert (song.bars, song.qpm) == (30, 100)
+  pattern = song.pattern()
+  first, chorus, second = (pattern[at:at + 128] for at in (32, 160, 288))
+  [alike], [other] = (patterns.hamming(first[np.newaxis], part[np.newaxis])
+                      for part in (second, chorus))
+  assert alike < other / 2
+  density, riding = (measure(np.array([first[:64], chorus[:64]])) for measure in (
+      sliders.density, songs.riding))
+  assert density[0] < density[1] and riding[0] <= riding[1]
+  song.save(tmp_path / 'song.mid')
+  [played] = Humanizer().play(song)
+  played.save(tmp_path / 'played.mid')
+  for name in ('song.mid', 'played.mid'):
+    markers = [(message.time, message.text) for message in mido.merge_tracks(
+        mido.MidiFile(tmp_path / name).tracks) if message.type == 'marker']
+    assert [text for _, text in markers] == [
+        'intro', 'verse', 'chorus', 'verse', 'outro']
+  read = DrumLoop.read(tmp_path / 'song.mid', bars=64, first_bar=1)
+  assert read.bars == 30 and read.pattern().tolist() == pattern.tolist()
+
+
 def test_takes(model):
   loops = model.sample(2)
   humanizer = Humanizer()
@@ -187,6 +218,8 @@ def test_takes(model):
     (lambda: DrumModel().complete(DrumLoop(BEAT), kep='kick'), 'keep'),
     (lambda: DrumModel().vary(DrumLoop(BEAT), amount=2), 'amount'),
     (lambda: DrumModel().sample(density=2.5), 'density'),
+    (lambda: DrumModel().song('verse'), 'form'),
+    (lambda: DrumModel().song('verse40,chorus40'), 'form'),
     (lambda: DrumModel().vary(DrumLoop(BEAT), densty=1), 'syncopation'),
     (lambda: Humanizer().play([], take=-1), 'take')])
 def test_errors_say_what_to_change(call, field):

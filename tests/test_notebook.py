@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 
 import conftest
@@ -22,6 +23,7 @@ LAST_OF_FALLBACK = 'Sample drum loops and listen'
 FEWER = {('metrics/evaluation.py', 'SAMPLES'): 100,
          ('metrics/evaluation.py', 'PAIRS'): 8,
          ('metrics/style_classifier.py', 'PER_STYLE'): 5,
+         ('metrics/sliders.py', 'LOOPS'): 5, ('metrics/sliders.py', 'TIMES'): 1,
          ('models/latent.py', 'CALIBRATION_LOOPS'): 200,
          ('output/plots.py', 'MOST_MAPPED'): 200}
 STOP_TENSORBOARD = '''
@@ -116,6 +118,17 @@ def test_a_midi_file_or_the_loop_above(tmp_path, capsys):
   assert capsys.readouterr().out == ''.join(f'{said}\n' for said in loop.left_out)
   assert notebook.tempo_of(loop, 77) == loop.qpm
   assert notebook.tempo_of(DrumLoop(loop.hits, qpm=500), 77) == 77
+
+
+def test_weights_without_sliders_leave_songs_to_the_projects(tmp_path, capsys):
+  from drumloops import DrumModel, notebook
+  own = DrumModel()
+  assert notebook.that_makes_songs(own) is own
+  for path in (conftest.ROOT / 'weights' / 'hierdec-drums_4bar').glob('model*'):
+    shutil.copy(path, tmp_path)
+  assert notebook.that_makes_songs(DrumModel(str(tmp_path))).checkpoint == own.checkpoint
+  said = capsys.readouterr().out
+  assert 'sliders.npz' in said and "project's own weights play" in said
 
 
 def test_feel_by_drum_and_swing():
@@ -232,7 +245,7 @@ def executed(request, groove_zip, tmp_path_factory):
         assert lab.run_all(page) == []
         players = 'document.querySelectorAll(".jp-Notebook audio")'
         page.wait(f'[...{players}].every(a => a.duration > 4)')
-        assert page.run(f'{players}.length') == 15
+        assert page.run(f'{players}.length') == 16
         page.run(f'{players}[0].play()')
         page.wait(f'{players}[0].currentTime > 0.2')
         lab.screenshot(page, content / 'jupyterlab.png')
@@ -296,6 +309,7 @@ def test_executed_cells(executed):
   assert len(json.dumps(results[LAST_OF_FALLBACK][1].outputs)) < 3e6
   if list(results)[-1] == LAST_OF_FALLBACK:
     return
+  assert shown('song')[1:] == (1, 1)
   assert shown('Interpolate')[1:] == (4, 3)  # With the strip of all three.
   assert shown('Reconstruct')[1:] == (2, 2)  # The file and what was made of it.
   assert shown('Complete')[1:] == (2, 2)
@@ -309,7 +323,7 @@ def test_executed_cells(executed):
   assert 'user/name' in shown('Share')[0]
   assert 'drums.html' in shown('page')[0]
   # Without an upload, a loop to humanize is written too.
-  for kind, count in (('mid', 10 if where == 'colab' else 11), ('wav', 9), ('png', 12),
+  for kind, count in (('mid', 11 if where == 'colab' else 12), ('wav', 10), ('png', 13),
                       ('json', 1), ('html', 2)):
     found = [p for p in content.rglob(f'outputs/*.{kind}')]
     assert len(found) == count, found

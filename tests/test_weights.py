@@ -4,13 +4,14 @@ import json
 import conftest
 from drumloops import model
 from drumloops.errors import UserError
-from drumloops.data import splits, styles, tfrecord
+from drumloops.data import patterns, splits, styles, tfrecord
 from drumloops.humanize import humanizer
-from drumloops.models import autoencoder, variation
+from drumloops.models import autoencoder, sliders, song, variation
 from drumloops.models import completion as completing
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 from drumloops.metrics import completion, evaluation, feel, reports
+from drumloops.metrics import sliders as slider_metrics
 import numpy as np
 import pytest
 
@@ -321,6 +322,44 @@ def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):
   printed = capsys.readouterr().out
   assert 'loops of the validation split' in printed
   assert '## Styles' not in printed
+
+
+def test_sliders(checkpoint, groove_zip, dataset):
+  """Each moves what it is of, and little else; loops at the ends are drummers' still.
+
+  So far as drummers play as much of it: a set of loops that are all dense is not near
+  drummers' loops of all densities.
+  """
+  config = magenta_setup.get_config(NAME)
+  train, validation = (splits.load_split(
+      config, str(dataset / 'drummer.tfrecord'), None, split)
+                       for split in ('train', 'validation'))
+  found = slider_metrics.evaluate(config, checkpoint, train, validation)
+  assert list(found) == ['density', 'syncopation', 'fills']
+  for name, row in found.items():
+    moved = dict(row['spearman'])
+    assert moved.pop(name) >= 0.9, name
+    assert max(map(abs, moved.values())) < 0.3, (name, moved)
+    beside = {value: at['samples'] / at['floor'] for value, at in row['at'].items()}
+    assert max(beside['-2'], beside['2']) <= 1.3 * beside['0'], (name, beside)
+
+
+def test_songs(checkpoint):
+  """Verses are nearer to each other than to choruses, which are denser and ride."""
+  own = model.DrumModel()
+  def hamming(a, b):
+    return patterns.hamming(a[np.newaxis], b[np.newaxis])[0]
+  nearer, denser, rides, songs = 0, 0, 0, 12
+  for seed in range(songs):
+    verse, chorus, again, last = own.song(
+        'verse4,chorus4,verse4,chorus4', seed=seed).pattern().reshape(4, -1)
+    nearer += hamming(verse, again) < min(
+        hamming(a, b) for a in (verse, again) for b in (chorus, last))
+    loops = np.array([verse, chorus])
+    for_verse, for_chorus = sliders.density(loops)
+    denser += for_verse < for_chorus
+    rides += np.diff(song.riding(loops))[0] >= 0
+  assert min(nearer, denser, rides) >= songs - 1
 
 
 def test_damaged_styles(tmp_path):

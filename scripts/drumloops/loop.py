@@ -58,6 +58,7 @@ class DrumLoop:
     remarks: Sentences that say what a model guessed or dropped for it.
     facts: How it was made, for the page of written loops.
     other_notes: Of other instruments.
+    sections: Of a song, (name, bars) each; MIDI has a marker where each begins.
   """
   hits: tuple[Hit, ...]
   bars: int = grid.BARS
@@ -72,6 +73,7 @@ class DrumLoop:
   facts: dict[str, object] = dataclasses.field(
       default_factory=dict, compare=False, repr=False)
   other_notes: tuple[OtherNote, ...] = ()
+  sections: tuple[tuple[str, int], ...] = ()
 
   def __post_init__(self) -> None:
     """Puts hits in order.
@@ -300,7 +302,8 @@ class DrumLoop:
     """
     loop = self.with_map(map)
     return loop_file.midi_bytes(
-        loop._own_notes(), loop.map.drum_of if loop.map else drum_maps.drum_of_written)
+        loop._own_notes(), loop.map.drum_of if loop.map else drum_maps.drum_of_written,
+        loop.sections)
 
   def save(self, path: str, map: str | DrumMap | None = None) -> None:
     """Writes the loop, as MIDI (.mid) or as sound (.wav).

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drumloops import abilities, grid, requests
 from drumloops.data import patterns, styles
@@ -12,7 +12,7 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
-from drumloops.models import completion, graph, latent, sliders, variation
+from drumloops.models import completion, graph, latent, sliders, song, variation
 from drumloops.models.constraints import Constraints
 from drumloops.models.sliders import Sliders
 from drumloops.requests import LoopRequest
@@ -105,6 +105,23 @@ class DrumModel:
     """
     return self.make(LoopRequest(requests.SAMPLE, count, temperature, seed, style, qpm,
                                  bars, sliders=Sliders.read(**sliders)))
+
+  def song(self, form: str | Iterable[str], style: str = '',
+           temperature: float | None = None, seed: int = 0, qpm: float | None = None
+           ) -> DrumLoop:
+    """Returns a song: its sections are alike for one name, and differ for others.
+
+    A chorus is denser than a verse, and rides.
+
+    Args:
+      form: Its sections with their bars: 'intro4,verse8,chorus8,verse8,outro4'.
+      style: One of `styles`; '' for any.
+      temperature: How random each step is; None for 0.6.
+      seed: The same seed gives the same song.
+      qpm: Its tempo in quarters a minute; None for 120.
+    """
+    return self.make(LoopRequest(requests.SONG, 1, temperature, seed, style, qpm,
+                                 form=song.read_form(form)))[0]
 
   def complete(self, loop: DrumLoop, *, count: int = 1, style: str = '',
                temperature: float | None = None, seed: int = 0,
@@ -221,7 +238,7 @@ class DrumModel:
     for i, sequence in enumerate(sequences):
       loop = DrumLoop.of_note_sequence(
           sequence, qpm, request.bars, name=f'{request.style or request.mode} {i + 1}',
-          remarks=tuple(map(in_words, remarks)),
+          remarks=tuple(map(in_words, remarks)), sections=request.form,
           facts=self._facts(request, given, qpm))
       if given:  # Between two loops, the nearer one's swing and notes.
         origin = given[round(i * (len(given) - 1) / max(1, len(sequences) - 1))]
@@ -237,7 +254,7 @@ class DrumModel:
     if requests.INPUTS[request.mode]:
       able.require(abilities.ENCODE)
     if request.mode in (requests.COMPLETE, requests.VARY) or (
-        request.bars not in (None, able.bars)) or request.sliders:
+        request.bars not in (None, able.bars)) or request.sliders or request.form:
       able.require(abilities.COMPLETE)
 
   def _fit(self, loop: DrumLoop, request: LoopRequest) -> DrumLoop:
@@ -265,7 +282,8 @@ class DrumModel:
         'take': None,
         'amount': request.amount if request.mode == requests.VARY else None,
         'kept': str(request.constraints) or None,
-        'sliders': str(request.sliders) or None}
+        'sliders': str(request.sliders) or None,
+        'form': ', '.join(map(str, request.form)) or None}
 
   @functools.cached_property
   def _varier(self) -> variation.Varier:
@@ -299,9 +317,7 @@ class DrumModel:
       if mode == requests.VARY:
         loops = variation.vary(
             self._varier, *own, request.amount, count, temperature, seed,
-            functools.partial(
-                sliders.steer, self._varier, sliders.load(self.checkpoint),
-                request.sliders, *sliders.measure(np.array(own)))
+            self._steered(request.sliders, *sliders.measure(np.array(own)))
             if request.sliders else None)
         kept = patterns.bits(loops & own)
       elif mode == requests.INTERPOLATE:
@@ -314,6 +330,12 @@ class DrumModel:
       loops = sliders.sample(
           self._varier, sliders.load(self.checkpoint), request.sliders,
           self._draw(request, rng), temperature, rng)
+    elif mode == requests.SONG:
+      rng = np.random.RandomState(seed)
+      loops = np.array([song.play(
+          self._varier, sliders.load(self.checkpoint), request.form,
+          lambda number: self._draw(dataclasses.replace(request, count=number), rng),
+          temperature, rng) for _ in range(count)])
     else:
       sequences = self._decode_latents(request, given)
       if request.bars == self.abilities.bars:
@@ -328,6 +350,17 @@ class DrumModel:
         kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
       loops = more
     return to_sequences(self.config, loops), kept, remarks
+
+  def _steered(self, asked: Sliders, own: np.ndarray
+               ) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
+    """Returns what decodes latents and noise to loops as sliders ask.
+
+    Args:
+      asked: How much more of each attribute than `own`.
+      own: What the musician's loop has of each.
+    """
+    kept = sliders.load(self.checkpoint)
+    return lambda *how: sliders.steer(self._varier, kept, asked, own, *how)[0]
 
   def _trained_model(self, batch_size: int, seed: int) -> object:
     """Returns Magenta's TrainedModel, whose samples `seed` decides.

@@ -22,7 +22,7 @@ from drumloops.loop import DrumLoop
 from drumloops.metrics import evaluation
 from drumloops.midi import midi_file
 from drumloops.model import DrumModel
-from drumloops.models import autoencoder
+from drumloops.models import autoencoder, sliders
 from drumloops.output import gallery, plots
 from drumloops.output.html import loop_html, side_by_side
 from drumloops.runs import checkpoint_files, run_folder
@@ -264,6 +264,17 @@ def that_completes(model: DrumModel) -> DrumModel:
     return model
   print(model.abilities.why_not(abilities.COMPLETE), "So the project's own weights play.")
   return DrumModel()
+
+
+def that_makes_songs(model: DrumModel) -> DrumModel:
+  """Returns a model if it can make songs, else the project's own, and says so."""
+  able = that_completes(model)
+  try:
+    sliders.load(able.checkpoint)
+  except UserError as e:  # Of weights that were finished before there were sliders.
+    print(e, "So the project's own weights play.")
+    return DrumModel()
+  return able
 
 
 def show_humanized(input_midi: str, output_dir: str, soundfont: str = '',

@@ -5,11 +5,12 @@ from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
 from drumloops.models.constraints import Constraints
 from drumloops.models.sliders import Sliders
+from drumloops.models.song import Section
 
 # Each way to make loops, and how many loops it takes.
 SAMPLE, RECONSTRUCT, INTERPOLATE = 'sample', 'reconstruct', 'interpolate'
-COMPLETE, VARY = 'complete', 'vary'
-INPUTS = {SAMPLE: 0, RECONSTRUCT: 1, INTERPOLATE: 2, COMPLETE: 1, VARY: 1}
+COMPLETE, VARY, SONG = 'complete', 'vary', 'song'
+INPUTS = {SAMPLE: 0, RECONSTRUCT: 1, INTERPOLATE: 2, COMPLETE: 1, VARY: 1, SONG: 0}
 DEFAULT_TEMPERATURE = 0.6  # Chosen on validation.
 GREEDY = 0.  # The temperature at which the most likely drums play.
 DEFAULT_AMOUNT = 0.3
@@ -32,6 +33,7 @@ class LoopRequest:
     amount: To vary, from 0, the loop itself, to 1, others of its kind.
     constraints: To complete, what is kept.
     sliders: To sample and to vary, how much of each attribute the loops have.
+    form: Of a song, its sections; they decide the length.
   """
   mode: str = SAMPLE
   count: int = 4
@@ -43,6 +45,7 @@ class LoopRequest:
   amount: float = DEFAULT_AMOUNT
   constraints: Constraints = Constraints()
   sliders: Sliders = Sliders()
+  form: tuple[Section, ...] = ()
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any model."""
@@ -53,9 +56,16 @@ class LoopRequest:
     if self.qpm is not None and not grid.MIN_QPM <= self.qpm <= grid.MAX_QPM:
       raise UserError(
           f'{field("qpm")} must be from {grid.MIN_QPM} to {grid.MAX_QPM}.')
-    if self.style and self.mode not in (SAMPLE, COMPLETE):
-      raise UserError(f'{field("style")} goes with {field("mode", SAMPLE)} and '
-                      f'{COMPLETE} only.')
+    if self.style and self.mode not in (SAMPLE, COMPLETE, SONG):
+      raise UserError(f'{field("style")} goes with {field("mode", SAMPLE)}, {COMPLETE} '
+                      f'and {SONG} only.')
+    if bool(self.form) != (self.mode == SONG):
+      raise UserError(f'A song needs {field("form", "intro4,verse8,chorus8")}, and '
+                      'nothing else takes one.')
+    length = sum(section.bars for section in self.form)
+    if self.form and self.bars not in (None, length):
+      raise UserError(f'{field("form")} says how many bars there are; leave out '
+                      f'{field("bars")}.')
     if self.mode == COMPLETE and not self.constraints.keeps_anything:
       raise UserError(f'To complete a loop, say what to keep of it: '
                       f'{field("keep", "kick,snare")}, {field("keep_bars", "1,2")} or '
@@ -98,6 +108,9 @@ class LoopRequest:
     Raises:
       UserError: if it makes no loops that are so short.
     """
+    if self.form:
+      return dataclasses.replace(
+          self, bars=sum(section.bars for section in self.form))
     bars = own_bars if self.bars is None else self.bars
     if own_bars and bars < own_bars:
       raise UserError(f'{field("bars")} must be from {own_bars} to {grid.MAX_BARS}.')

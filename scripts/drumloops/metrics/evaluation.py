@@ -6,11 +6,12 @@ from drumloops import abilities, grid
 from drumloops.errors import UserError, field
 from drumloops.data import patterns, splits, styles
 from drumloops.humanize import feel_model
-from drumloops.models import autoencoder, latent, variation
+from drumloops.models import autoencoder, latent, sliders, variation
 from drumloops.models import completion as completing
 from drumloops.output import plots
 from drumloops.metrics import completion as completion_metrics
 from drumloops.metrics import discriminator, feel, reports, style_classifier
+from drumloops.metrics import sliders as slider_metrics
 import numpy as np
 
 SAMPLES = 1000
@@ -129,6 +130,8 @@ def report(result: dict) -> str:
               f"split's loops, of {s['styled']:.0%} of loops sampled with that "
               f'style, and of {s["unstyled"]:.0%} of loops sampled without '
               f'({s["chance"]:.0%} is chance).']
+  if 'sliders' in result:
+    lines += slider_metrics.report(result['sliders'])
   return '\n'.join(lines + completion_metrics.report(result))
 
 
@@ -250,6 +253,9 @@ def evaluate(config: Any, checkpoint: str, examples_path: str | None = None,
     numbers, figures = evaluate_styles(model, config, checkpoint, examples_path,
                                        split, samples)
     result.update(numbers)
+  if os.path.exists(os.path.join(os.path.dirname(checkpoint), sliders.SLIDERS_FILE)):
+    result['sliders'] = slider_metrics.evaluate(
+        config, checkpoint, *map(patterns.of_slices, (train, reference)))
   if completion:
     result.update(evaluate_completion(config, checkpoint, examples_path, split,
                                       reference, samples))

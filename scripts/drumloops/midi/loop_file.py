@@ -1,6 +1,7 @@
 """Loops as MIDI files, exactly their bars long: written, and read again."""
 import collections
 import copy
+import itertools
 import os
 import struct
 import tempfile
@@ -52,17 +53,19 @@ def bars_of(loop: object) -> int:
 
 
 def midi_bytes(loop: object, drum_of: Callable[[int], int | None] =
-               drum_maps.drum_of_written) -> bytes:
+               drum_maps.drum_of_written, sections: Sequence[tuple[str, int]] = ()
+               ) -> bytes:
   """Returns the notes of a loop as a MIDI file that ends after its bars.
 
   Its events are those that note_seq writes, in a fifteenth of the time. The tempo is
   rounded to the microsecond. Tracks end with the loop, since a DAW takes them for its
-  length. A text says which drum each note is, and a marker where each four bars of a
-  longer loop begin.
+  length. A text says which drum each note is, and a marker where each section, or each
+  four bars of a longer loop, begin.
 
   Args:
     loop: What `as_loop` returned.
     drum_of: Returns the drum (from 0) of a note, None if it is none.
+    sections: A song's, (name, bars) each.
   """
   qpm = loop.tempos[0].qpm
   tick = 60 / (qpm * TICKS_PER_QUARTER)  # Seconds.
@@ -70,7 +73,8 @@ def midi_bytes(loop: object, drum_of: Callable[[int], int | None] =
   tempo = round(60e6 / qpm).to_bytes(3, 'big')
   tracks = [track_bytes([(0, bytes([midi_file.META, midi_file.TEMPO, 3]) + tempo),
                          (0, bytes([midi_file.META, midi_file.TIME_SIGNATURE, 4,
-                                    4, 2, 24, 8])), *markers(loop)], length)]
+                                    4, 2, 24, 8])), *markers(loop, sections)],
+                        length)]
   names = {info.instrument: info.name for info in loop.instrument_infos}
   instruments = collections.defaultdict(list)
   for note in loop.notes:
@@ -109,8 +113,21 @@ def drum_names(notes: Sequence[object], drum_of: Callable[[int], int | None]
           if drum is not None]
 
 
-def markers(loop: object) -> list[tuple[int, bytes]]:
-  """Returns where each four bars of a longer loop begin: [(tick, event)]."""
+def markers(loop: object, sections: Sequence[tuple[str, int]] = ()
+            ) -> list[tuple[int, bytes]]:
+  """Returns where sections, or each four bars of a longer loop, begin.
+
+  Args:
+    loop: What `as_loop` returned.
+    sections: A song's, (name, bars) each.
+
+  Returns:
+    [(tick, event)].
+  """
+  if sections:
+    begins = itertools.accumulate((bars for _, bars in sections), initial=0)
+    return [(bar * 4 * TICKS_PER_QUARTER, text_event(MARKER, name))
+            for (name, _), bar in zip(sections, begins)]
   bars = bars_of(loop)
   return [(bar * 4 * TICKS_PER_QUARTER,
            text_event(MARKER, f'bars {bar + 1} to {min(bar + grid.BARS, bars)}'))

@@ -26,7 +26,7 @@ MOST = 2
 # A slider at a level is what so many percent of the training loops have at most. Only
 # musicians' loops begin so far out that they reach the ends.
 LEVELS = (-3, -2, -1, 0, 1, 2, 3)
-SHARES = (0, 5, 25, 50, 75, 95, 100)
+SHARES = (0, 10, 25, 50, 75, 90, 100)
 LITTLE, MUCH = 25, 75  # Percent of the training loops, for the vectors.
 ROUNDS = 8  # In each, latents go on by DAMPING of what their loops lack.
 DAMPING, MAX_STEP = 0.7, 1.5
@@ -210,7 +210,7 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
                 for key in ('vectors', 'levels', 'deviation'))):
       raise ValueError('it has other arrays than it should')
     return z_size
-  return styles.load_beside(checkpoint, SLIDERS_FILE, 'which the sliders need',
+  return styles.load_beside(checkpoint, SLIDERS_FILE, 'which sliders and songs need',
                             z_size_of)
 
 
@@ -233,8 +233,8 @@ def targets(kept: dict[str, np.ndarray], sliders: Sliders,
 
 def steer(varier: variation.Varier, kept: dict[str, np.ndarray], sliders: Sliders,
           own: np.ndarray | None, z: np.ndarray, noise: np.ndarray, temperature: float
-          ) -> np.ndarray:
-  """Returns loops decoded from moved latents: int, [loops, steps].
+          ) -> tuple[np.ndarray, np.ndarray]:
+  """Returns loops, int [loops, steps], and the moved latents that they are decoded from.
 
   Args:
     varier: A Varier.
@@ -252,16 +252,18 @@ def steer(varier: variation.Varier, kept: dict[str, np.ndarray], sliders: Slider
     loops = varier.play(z, noise, temperature)
     has = measure(loops)
     if start is None:
-      start, nearest = has, loops
+      start, nearest, nearest_z = has, loops, z
     lacks = (wanted - has) * asked
     away = ((lacks / kept['deviation']) ** 2).sum(axis=1) + OTHERS * (
         ((has - start) * ~asked / kept['deviation']) ** 2).sum(axis=1)
-    nearest = np.where((away < best)[:, np.newaxis], loops, nearest)
+    is_nearer = (away < best)[:, np.newaxis]
+    nearest, nearest_z = (np.where(is_nearer, *pair) for pair in (
+        (loops, nearest), (z, nearest_z)))
     best = np.minimum(away, best)
     step = DAMPING * lacks @ kept['vectors']
     length = np.linalg.norm(step, axis=1, keepdims=True)
     z = z + step * MAX_STEP / np.maximum(length, MAX_STEP)
-  return nearest
+  return nearest, nearest_z
 
 
 def sample(varier: variation.Varier, kept: dict[str, np.ndarray], sliders: Sliders,
@@ -278,5 +280,6 @@ def sample(varier: variation.Varier, kept: dict[str, np.ndarray], sliders: Slide
   """
   return np.concatenate([
       steer(varier, kept, sliders, None, part,
-            rng.gumbel(size=(len(part), varier.steps, constraints.CLASSES)), temperature)
+            rng.gumbel(size=(len(part), varier.steps, constraints.CLASSES)),
+            temperature)[0]
       for part in np.split(z, range(PART, len(z), PART))])

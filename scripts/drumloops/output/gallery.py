@@ -49,9 +49,9 @@ WIDTH, HEIGHT = round(plots.WIDTH * DPI), round(plots.ROW * DPI)  # Of a picture
 FACTS = {'name': str, 'config': str, 'checkpoint': str, 'mode': str, 'seed': int,
          'temperature': (int, float), 'qpm': (int, float), 'humanized': bool}
 # More facts, which some loops and older pages lack.
-MORE_FACTS = {'style': str, 'kept': str, 'sliders': str, 'amount': (int, float),
-              'take': int, 'drummer': int, 'velocity': (int, float, str),
-              'timing': (int, float, str), 'swing': str,
+MORE_FACTS = {'style': str, 'kept': str, 'sliders': str, 'form': str,
+              'amount': (int, float), 'take': int, 'drummer': int,
+              'velocity': (int, float, str), 'timing': (int, float, str), 'swing': str,
               'ornaments': (int, float)}
 EMBEDDED = 16  # Loops whose sound is in the page; others repeat with a gap.
 SHOWN = 100  # Loops that are complete at once; others when they are near.
@@ -393,6 +393,7 @@ def describe(entry: Mapping[str, object]) -> str:
   return ' · '.join([
       f'{entry["qpm"]:g} beats a minute', *[source] * (not is_sample),
       *said('amount', 'amount {}'), *said('kept', '{}'), *said('sliders', '{}'),
+      *said('form', '{}'),
       *(said('style', '{}') or ['any style'] * is_sample),
       *[humanized] * entry['humanized'], *said('swing', 'swing {}'),
       f'seed {entry["seed"]}',
