@@ -16,7 +16,7 @@ from drumloops.export import web_app
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize.take import MEAN_TAKE, Section, Take
 from drumloops.midi import midi_file
-from drumloops.models import autoencoder, groove_model, variation
+from drumloops.models import autoencoder, groove_model, sliders, variation
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -162,6 +162,40 @@ def test_patterns_are_tensorflows(model, node):
       assert found['away'] < 1e-4
       np.testing.assert_allclose(found['mu'], mu.ravel(), atol=1e-4)
       np.testing.assert_allclose(found['sigma'], sigma.ravel(), atol=1e-4)
+
+
+def test_sliders_are_pythons(tmp_path_factory, shipped, node):
+  """What attributes patterns have, and the loops of moved latents."""
+  config = magenta_setup.get_config(magenta_setup.DEFAULT_CONFIG)
+  checkpoint = checkpoint_files.find_checkpoint(
+      config_name=magenta_setup.DEFAULT_CONFIG)
+  varier = variation.Varier(config, save_dequantized(
+      checkpoint, f'{tmp_path_factory.mktemp("sliders")}/model.ckpt-1'), LOOPS)
+  rng = np.random.RandomState(0)
+  z = np.float32(rng.standard_normal((LOOPS, config.hparams.z_size)))
+  noise = np.float32(rng.gumbel(size=(LOOPS, STEPS, 512)))
+  kept, own = sliders.load(checkpoint), varier.play(z[:1], noise[:1], 0.8)[0]
+  asked = {'density': -1.5, 'fills': 2}
+  loops = {name: sliders.steer(varier, kept, sliders.Sliders(**asked), has, z, noise,
+                               0.8)[0]
+           for name, has in (('sampled', None), ('varied', sliders.measure([own])[0]))}
+  found = node(shipped, '''
+      const {measure, slidersOf} = await app('sliders');
+      const {sampler} = await web.Engine.open(bytes);
+      const all = new Float32Array(web.fromBase64(given.noise).buffer);
+      const size = all.length / given.z.length;
+      const noises = given.z.map((_, i) => all.slice(i * size, (i + 1) * size));
+      const asked = slidersOf(given.asked), own = Uint16Array.from(given.own);
+      const steered = async from => (await sampler.steer(
+        asked, from, given.z.map(x => Float32Array.from(x)), noises, 0.8)).map(
+        pattern => [...pattern]);
+      return {sampled: await steered(null), varied: await steered(own),
+              has: measure(own)};
+      ''', asked={'syncopation': 0, **asked}, own=own.tolist(), z=z.tolist(),
+      noise=base64.b64encode(noise.tobytes()).decode())
+  np.testing.assert_allclose(found['has'], sliders.measure(own[np.newaxis])[0])
+  for name, wanted in loops.items():
+    np.testing.assert_array_equal(found[name], wanted)
 
 
 @pytest.fixture(scope='module')
@@ -628,6 +662,26 @@ def test_links_are_read_as_they_were_written(node):
         }
       }
       return wrong;''') == []
+
+
+def test_links_have_sliders_or_are_older(node):
+  assert node(None, '''
+      const {LinkError, readLink, writeLink} = await app('link');
+      const no = Array(9).fill(false), read = more => {
+        const settings = {
+          style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1, take: 1,
+          drummer: 0, change: 0.5, ...more};
+        try {
+          const {density, fills} = readLink(writeLink({
+            title: '', muted: no, solo: no, made: 0, share: 0.5, a: null, b: null,
+            current: null, settings, loops: []})).settings;
+          return [density, fills];
+        } catch (error) {
+          return error instanceof LinkError;
+        }
+      };
+      return [read({}), read({density: -1.5, fills: 2}), read({density: 3})];
+      ''') == [[0, 0], [-1.5, 2], True]
 
 
 def test_links_without_settings_are_damaged(node):

@@ -10,6 +10,7 @@ import conftest
 from drumloops import DrumLoop, Hit, errors, grid
 from drumloops.export import web_app
 from drumloops.midi import drum_maps, midi_file
+from drumloops.models import sliders
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -338,6 +339,26 @@ def test_more_like_this_longer_and_a_morph(window):
   do(window, 'act(0, "longer")')
   longer = window.run('pattern(0)')
   assert len(longer) == 128 and longer[:64] == a and any(longer[64:])
+
+
+def test_sliders_move_loops_that_nobody_changed(window):
+  """And those that are made of one's own; 0 gives the loops back."""
+  def patterns(places=(0, 1, 2, 3)):
+    return np.array([window.run(f'pattern({i})') for i in places])
+  before = patterns()
+  do(window, 'cell(0, 7, 5).click()')  # This one is one's own now.
+  own = patterns([0])[0]
+  means = []
+  for value in (-2, 2):
+    set_slider(window, 'density', value)
+    assert patterns([0])[0].tolist() == own.tolist()
+    means.append(sliders.density(patterns([1, 2, 3])).mean())
+  assert means[0] < 0.7 * means[1]
+  assert window.run('document.querySelector("output[for=density]").value') == '+2'
+  do(window, 'act(0, "like")')
+  assert sliders.density(patterns([1, 2, 3, 4])).mean() > sliders.density([own])[0]
+  set_slider(window, 'density', 0)
+  np.testing.assert_array_equal(patterns([5, 6, 7]), before[1:])
 
 
 def test_temperature_changes_loops_gradually(window):

@@ -20,7 +20,7 @@ from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
 from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
-from drumloops.models import completion, groove_model
+from drumloops.models import completion, groove_model, sliders
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -164,6 +164,13 @@ def constants(config: Config) -> dict[str, object]:
           'shortestNote': midi_file.SHORTEST_NOTE},
       'completion': {'particles': PARTICLES, 'goingOn': GOING_ON,
                      'ownShare': completion.ENCODER_SHARE},
+      'sliders': {
+          'attributes': list(sliders.ATTRIBUTES), 'most': sliders.MOST,
+          'marks': sliders.LEVELS, 'rounds': sliders.ROUNDS,
+          'damping': sliders.DAMPING, 'maxStep': sliders.MAX_STEP,
+          'others': sliders.OTHERS, 'strengths': sliders.STRENGTHS,
+          'skins': sum(1 << drum for drum in sliders.SKINS),
+          'filling': sum(1 << drum for drum in sliders.FILLING), 'full': sliders.FULL},
       'sound': {
           'rate': sound.SAMPLE_RATE, 'peak': sound.PEAK, 'silence': sound.SILENCE,
           'loudest': sound.LOUDEST,
@@ -244,12 +251,17 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
       os.path.dirname(checkpoint), styles.STYLES_FILE)) else {'names': []})
   for name in kept['names']:
     packer.add_gaussian(f'style/{name}', *styles.gaussian(kept, name))
+  steering = None
+  if os.path.exists(os.path.join(os.path.dirname(checkpoint), sliders.SLIDERS_FILE)):
+    vectors = sliders.load(checkpoint)
+    packer.add('sliders', vectors['vectors'])
+    steering = {name: vectors[name].tolist() for name in ('levels', 'deviation')}
   groove, drummers = add_humanizer(packer) if humanize else (None, [])
   return {
       **constants(config), 'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
       'kit': drum_kit_of_page(), 'styles': [str(name) for name in kept['names']],
-      'tensors': packer.places, 'wasm': base64.b64encode(
+      'steering': steering, 'tensors': packer.places, 'wasm': base64.b64encode(
           (web_files.WEB / 'app' / 'kernel.wasm').read_bytes()).decode()
   }, packer.bytes()
 

@@ -14,4 +14,5 @@ export const TEMPOS = spec.limits.tempos;  // The least and the most, beats a mi
 export const MOST_BARS = spec.limits.bars;
 export const MOST_SEED = spec.limits.seed;  // A take's number, too.
 export const MOST_FEEL = spec.limits.feel;
+export const STEERING = spec.sliders;  // How they move latents, and what they measure.
 export const MOST_OFFSET = spec.limits.offset;  // Steps; a hit stays in its own.

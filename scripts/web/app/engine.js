@@ -29,7 +29,9 @@ export class Engine {
     engine.drummers = spec.drummers;
     engine.steps = spec.model.steps;
     engine.sampler = new Sampler(
-      tensors, spec.model, named('style', spec.styles), spec.completion);
+      tensors, spec.model, named('style', spec.styles), spec.completion,
+      spec.steering && {...spec.steering, vectors: tensors.numbers('sliders')});
+    engine.hasSliders = Boolean(spec.steering);
     engine.canEncode = Boolean(spec.model.encoder);
     engine.canHumanize = Boolean(spec.groove);
     if (spec.groove) {

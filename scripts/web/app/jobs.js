@@ -4,6 +4,7 @@ import {allowedClasses, hasKept, keptOf} from './constraints.js';
 import {afterwards, allLoops, canMorph, isFull, kindOf, nameLoop, newLoop, nextSeed,
         numberAfter, page, remember, saveSoon, say, setLoops, setMorph, show,
         tell} from './state.js';
+import {slidersOf} from './sliders.js';
 import {Cancelled, tickOf, within} from './ticks.js';
 
 const COUNT = 4;  // New loops at a time.
@@ -128,7 +129,8 @@ export function makeLoops() {
     const {style, temperature, bars} = settings;
     const seed = isThere ? numberAfter(settings.seed) : settings.seed;
     const patterns = await engine.sample({
-      seed, count: COUNT, style, temperature, bars, ...making(run)});
+      seed, count: COUNT, style, temperature, bars, sliders: slidersOf(settings),
+      ...making(run)});
     const loops = patterns.map((pattern, index) => newLoop({
       pattern, seed: seed * 1000 + index, origin: {seed, index, style}}));
     await humanize(loops, playing(run));
@@ -160,7 +162,8 @@ export const resample = latest('Playing at this temperature.', async run => {
     const indices = loops.map(({origin}) => origin.index), index = Math.min(...indices);
     const patterns = await engine.sample({
       seed, index, count: Math.max(...indices) - index + 1, style,
-      bars: engine.steps / BAR, temperature: page.settings.temperature, ...run});
+      bars: engine.steps / BAR, temperature: page.settings.temperature,
+      sliders: slidersOf(page.settings), ...run});
     loops.filter(canChange).forEach(loop => {
       loop.pattern = patterns[loop.origin.index - index];
     });
@@ -225,7 +228,9 @@ export function vary(loop) {
     const {change, temperature} = page.settings;
     const patterns = await page.engine.vary(loop.pattern, {
       seed: loop.seed * 1000 + ++loop.likes, amount: change, temperature,
-      count: COUNT, ...making(run)});
+      count: COUNT, ...making(run),
+      // Samples have as much of it already.
+      sliders: loop.origin ? [] : slidersOf(page.settings)});
     const loops = patterns.map((pattern, i) => newLoop({pattern, seed: nextSeed(i)}));
     await humanize(loops, playing(run));
     await announce(loops, run);

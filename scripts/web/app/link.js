@@ -1,7 +1,9 @@
 // The page's state as text: JSON, and what stands behind the # of a link.
 import {fromBase64} from '../shared/base64.js';
-import {BAR, CLASSES, DRUMS, MOST_BARS, MOST_FEEL, MOST_SEED} from './constants.js';
+import {BAR, CLASSES, DRUMS, MOST_BARS, MOST_FEEL, MOST_SEED,
+        STEERING} from './constants.js';
 import {CONSTRAINTS} from './constraints.js';
+import {ATTRIBUTES} from './sliders.js';
 
 const VERSION = 1;
 const MOST_LETTERS = 100, MOST_INDEX = 64;
@@ -107,13 +109,17 @@ export function readState(json) {
   }
   check(found?.version === VERSION && found.settings &&
         typeof found.settings === 'object' && Array.isArray(found.loops));
-  // Older links have no kits.
+  // Older links have no kits and sliders.
   const {style, map = '', outputMap = ''} = found.settings;
   const settings = {
     style: checkText(style), map: checkText(map), outputMap: checkText(outputMap)};
   for (const [name, [least, most]] of Object.entries(NUMBERS)) {
     settings[name] = checkNumber(
       found.settings[name], least, most, WHOLE.includes(name));
+  }
+  for (const name of ATTRIBUTES) {
+    settings[name] = checkNumber(
+      found.settings[name] ?? 0, -STEERING.most, STEERING.most, false);
   }
   const index = value => value === null ? null : checkNumber(
     value, 0, found.loops.length - 1);

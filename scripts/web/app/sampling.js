@@ -3,6 +3,7 @@
 import {BAR, BEAT, CLASSES, DRUMS} from './constants.js';
 import {Decoder, Encoder} from './music_vae.js';
 import {angleOf, exp, log, logSumExp, Random, sine} from './numbers.js';
+import {measure, steer} from './sliders.js';
 import {noTick, tickOf} from './ticks.js';
 
 // Particles are resampled when their effective number falls below this share.
@@ -89,9 +90,10 @@ export class Sampler {
    * @param {Object} completion {particles: latents that play a loop, of which one is
    *   chosen; goingOn: as many where only what lies before is kept; ownShare: the share
    *   of them that comes from the encoder, not the prior}
+   * @param {Object} sliders What sliders.js needs of the model; null without.
    */
-  constructor(tensors, model, styles, completion) {
-    Object.assign(this, {tensors, model, styles, completion});
+  constructor(tensors, model, styles, completion, sliders) {
+    Object.assign(this, {tensors, model, styles, completion, sliders});
     this.decoders = new Map();
     this.encoder = model.encoder && new Encoder(
       tensors, model.encoder.levels, model.encoder.layers, model.steps);
@@ -174,11 +176,23 @@ export class Sampler {
       (x, i) => gaussian.mean[i] + gaussian.deviation[i] * x) : z;
   }
 
+  /**
+   * Returns what `play` does of latents that are moved as sliders ask.
+   * @param {number[]|undefined} asked One an attribute.
+   * @param {Uint16Array|null} own The pattern from which they count.
+   */
+  async steer(asked, own, latents, noises, temperature, tick) {
+    if (!asked?.some(Boolean)) return this.play(latents, noises, temperature, tick);
+    return steer(this.sliders, asked, own && measure(own), latents,
+                 (moved, ...round) => this.play(
+                   moved, noises, temperature, tick && tickOf(tick, ...round)));
+  }
+
   /** Returns the patterns number `index` and following of a seed. */
-  async sample({seed, index = 0, count = 1, style = '', temperature, tick}) {
+  async sample({seed, index = 0, count = 1, style = '', temperature, sliders, tick}) {
     const numbers = Array.from({length: count}, (_, i) => index + i);
-    return this.play(
-      numbers.map(i => this.latent(new Random(LATENT, seed, i), style)),
+    return this.steer(
+      sliders, null, numbers.map(i => this.latent(new Random(LATENT, seed, i), style)),
       numbers.map(i => drawNoise(new Random(NOISE, seed, i), this.model.steps)),
       temperature, tick);
   }
@@ -190,8 +204,10 @@ export class Sampler {
   }
 
   /** Returns variations of a pattern, `amount` from 0, itself, to 1. */
-  async vary(pattern, {seed, amount, temperature, count = 1, tick}) {
-    if (amount <= 0) return Array.from({length: count}, () => pattern.slice());
+  async vary(pattern, {seed, amount, temperature, count = 1, sliders, tick}) {
+    if (amount <= 0 && !sliders?.some(Boolean)) {
+      return Array.from({length: count}, () => pattern.slice());
+    }
     const {mu, sigma} = this.encode([pattern]);
     const [own] = this.ownNoise(
       [mu], [pattern], temperature, new Random(VARIED, seed));
@@ -202,7 +218,7 @@ export class Sampler {
       latents.push(mu.map((x, k) => x + amount * sigma[k] * moved[k]));
       noises.push(mixNoise(own, drawNoise(random, this.model.steps), amount));
     }
-    return this.play(latents, noises, temperature, tick);
+    return this.steer(sliders, pattern, latents, noises, temperature, tick);
   }
 
   /** Returns a pattern between two: `a` at 0, `b` at 1. */

@@ -4,14 +4,17 @@ import {KITS} from './drum_maps.js';
 import {byId} from './elements.js';
 import {humanizeAll, makeLoops, resample} from './jobs.js';
 import {replaySoon} from './playback.js';
+import {ATTRIBUTES} from './sliders.js';
 import {allLoops, numberAfter, page, possibleTempo, remember, saveSoon, say, show,
         tell} from './state.js';
 
 const KIT_FIELDS = ['map', 'outputMap'], TEXTS = ['style', ...KIT_FIELDS];
 const FIELDS = [...TEXTS, 'seed', 'bars', 'take', 'drummer'];
 const percent = value => `${Math.round(100 * value)} %`;
+const signed = value => value ? `${value > 0 ? '+' : '−'}${Math.abs(value)}` : 'any';
 const SLIDERS = {  // What a setting is multiplied by there, and the text beside it.
   temperature: [1, value => value.toFixed(2)],
+  ...Object.fromEntries(ATTRIBUTES.map(name => [name, [1, signed]])),
   tempo: [1, value => String(value)],
   feel: [100, percent],
   change: [100, percent]};
@@ -32,6 +35,7 @@ export function fitSettings(settings) {
   if (!engine.styles.includes(settings.style)) settings.style = '';
   if (!engine.drummers.includes(settings.drummer)) settings.drummer = 0;
   if (!lengths().includes(settings.bars)) settings.bars = lengths()[0];
+  if (!engine.hasSliders) for (const name of ATTRIBUTES) settings[name] = 0;
   for (const name of KIT_FIELDS) {
     if (!Object.hasOwn(KITS, settings[name])) settings[name] = '';
   }
@@ -42,7 +46,7 @@ export function fitSettings(settings) {
 function applySetting(name, value) {
   remember(name);
   page.settings[name] = value;
-  if (name === 'temperature') resample();
+  if (name === 'temperature' || ATTRIBUTES.includes(name)) resample();
   if (name === 'tempo') replaySoon();
   if (name === 'feel') allLoops().forEach(show);
   if (name === 'take' || name === 'drummer') humanizeAll();
@@ -72,6 +76,7 @@ export function fillSettings() {
   byId('title').textContent = `Weights: ${engine.title}`;
   byId('style').append(...engine.styles.map(style => option(style, style)));
   byId('style-field').hidden = !engine.styles.length;
+  byId('sliders').hidden = !engine.hasSliders;
   byId('bars').append(...lengths().map(bars => option(bars, bars)));
   byId('drummer').append(...engine.drummers.map(
     drummer => option(drummer, `drummer ${drummer}`)));
