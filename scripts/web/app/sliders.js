@@ -51,7 +51,7 @@ function lookUp(x, xs, ys) {
  * @param {number[]} sliders One an attribute; 0 lets it be.
  * @param {number[]|null} own How much a loop has from which sliders count.
  * @param {Float32Array[]} latents
- * @param {function} play Returns the patterns of latents.
+ * @param {function} play Returns the patterns of latents; gets the round and of how many.
  */
 export async function steer({vectors, levels, deviation}, sliders, own, latents, play) {
   const {marks, rounds, damping, maxStep, others} = STEERING;
