@@ -86,7 +86,7 @@ def read_requests() -> tuple[LoopRequest, TakeRequest]:
                      FLAGS.timing, FLAGS.drummer, swing=FLAGS.swing, ornaments=(
                          1. if FLAGS.ornaments is None else FLAGS.ornaments))
   form = song.read_form(FLAGS.form) if FLAGS.form else ()
-  is_song = form and FLAGS.mode == requests.SAMPLE
+  is_song = form and FLAGS.mode in (requests.SAMPLE, requests.SONG)
   return LoopRequest(
       requests.SONG if is_song else FLAGS.mode,
       1 if is_song and not FLAGS['num_outputs'].present else FLAGS.num_outputs,

@@ -234,6 +234,20 @@ def test_without_sound_and_pictures(trained, tmp_path):
         tmp_path / 'all' / f'sample-{i}.mid').read_bytes()
 
 
+def test_a_song_is_one_file_of_each_kind(tmp_path):
+  flags = ('--nopictures', f'--output_dir={tmp_path}')
+  result = conftest.script('sample.py', '--form=verse4,chorus2', *flags)
+  assert result.returncode == 0, result.stderr
+  assert sorted(os.listdir(tmp_path)) == ['index.html', 'song-1.mid', 'song-1.wav']
+  audio, rate = soundfile.read(tmp_path / 'song-1.wav')
+  assert len(audio) == 6 * 2 * rate  # Bars of two seconds.
+  [entry] = gallery.read_entries(tmp_path / 'index.html')[0]
+  assert (entry['bars'], entry['form']) == (6, 'verse4, chorus2')
+  for wrong in (['--form=verse'], ['--mode=song'], ['--form=verse4', '--bars=8'],
+                ['--form=verse4', '--mode=complete', '--keep=kick']):
+    conftest.check_sentence(conftest.script('sample.py', *wrong, *flags), '--form')
+
+
 def test_humanized(trained, tmp_path):
   """The same pattern, with dynamics and timing, by the weights in weights/."""
   config, hparams = (flag.partition('=')[2] for flag in conftest.FLAT)

@@ -62,8 +62,7 @@ class LoopRequest:
     if bool(self.form) != (self.mode == SONG):
       raise UserError(f'A song needs {field("form", "intro4,verse8,chorus8")}, and '
                       'nothing else takes one.')
-    length = sum(section.bars for section in self.form)
-    if self.form and self.bars not in (None, length):
+    if self.form and self.bars not in (None, sum(bars for _, bars in self.form)):
       raise UserError(f'{field("form")} says how many bars there are; leave out '
                       f'{field("bars")}.')
     if self.mode == COMPLETE and not self.constraints.keeps_anything:
@@ -109,8 +108,7 @@ class LoopRequest:
       UserError: if it makes no loops that are so short.
     """
     if self.form:
-      return dataclasses.replace(
-          self, bars=sum(section.bars for section in self.form))
+      return dataclasses.replace(self, bars=sum(bars for _, bars in self.form))
     bars = own_bars if self.bars is None else self.bars
     if own_bars and bars < own_bars:
       raise UserError(f'{field("bars")} must be from {own_bars} to {grid.MAX_BARS}.')
