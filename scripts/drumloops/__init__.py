@@ -18,7 +18,7 @@ Each package imports only from those above it:
     midi/           MIDI files in; loops out, as MIDI and as sound
     data/           splits, TFRecords, patterns, styles
     runs/           what a training run keeps, and where
-    models/         graphs of a checkpoint: encode, decode, complete, vary
+    models/         graphs of a checkpoint: encode, decode, complete, vary, steer
     output/         pictures, HTML, web pages' files, the gallery of written loops
     loop            DrumLoop
     humanize/       velocity and microtiming for hits: feels, takes, Humanizer
