@@ -666,15 +666,15 @@ def test_links_are_read_as_they_were_written(node):
 
 def test_links_have_sliders_or_are_older(node):
   assert node(None, '''
-      const {LinkError, readLink, writeLink} = await app('link');
+      const {LinkError, readLink, writeLink, writeState} = await app('link');
       const no = Array(9).fill(false), read = more => {
         const settings = {
           style: '', seed: 0, temperature: 0.6, tempo: 100, bars: 4, feel: 1, take: 1,
           drummer: 0, change: 0.5, ...more};
         try {
-          const {density, fills} = readLink(writeLink({
+          const {density, fills} = readLink(writeLink(writeState({
             title: '', muted: no, solo: no, made: 0, share: 0.5, a: null, b: null,
-            current: null, settings, loops: []})).settings;
+            current: null, settings, loops: []}))).settings;
           return [density, fills];
         } catch (error) {
           return error instanceof LinkError;
