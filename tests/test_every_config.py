@@ -7,6 +7,7 @@ import json
 import pathlib
 import random
 import re
+import shutil
 import sys
 
 import conftest
@@ -27,8 +28,11 @@ def found(stock_python, tmp_path_factory):
     test_interchange.oracle(stock_python, 'every', folder, folder / 'stock.npz')
     assert not names(np.load(folder / 'stock.npz'), 'error')
   kept = conftest.made_by_stock(stock_python, 'every', (), make)
-  ours = tmp_path_factory.mktemp('every') / 'ours.npz'
-  test_interchange.oracle(sys.executable, 'every', kept, ours)
+  folder = tmp_path_factory.mktemp('every')
+  # A copy: checkpoints of our own configs are not stock's to keep.
+  checkpoints, ours = folder / 'checkpoints', folder / 'ours.npz'
+  shutil.copytree(kept, checkpoints)
+  test_interchange.oracle(sys.executable, 'every', checkpoints, ours)
   return [dict(np.load(path)) for path in (kept / 'stock.npz', ours)]
 
 

@@ -398,7 +398,7 @@ class Drags:
     return played
 
 
-def write_hats(path, swing=0., begin=0, count=64, before=()):
+def write_hats(path, swing=0., begin=0, count=64, before=(), pitch=42):
   """Writes sixteenths of a hi-hat with a kick, of which the second are later.
 
   Args:
@@ -407,13 +407,14 @@ def write_hats(path, swing=0., begin=0, count=64, before=()):
     begin: The first step.
     count: Of steps.
     before: Time signatures, of mido.
+    pitch: Of another drum than the hi-hat.
   """
   import mido
-  events = [(round(120 * (begin + step + swing * (step % 2))), pitch)
-            for step in range(count) for pitch in (42, *[36] * (step % 8 in (0, 3)))]
+  events = [(round(120 * (begin + step + swing * (step % 2))), note)
+            for step in range(count) for note in (pitch, *[36] * (step % 8 in (0, 3)))]
   track, now = mido.MidiTrack(before), sum(message.time for message in before)
-  for tick, pitch in events:
-    track.append(mido.Message('note_on', channel=9, note=pitch, velocity=90,
+  for tick, note in events:
+    track.append(mido.Message('note_on', channel=9, note=note, velocity=90,
                               time=tick - now))
     now = tick
   track.append(mido.MetaMessage('end_of_track', time=120))
@@ -648,7 +649,8 @@ def test_ornaments_where_there_is_no_room(tmp_path):
 
 def test_ornaments_by_the_flag(finished, tmp_path):
   """As often as is asked; 0 keeps the pattern, and by default a file's stays."""
-  source, target = write_hats(tmp_path / 'in.mid', count=256), tmp_path / 'out.mid'
+  source = write_hats(tmp_path / 'in.mid', count=256, pitch=38)
+  target = tmp_path / 'out.mid'
   def strokes(*flags):
     result = conftest.script('humanize.py', source, target, *flags)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -308,6 +308,8 @@ def test_on_loops_of_ones_own(tmp_path, capsys, monkeypatch):
   """Of no known style, so the report does without."""
   monkeypatch.setattr(evaluation, 'SAMPLES', 50)
   monkeypatch.setattr(evaluation, 'PAIRS', 8)
+  monkeypatch.setattr(slider_metrics, 'TIMES', 1)
+  monkeypatch.setattr(slider_metrics, 'VALUES', 2)
   magenta_setup.music_vae()
   conftest.own_loops.write_own_loops(tmp_path / 'midi')
   (tmp_path / 'midi' / 'info.csv').write_text(

@@ -137,7 +137,7 @@ class Network:
       drums, 3, drums]: how often both were hit, and how much more the first had, in
       velocity and offset.
     """
-    ops, steps = self.ops, known.shape[1] - MEMORY
+    ops, steps = self.ops, int(known.shape[1]) - MEMORY
     context = self._convolved(known[:, MEMORY - PLAYED:-1], 'played', PLAYED)
     def parts(known):
       return [known[..., i:i + DRUMS] for i in range(0, 4 * DRUMS, DRUMS)]
