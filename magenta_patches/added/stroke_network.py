@@ -132,7 +132,7 @@ class Network:
 
     Returns:
       Of each step, [batch, steps, units]; of its hits, [batch, steps, drums, numbers];
-      where `_curves` may be, [batch, steps, drums, 3, places]: whether there is one,
+      where curves may lie, [batch, steps, drums, 3, places]: whether there is one,
       velocity and offset; and how each drum differs from each other, [batch, steps,
       drums, 3, drums]: how often both were hit, and how much more the first had, in
       velocity and offset.

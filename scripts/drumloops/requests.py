@@ -59,9 +59,11 @@ class LoopRequest:
     if self.style and self.mode not in (SAMPLE, COMPLETE, SONG):
       raise UserError(f'{field("style")} goes with {field("mode", SAMPLE)}, {COMPLETE} '
                       f'and {SONG} only.')
-    if bool(self.form) != (self.mode == SONG):
-      raise UserError(f'A song needs {field("form", "intro4,verse8,chorus8")}, and '
-                      'nothing else takes one.')
+    if self.mode == SONG and not self.form:
+      raise UserError(f'A song needs {field("form", "intro4,verse8,chorus8")}.')
+    if self.form and self.mode != SONG:
+      raise UserError(f'{field("form")} makes a song; leave out '
+                      f'{field("mode", self.mode)}.')
     if self.form and self.bars not in (None, sum(bars for _, bars in self.form)):
       raise UserError(f'{field("form")} says how many bars there are; leave out '
                       f'{field("bars")}.')
@@ -72,8 +74,8 @@ class LoopRequest:
     if self.mode != COMPLETE and self.constraints != Constraints():
       raise UserError(f'What is kept of a loop goes with {field("mode", COMPLETE)}.')
     if self.sliders and self.mode not in (SAMPLE, VARY):
-      raise UserError(f'{", ".join(map(field, self.sliders.by_name))} go with '
-                      f'{field("mode", SAMPLE)} and {VARY} only.')
+      raise UserError(f'Sliders ({", ".join(map(field, self.sliders.by_name))}) go '
+                      f'with {field("mode", SAMPLE)} and {VARY} only.')
     if not 0 <= self.amount <= 1:
       raise UserError(f'{field("amount")} must be from 0 to 1.')
     if self.bars is not None:

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from drumloops.data import splits
-from drumloops.errors import UserError, field, stage
+from drumloops.errors import UserError, field
+from drumloops.runs import checkpoint_files
 import numpy as np
 
 if TYPE_CHECKING:
@@ -87,42 +88,6 @@ def fit(encode: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
                                    for m, v in zip(mu, variance)])}
 
 
-def load_beside(checkpoint: str, filename: str, what: str,
-                check: Callable[[dict[str, np.ndarray]], int]) -> dict[str, np.ndarray]:
-  """Returns the arrays of a file that export.py wrote beside a checkpoint.
-
-  Args:
-    checkpoint: Its prefix.
-    filename: The file's.
-    what: Says what the file is for: 'which says where the styles lie'.
-    check: Returns the z_size of the arrays; raises an error if they are damaged.
-
-  Raises:
-    UserError: if there is no such file, or it is of another checkpoint.
-  """
-  import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import checkpoints
-  path = os.path.join(os.path.dirname(checkpoint), filename)
-  try:
-    with np.load(path) as kept:
-      kept = {key: kept[key] for key in kept}
-    z_size = check(kept)
-  except Exception as e:  # Which error NumPy raises depends on the damage.
-    raise UserError(
-        f'There is no readable {path}, {what}; {stage("export.py")} makes it.') from e
-  # Of weights that were made before this was kept, it is not known.
-  name = str(kept.pop('checkpoint', os.path.basename(checkpoint)))
-  if name != os.path.basename(checkpoint):
-    raise UserError(f'{path} is of {name}, not of {checkpoint}; make both '
-                        f'with {stage("export.py")}.')
-  shapes = tf.train.load_checkpoint(
-      checkpoints.plain(checkpoint)).get_variable_to_shape_map()
-  if shapes.get('encoder/mu/bias') != [z_size]:
-    raise UserError(f'{path} is of a model with another latent than '
-                        f'{checkpoint}; make both with {stage("export.py")}.')
-  return kept
-
-
 def load(checkpoint: str) -> dict[str, np.ndarray]:
   """Returns what `fit` returned, as kept beside a checkpoint.
 
@@ -141,8 +106,8 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
             np.isfinite([kept['mean'], kept['deviation']]).all()):
       raise ValueError('it has other arrays than it should')
     return z_size
-  return load_beside(checkpoint, STYLES_FILE, 'which says where the styles lie',
-                     z_size_of)
+  return checkpoint_files.load_beside(
+      checkpoint, STYLES_FILE, 'which says where the styles lie', z_size_of)
 
 
 def gaussian(kept: dict[str, np.ndarray],

@@ -13,8 +13,9 @@ import re
 from typing import Any
 
 from drumloops.data import styles
-from drumloops.errors import UserError, stage
+from drumloops.errors import UserError
 from drumloops.models import groove_model
+from drumloops.runs import checkpoint_files
 from drumloops.system import disk
 import numpy as np
 
@@ -33,26 +34,17 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
   Raises:
     UserError: if there is nothing, or it is of another checkpoint.
   """
-  path = os.path.join(os.path.dirname(checkpoint), FEEL_FILE)
-  try:
-    with np.load(path) as kept:
-      kept = {key: kept[key] for key in kept}
+  def z_size_of(kept):
     names, z_size = kept['feel_mean'].shape
     for key, shape in (
         ('mean', (z_size,)), ('root', (z_size, z_size)), ('names', (names,)),
-        ('feel_deviation', (names, z_size))):
+        ('feel_deviation', (names, z_size)), ('checkpoint', ())):
       if kept[key].shape != shape or (
-          key != 'names' and not np.isfinite(kept[key]).all()):
+          key not in ('names', 'checkpoint') and not np.isfinite(kept[key]).all()):
         raise ValueError(f'its {key} is not what it should be')
-    name = str(kept.pop('checkpoint'))
-  except Exception as e:  # Which error NumPy raises depends on the damage.
-    raise UserError(
-        f'There is no readable {path}, which says how takes differ; '
-        f'{stage("export.py")} makes it.') from e
-  if name != os.path.basename(checkpoint):
-    raise UserError(f'{path} is of {name}, not of {checkpoint}; make both '
-                    f'with {stage("export.py")}.')
-  return kept
+    return z_size
+  return checkpoint_files.load_beside(
+      checkpoint, FEEL_FILE, 'which says how takes differ', z_size_of)
 
 
 def gaussian(kept: dict[str, np.ndarray], name: str

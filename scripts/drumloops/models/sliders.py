@@ -14,9 +14,10 @@ import os
 from typing import Any
 
 from drumloops import grid
-from drumloops.data import patterns, styles
+from drumloops.data import patterns
 from drumloops.errors import UserError, field
 from drumloops.models import constraints, latent, variation
+from drumloops.runs import checkpoint_files
 from drumloops.system import disk
 from magenta_patches.added.drum_classes import HIGH_TOM, KICK, LOW_TOM, MID_TOM, SNARE
 import numpy as np
@@ -210,8 +211,8 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
                 for key in ('vectors', 'levels', 'deviation'))):
       raise ValueError('it has other arrays than it should')
     return z_size
-  return styles.load_beside(checkpoint, SLIDERS_FILE, 'which sliders and songs need',
-                            z_size_of)
+  return checkpoint_files.load_beside(
+      checkpoint, SLIDERS_FILE, 'which sliders and songs need', z_size_of)
 
 
 def targets(kept: dict[str, np.ndarray], sliders: Sliders,

@@ -141,8 +141,8 @@ def describe_files(loops: Sequence[DrumLoop], written: Mapping[str, object],
     source: What made them.
   """
   facts = loops[0].facts
-  said = [f'{len(loops)} loops from {source}: {written["midi"][0]} ...; listen to them '
-          f'in {written["page"]}']
+  said = [f'{len(loops)} loop{"s" * (len(loops) > 1)} from {source}: '
+          f'{written["midi"][0]} ...; listen to them in {written["page"]}']
   if written['stems']:
     said.append(f'{len(written["stems"])} stems, a WAV file of each drum, are beside '
                 f'them: {written["stems"][0]} ...')

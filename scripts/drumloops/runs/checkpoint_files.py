@@ -82,6 +82,42 @@ def read_weights(checkpoint: str, shapes: dict[str, list[int]], scope: str
   return {name: reader.get_tensor(scope + name) for name in shapes}
 
 
+def load_beside(checkpoint: str, filename: str, what: str,
+                check: Callable[[dict[str, np.ndarray]], int]) -> dict[str, np.ndarray]:
+  """Returns the arrays of a file that export.py wrote beside a checkpoint.
+
+  Args:
+    checkpoint: Its prefix.
+    filename: The file's.
+    what: Says what the file is for: 'which says where the styles lie'.
+    check: Returns the z_size of the arrays; raises an error if they are damaged.
+
+  Raises:
+    UserError: if there is no such file, or it is of another checkpoint.
+  """
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import checkpoints
+  path = os.path.join(os.path.dirname(checkpoint), filename)
+  try:
+    with np.load(path) as kept:
+      kept = {key: kept[key] for key in kept}
+    z_size = check(kept)
+  except Exception as e:  # Which error NumPy raises depends on the damage.
+    raise UserError(
+        f'There is no readable {path}, {what}; {stage("export.py")} makes it.') from e
+  # Of weights that were made before this was kept, it is not known.
+  name = str(kept.pop('checkpoint', os.path.basename(checkpoint)))
+  if name != os.path.basename(checkpoint):
+    raise UserError(f'{path} is of {name}, not of {checkpoint}; make both '
+                        f'with {stage("export.py")}.')
+  shapes = tf.train.load_checkpoint(
+      checkpoints.plain(checkpoint)).get_variable_to_shape_map()
+  if shapes.get('encoder/mu/bias') != [z_size]:
+    raise UserError(f'{path} is of a model with another latent than '
+                        f'{checkpoint}; make both with {stage("export.py")}.')
+  return kept
+
+
 def does_not_fit(checkpoint: str) -> str:
   """Returns the sentence about a checkpoint of another config."""
   return (f'{checkpoint} does not fit this config; give the {field("config")} (and '

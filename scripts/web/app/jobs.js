@@ -148,7 +148,7 @@ export function makeLoops() {
  * Samples the loops that nobody changed again, with the same noise. Longer loops stay,
  * because only their beginning would change gradually.
  */
-export const resample = latest('Playing at this temperature.', async run => {
+export const resample = latest('Playing as the settings ask.', async run => {
   const {engine} = page;
   const canChange = loop => (
     loop.origin && !hasKept(loop) && loop.pattern.length === engine.steps);

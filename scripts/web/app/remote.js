@@ -1,9 +1,8 @@
 // The models and the rendering of sound, in a worker that runs the page's own script.
 import {noTick} from './ticks.js';
-import {serve} from './worker.js';
+import {MODELS, serve} from './worker.js';
 
-const TASKS = ['openModels', 'openKit', 'sample', 'vary', 'interpolate', 'complete',
-               'extend', 'humanize', 'part', 'wav', 'stems'];
+const TASKS = ['openModels', 'openKit', 'part', 'wav', 'stems', ...MODELS];
 
 /** Does what Engine does, and more of `serve`, elsewhere. */
 export class Remote {

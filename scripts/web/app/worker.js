@@ -6,7 +6,7 @@ import {Engine} from './engine.js';
 import {Cancelled} from './ticks.js';
 
 const SLICE = 30;  // Milliseconds of work between two looks at what the page wants.
-const MODELS = ['sample', 'vary', 'interpolate', 'complete', 'extend', 'humanize'];
+export const MODELS = ['sample', 'vary', 'interpolate', 'complete', 'extend', 'humanize'];
 
 /**
  * Does what Remote of remote.js asks for.
