@@ -4,8 +4,8 @@ import shutil
 
 import conftest
 from drumloops.errors import UserError
-from drumloops.data import splits, styles
-from drumloops.models import autoencoder, latent
+from drumloops.data import patterns, splits, styles
+from drumloops.models import autoencoder, latent, prior
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
 from drumloops.metrics import style_classifier
@@ -94,7 +94,7 @@ def test_exported_run(exported, dataset):
 
   But for a shift along one direction, which makes samples dense enough.
   """
-  assert set(os.listdir(exported)) - {'styles.npz'} == {
+  assert set(os.listdir(exported)) - {'prior.npz'} == {
       'checkpoint', 'sliders.npz', 'model.ckpt-5.data-00000-of-00001',
       'model.ckpt-5.index'}
   config = magenta_setup.get_config(conftest.TINY)
@@ -115,7 +115,7 @@ def test_styles_of_a_run(groove_zip, exported, tmp_path):
   assert result.returncode == 0, result.stderr
   listed = dict(line.split(': ') for line in result.stdout.splitlines()
                 if line.endswith(' training loops'))
-  assert len(listed) == 17 and listed['rock'] == '3843 training loops'
+  assert len(listed) == 17 and listed['rock'] == '1026 training loops'
   result = conftest.script('sample.py', *flags, '--style=funk',
                            '--num_outputs=2')
   assert result.returncode == 0, result.stderr
@@ -170,6 +170,68 @@ def test_sliders_of_a_run(exported, tmp_path):
       '--input_midi_1=x', '--keep=kick'), '--density')
 
 
+def test_phrases_begin_with_the_drums(dataset, tmp_path):
+  """After a bar of rest; and of GMD, where toms end phrases: 1.5 times as many."""
+  import note_seq
+  import tensorflow as tf
+  sequence = note_seq.NoteSequence(ticks_per_quarter=220)
+  sequence.tempos.add(qpm=120)
+  sequence.time_signatures.add(numerator=4, denominator=4)
+  for bar in range(1, 10):  # Nine bars, each with its number of hits.
+    for i in range(bar):
+      start = 2 * bar + i / 8
+      sequence.notes.add(pitch=36, velocity=90, start_time=start, is_drum=True,
+                         end_time=start + 0.1)
+  sequence.total_time = 20
+  with tf.io.TFRecordWriter(str(tmp_path / 'a.tfrecord')) as writer:
+    writer.write(sequence.SerializeToString())
+  converter = magenta_setup.get_config(conftest.TINY).data_converter
+  [(style, loops)] = styles.phrases(str(tmp_path / 'a.tfrecord'), converter).items()
+  assert style == ''
+  np.testing.assert_array_equal(
+      patterns.hits(loops).sum(axis=(2, 3)), [[1, 2, 3, 4], [5, 6, 7, 8]])
+  if (dataset / 'groove').exists():
+    before, last, _ = prior.attributes(np.concatenate(list(styles.phrases(
+        str(dataset / 'drummer.tfrecord'), converter).values()))).mean(axis=0)
+    assert last / before == pytest.approx(1.48, abs=0.02)
+
+
+def test_tilted_weights():
+  """Means are as wanted, by the exponential of one number times the attribute."""
+  weights, has = np.full(5, 0.2), np.arange(5.)[:, np.newaxis]
+  found = prior.tilted(weights, has, np.array([3.]))
+  assert found.sum() == pytest.approx(1) and found @ has[:, 0] == pytest.approx(
+      3, abs=0.01)
+  np.testing.assert_allclose(np.diff(np.log(found)), np.diff(np.log(found))[0], rtol=1e-4)
+
+
+def test_a_prior_finds_clusters_and_refuses_copies():
+  """Of latents in two clusters, each of a style, in one of three dimensions."""
+  rng = np.random.RandomState(0)
+  train = rng.randint(512, size=(80, 64))
+  def encode(slices):
+    mu = np.zeros((len(slices), 3))
+    mu[:, 1] = np.repeat([-3, 3], 40) + 0.1 * rng.standard_normal(80)
+    return mu, np.tile([1, 0.1, 1], (80, 1))
+  def decode(z):
+    return rng.randint(512, size=(len(z), 64))
+  kept = prior.fit(encode, decode, {'jazz': train[:40], 'rock': train[40:]}, train)
+  assert list(kept['told']) == [1]
+  found = prior.Prior(3, kept)
+  assert found.styles == {'jazz': 40, 'rock': 40}
+  for style, mean in ('jazz', -3), ('rock', 3):
+    z = found.draw(2000, np.random.RandomState(0), style)
+    np.testing.assert_allclose(z.mean(axis=0), [0, mean, 0], atol=0.1)
+    np.testing.assert_allclose(z.std(axis=0), [1, 0.2 ** 0.5 / 10 ** 0.5, 1], atol=0.1)
+  with pytest.raises(UserError, match='jazz, rock'):
+    found.draw(1, rng, 'polka')
+  tries = [train[:3], train[5:7], np.ones((1, 64), int)]
+  tries[0][1] = tries[1][1] = 1  # Not a copy.
+  made = iter(tries)
+  loops = found.sample(lambda count: next(made)[:count].copy(), 3)
+  np.testing.assert_array_equal(loops, [[*tries[2][0]], [1] * 64, [1] * 64])
+
+
 def test_style_names():
   for name, style in (
       ('drummer1/session1/9_latin-brazilian-baiao_94_beat_4-4.mid', 'latin'),
@@ -185,7 +247,7 @@ def test_classifier_knows_real_styles(groove_zip, dataset):
                  for name in ('drummer', 'drummer-test'))
   assert sum(map(len, train.values())) == 13251
   train = {s: loops for s, loops in train.items()
-           if len(loops) >= styles.MIN_LOOPS}
+           if len(loops) >= 32}
   classifier = style_classifier.Classifier(train)
   rates = [np.mean(classifier(test[s]) == i)
            for i, s in enumerate(classifier.names) if s in test]
@@ -202,19 +264,18 @@ def test_a_run_is_not_replaced(trained, dataset):
   assert {p: p.stat().st_mtime_ns for p in trained.rglob('model*')} == before
 
 
-def test_styles_of_other_weights_are_refused(tmp_path):
+def test_a_prior_of_other_weights_is_refused(tmp_path):
   """Of another step, and of a latent of another size."""
   magenta_setup.music_vae()
   shutil.copytree(conftest.ROOT / 'weights' / 'hierdec-drums_4bar',
                   tmp_path / 'w')
   checkpoint = checkpoint_files.find_checkpoint(checkpoint_file=str(tmp_path / 'w'))
-  kept = styles.load(checkpoint)
+  kept = prior.load(checkpoint)
   for changes, words in (({'checkpoint': 'model.ckpt-9'}, 'is of model.ckpt-9'),
-                         ({key: kept[key][:, :3] for key in ('mean', 'deviation')},
-                          'another latent')):
-    np.savez(tmp_path / 'w' / styles.STYLES_FILE, **{**kept, **changes})
+                         ({'z_size': np.array(200)}, 'another latent')):
+    np.savez(tmp_path / 'w' / prior.PRIOR_FILE, **{**kept, **changes})
     with pytest.raises(UserError, match=words):
-      styles.load(checkpoint)
-  (tmp_path / 'w' / styles.STYLES_FILE).write_bytes(b'PK damaged')
+      prior.load(checkpoint)
+  (tmp_path / 'w' / prior.PRIOR_FILE).write_bytes(b'PK damaged')
   with pytest.raises(UserError, match='no readable'):
-    styles.load(checkpoint)
+    prior.load(checkpoint)

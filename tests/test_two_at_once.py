@@ -11,8 +11,7 @@ import time
 
 import conftest
 from drumloops.errors import UserError
-from drumloops.data import styles
-from drumloops.models import sliders
+from drumloops.models import prior, sliders
 from drumloops.output import gallery
 from drumloops.runs import backup, checkpoint_files, run_folder
 from drumloops.system import magenta_setup
@@ -135,7 +134,7 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
   assert 'damaged or older cache' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('module,name', [(styles, styles.STYLES_FILE),
+@pytest.mark.parametrize('module,name', [(prior, prior.PRIOR_FILE),
                                          (sliders, sliders.SLIDERS_FILE)])
 def test_damaged_arrays_are_a_sentence_or_as_they_were(module, name, tmp_path):
   weights = conftest.ROOT / 'weights' / 'hierdec-drums_4bar'

@@ -16,7 +16,7 @@ from drumloops.export import web_app
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize.take import MEAN_TAKE, Section, Take
 from drumloops.midi import midi_file
-from drumloops.models import autoencoder, groove_model, sliders, variation
+from drumloops.models import autoencoder, groove_model, prior, sliders, variation
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -128,6 +128,33 @@ class Steady:
 
   def gumbel(self, size):
     return np.full(size, self.MAXIMUM if size[-1] == 1 else 0.)
+
+
+def test_the_prior_is_pythons(node):
+  """Latents of every Gaussian, how often a style has each, and what a copy is."""
+  config = magenta_setup.get_config('hierdec-drums_4bar')
+  checkpoint = checkpoint_files.find_checkpoint(config_name='hierdec-drums_4bar')
+  page = web_app.spec_and_weights('hierdec-drums_4bar', config, checkpoint, False)
+  kept = prior.load(checkpoint)
+  count = len(kept['weights'])
+  rng = np.random.RandomState(0)
+  z = np.float32(rng.standard_normal((count, config.hparams.z_size)))
+  loop = rng.randint(512, size=64)
+  found = node(page, """
+      const {sampler: {prior}} = await web.Engine.open(bytes);
+      const chosen = prior.prior.weights.map(() => 0);
+      const random = new web.Random(1);
+      for (let i = 0; i < 5000; i++) chosen[prior._choose(random, 'funk')]++;
+      prior.hashes = new Set([given.hash]);
+      return {z: given.z.map((x, i) => [...prior.place(Float32Array.from(x), i)]),
+              chosen, copies: [given.loop, given.loop.slice().reverse()].map(
+                x => prior.isCopy(Uint16Array.from(x)))};
+      """, z=z.tolist(), loop=loop.tolist(), hash=int(prior.hashes([loop])[0]))
+  own = prior.Prior(z.shape[1], kept)
+  np.testing.assert_allclose(found['z'], own.place(z, np.arange(count)), atol=1e-4)
+  np.testing.assert_allclose(
+      np.array(found['chosen']) / 5000, own.weights('funk'), atol=0.03)
+  assert found['copies'] == [True, False]
 
 
 def test_patterns_are_tensorflows(model, node):

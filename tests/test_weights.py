@@ -6,7 +6,7 @@ from drumloops import model
 from drumloops.errors import UserError
 from drumloops.data import patterns, splits, styles, tfrecord
 from drumloops.humanize import humanizer
-from drumloops.models import autoencoder, sliders, song, variation
+from drumloops.models import autoencoder, prior, sliders, song, variation
 from drumloops.models import completion as completing
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -365,11 +365,11 @@ def test_songs(checkpoint):
   assert min(nearer, denser, rides) >= songs - 1
 
 
-def test_damaged_styles(tmp_path):
-  (tmp_path / 'styles.npz').write_bytes(
-      (FOLDER / 'styles.npz').read_bytes()[:4000])
-  with pytest.raises(UserError, match='styles.npz'):
-    styles.load(str(tmp_path / 'model.ckpt-1'))
+def test_a_damaged_prior(tmp_path):
+  (tmp_path / 'prior.npz').write_bytes(
+      (FOLDER / 'prior.npz').read_bytes()[:4000])
+  with pytest.raises(UserError, match='prior.npz'):
+    prior.load(str(tmp_path / 'model.ckpt-1'))
 
 
 def test_styled_loops_have_the_style(result):

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from drumloops import abilities, grid, requests
-from drumloops.data import patterns, styles
+from drumloops.data import patterns
 from drumloops.errors import UserError, field, in_words
 from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
-from drumloops.models import completion, graph, latent, sliders, song, variation
+from drumloops.models import (
+    completion, graph, latent, prior, sliders, song, variation)
 from drumloops.models.constraints import Constraints
 from drumloops.models.sliders import Sliders
 from drumloops.requests import LoopRequest
@@ -66,8 +67,7 @@ class DrumModel:
   @property
   def styles(self) -> dict[str, int]:
     """The styles that `sample` knows, and of how many training loops they are."""
-    kept = styles.load(self.checkpoint)
-    return {str(name): int(count) for name, count in zip(kept['names'], kept['counts'])}
+    return self._prior_with('any').styles
 
   def read(self, path: str, **options: object) -> DrumLoop:
     """Returns `DrumLoop.read` of a file, by the config's length and map of pitches."""
@@ -96,7 +96,7 @@ class DrumModel:
     Args:
       count: How many.
       style: One of `styles`; '' for any.
-      temperature: How random each step is; None for 0.6.
+      temperature: How random each step is; None for 0.65.
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo in quarters a minute; None for 120.
@@ -116,7 +116,7 @@ class DrumModel:
     Args:
       form: Its sections with their bars: 'intro4,verse8,chorus8,verse8,outro4'.
       style: One of `styles`; '' for any.
-      temperature: How random each step is; None for 0.6.
+      temperature: How random each step is; None for 0.65.
       seed: The same seed gives the same song.
       qpm: Its tempo in quarters a minute; None for 120.
     """
@@ -133,7 +133,7 @@ class DrumModel:
       loop: It repeats if it is shorter and drums or its rhythm are kept.
       count: How many.
       style: One of `styles`; '' for any.
-      temperature: How random each step is; None for 0.6.
+      temperature: How random each step is; None for 0.65.
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
@@ -153,7 +153,7 @@ class DrumModel:
       loop: The loop.
       amount: From 0, the loop itself, to 1, others of its kind.
       count: How many.
-      temperature: How random each step is; None for 0.6.
+      temperature: How random each step is; None for 0.65.
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
@@ -172,7 +172,7 @@ class DrumModel:
       first: The loop to begin with.
       last: The loop to end with.
       count: How many.
-      temperature: How random each step is; None for 0.6.
+      temperature: How random each step is; None for 0.65.
       seed: The same seed gives the same loops.
       qpm: Their tempo; None for the first loop's.
     """
@@ -329,19 +329,19 @@ class DrumModel:
       rng = np.random.RandomState(seed)
       loops = sliders.sample(
           self._varier, sliders.load(self.checkpoint), request.sliders,
-          self._draw(request, rng), temperature, rng)
+          self._prior_with(request.style).draw(count, rng, request.style), temperature,
+          rng)
     elif mode == requests.SONG:
-      rng = np.random.RandomState(seed)
+      rng, latents = np.random.RandomState(seed), self._prior_with(request.style)
       loops = np.array([song.play(
           self._varier, sliders.load(self.checkpoint), request.form,
-          lambda number: self._draw(dataclasses.replace(request, count=number), rng),
-          temperature, rng) for _ in range(count)])
+          lambda number: latents.draw(number, rng, request.style), temperature, rng)
+                        for _ in range(count)])
     else:
       sequences = self._decode_latents(request, given)
       if request.bars == self.abilities.bars:
         return sequences, None, ()
-      loops = np.array([DrumLoop.of_note_sequence(
-          sequence, bars=self.abilities.bars).pattern() for sequence in sequences])
+      loops = self._patterns(sequences)
     if request.bars * grid.STEPS_PER_BAR > loops.shape[1]:
       more = self._completer_with(seed).go_on(
           loops, request.bars, temperature or requests.DEFAULT_TEMPERATURE,
@@ -387,29 +387,35 @@ class DrumModel:
                       ) -> Sequence[object]:
     """Returns NoteSequences, decoded from latents by Magenta's own TrainedModel.
 
-    The latents are drawn from the prior, or from a style's Gaussian; with one given
-    loop they are all its latent, with two they go from one to the other.
+    The latents are drawn from the prior; with one given loop they are all its latent,
+    with two they go from one to the other.
     """
     count, length = request.count, self.config.hparams.max_seq_len
-    drawn = self._draw(request, np.random.RandomState(request.seed)
-                       ) if request.style else None
+    latents = self._prior_with(request.style)
     model = self._trained_model(min(count, MAX_BATCH_SIZE), request.seed)
-    if not given and not request.style:
-      with numpy_seed(request.seed):
-        return model.sample(count, length, request.softmax_temperature)
     if given:
       slices = [loop.encoder_input(self.config.data_converter) for loop in given]
       _, mu, _ = model.encode_tensors(slices, [len(s) for s in slices])
       drawn = np.array([latent.slerp(*mu, t) for t in np.linspace(0, 1, count)]
                        ) if len(mu) == 2 else np.repeat(mu, count, axis=0)
-    # Nothing is as likely as the most likely one then, but for what rounding does.
-    return model.decode(drawn, length, request.softmax_temperature or 1e-6)
+      # Nothing is as likely as the most likely one then, but for what rounding does.
+      return model.decode(drawn, length, request.softmax_temperature or 1e-6)
+    if latents.is_normal:
+      with numpy_seed(request.seed):
+        return model.sample(count, length, request.softmax_temperature)
+    rng = np.random.RandomState(request.seed)
+    return latents.sample(
+        lambda number: model.decode(latents.draw(number, rng, request.style), length,
+                                    request.softmax_temperature), count, self._patterns)
 
-  def _draw(self, request: LoopRequest, rng: np.random.RandomState) -> np.ndarray:
-    """Returns latents of a request's style, or of any: [count, z_size]."""
-    if not request.style:
-      return rng.standard_normal((request.count, self.config.hparams.z_size))
-    return styles.draw(styles.load(self.checkpoint), request.style, request.count, rng)
+  def _patterns(self, sequences: Sequence[object]) -> np.ndarray:
+    """Returns the patterns of NoteSequences, int [loops, steps]."""
+    return np.array([DrumLoop.of_note_sequence(
+        sequence, bars=self.abilities.bars).pattern() for sequence in sequences])
+
+  def _prior_with(self, style: str) -> prior.Prior:
+    """Returns the weights' Prior, which knows styles if one is asked for."""
+    return prior.of(self.checkpoint, self.config.hparams.z_size, style)
 
   def _give_back(self, loop: DrumLoop, given: DrumLoop, kept: np.ndarray | None,
                  mode: str) -> DrumLoop:

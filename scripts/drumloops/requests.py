@@ -11,7 +11,7 @@ from drumloops.models.song import Section
 SAMPLE, RECONSTRUCT, INTERPOLATE = 'sample', 'reconstruct', 'interpolate'
 COMPLETE, VARY, SONG = 'complete', 'vary', 'song'
 INPUTS = {SAMPLE: 0, RECONSTRUCT: 1, INTERPOLATE: 2, COMPLETE: 1, VARY: 1, SONG: 0}
-DEFAULT_TEMPERATURE = 0.6  # Chosen on validation.
+DEFAULT_TEMPERATURE = 0.65  # Chosen on validation.
 GREEDY = 0.  # The temperature at which the most likely drums play.
 DEFAULT_AMOUNT = 0.3
 

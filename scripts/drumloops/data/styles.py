@@ -1,25 +1,17 @@
-"""Where each style's loops lie in the latent space.
+"""Performances, their styles and their phrases.
 
-The file names of GMD's performances say their style. A style is kept as a Gaussian:
-the mean and standard deviation of each latent dimension over the encoded training
-loops of that style. Sampling a style draws latents from it.
+The file names of GMD's performances say their style.
 """
 import collections
-from collections.abc import Callable
 import os
 import re
 from typing import TYPE_CHECKING
 
 from drumloops.data import splits
-from drumloops.errors import UserError, field
-from drumloops.runs import checkpoint_files
 import numpy as np
 
 if TYPE_CHECKING:
   from magenta.models.music_vae.data import BaseNoteSequenceConverter
-
-STYLES_FILE = 'styles.npz'  # Beside a checkpoint.
-MIN_LOOPS = 32  # A style of fewer is left out: too few for a Gaussian.
 
 
 def style_of(filename: str) -> str | None:
@@ -64,83 +56,37 @@ def slices_by_style(examples_path: str, converter: 'BaseNoteSequenceConverter'
   return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
 
 
-def fit(encode: Callable[[np.ndarray, str], tuple[np.ndarray, np.ndarray]],
-        by_style: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns the Gaussian of each style that has enough loops, as arrays to keep.
+def phrases(examples_path: str, converter: 'BaseNoteSequenceConverter'
+            ) -> dict[str, np.ndarray]:
+  """Returns {style, or '': slices} of loops that begin where a phrase begins.
+
+  That is every fourth bar from the one on in which the drums begin. Of configs of
+  performances all slices are returned.
 
   Args:
-    encode: Returns the latents' means and deviations, two of [slices, z_size], given
-      slices and the progress bar's title.
-    by_style: {style: slices}; at least one style has MIN_LOOPS.
-
-  Returns:
-    {'names': [styles], 'counts': loops, [styles], 'mean' and 'deviation':
-    float16, [styles, z_size]}.
-  """
-  kept = {s: loops for s, loops in by_style.items() if len(loops) >= MIN_LOOPS}
-  counts = [len(loops) for loops in kept.values()]
-  ends = np.cumsum(counts)[:-1]
-  mu, variance = (np.split(part ** power, ends) for part, power in zip(
-      encode(np.concatenate(list(kept.values())), 'Encoding'), (1, 2)))
-  return {'names': np.array(list(kept)), 'counts': np.array(counts),
-          'mean': np.float16([m.mean(axis=0) for m in mu]),
-          'deviation': np.float16([np.sqrt(m.var(axis=0) + v.mean(axis=0))
-                                   for m, v in zip(mu, variance)])}
-
-
-def load(checkpoint: str) -> dict[str, np.ndarray]:
-  """Returns what `fit` returned, as kept beside a checkpoint.
-
-  Args:
-    checkpoint: Its prefix.
+    examples_path: A TFRecord, or a pattern of them.
+    converter: Makes the slices.
 
   Raises:
-    UserError: if nothing is kept there, or it is of another checkpoint.
+    UserError: if a TFRecord is damaged.
   """
-  def z_size_of(kept):
-    styles, z_size = kept['mean'].shape
-    if not (kept['names'].dtype.kind == 'U' and
-            kept['counts'].dtype.kind == 'i' and
-            kept['names'].shape == kept['counts'].shape == (styles,) and
-            kept['deviation'].shape == (styles, z_size) and
-            np.isfinite([kept['mean'], kept['deviation']]).all()):
-      raise ValueError('it has other arrays than it should')
-    return z_size
-  return checkpoint_files.load_beside(
-      checkpoint, STYLES_FILE, 'which says where the styles lie', z_size_of)
-
-
-def gaussian(kept: dict[str, np.ndarray],
-             style: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean and the deviation of a style's latents: two of [z_size].
-
-  Args:
-    kept: Of `load`.
-    style: One of its names.
-
-  Raises:
-    UserError: if there is no such style.
-  """
-  names = list(kept['names'])
-  if style not in names:
-    raise UserError(f'There is no {field("style")} {style!r}; the styles are '
-                    f'{", ".join(names)}.')
-  i = names.index(style)
-  return kept['mean'][i], kept['deviation'][i]
-
-
-def draw(kept: dict[str, np.ndarray], style: str, count: int,
-         rng: np.random.RandomState) -> np.ndarray:
-  """Returns latents of a style: [count, z_size].
-
-  Args:
-    kept: Of `load`.
-    style: One of its names.
-    count: How many.
-    rng: Draws them.
-
-  Raises:
-    UserError: if there is no such style.
-  """
-  mean, deviation = gaussian(kept, style)
-  return mean + deviation * rng.standard_normal((count, len(mean)))
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import packed_slices, slice_cache, upstream
+  found = collections.defaultdict(list)
+  if packed_slices.is_groove(converter):
+    for name, slices in performances(examples_path, converter):
+      found[style_of(name) or ''].append(slices)
+    return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
+  steps = upstream.slice_steps(converter)
+  whole = upstream.changed(converter, slice_steps=None, roll_input=False)
+  with splits.naming_damage(examples_path):
+    for path in slice_cache.find_files(examples_path):
+      for record in tf.python_io.tf_record_iterator(path):
+        sequence = note_seq.NoteSequence.FromString(record)
+        for track in whole.to_tensors(sequence).outputs:
+          classes = np.argmax(track, axis=1)[:len(track) // steps * steps]
+          found[style_of(sequence.filename) or ''].append(
+              np.uint16(classes.reshape(-1, steps)))
+  return {style: np.concatenate(parts) for style, parts in sorted(found.items())
+          if sum(map(len, parts))}

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 
 from drumloops import abilities, requests
 from drumloops.errors import THE_SAME_COMMAND, UserError, field, in_words
-from drumloops.data import styles
 from drumloops.humanize import feel_model
 from drumloops.humanize.humanizer import Humanizer
 from drumloops.model import DrumModel
-from drumloops.models import autoencoder, sliders
+from drumloops.models import autoencoder, prior, sliders
 from drumloops.output import gallery
 from drumloops.runs import checkpoint_files
 from drumloops.system import cli
+from drumloops.training import finish
 
 if typing.TYPE_CHECKING:
   import huggingface_hub
@@ -173,7 +173,7 @@ def gather(weights: Weights, evaluation_dir: str | None, folder: str) -> None:
   for path in glob.glob(glob.escape(checkpoint) + '.*'):
     shutil.copy(path, folder)
   has_names = False
-  for module, name in ((styles, styles.STYLES_FILE),
+  for module, name in ((prior, prior.PRIOR_FILE),
                        (feel_model, feel_model.FEEL_FILE),
                        (sliders, sliders.SLIDERS_FILE)):
     path = os.path.join(os.path.dirname(checkpoint), name)
@@ -308,9 +308,8 @@ def upload(api: huggingface_hub.HfApi, weights: Weights, folder: str,
     with checkpoint_files.hub_errors(repo):
       api.upload_folder(
           repo_id=repo, folder_path=folder,
-          delete_patterns=['model.ckpt-*', 'loops/*', styles.STYLES_FILE,
-                           sliders.SLIDERS_FILE, feel_model.FEEL_FILE,
-                           'evaluation.json'],
+          delete_patterns=['model.ckpt-*', 'loops/*', *finish.BESIDE,
+                           feel_model.FEEL_FILE, 'evaluation.json'],
           commit_message=os.path.basename(weights.checkpoint))
   except (UserError, OSError) as e:
     raise UserError(

@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 
 from drumloops import abilities, errors, grid
 from drumloops.errors import UserError
-from drumloops.data import styles
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
 from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
-from drumloops.models import completion, groove_model, sliders
+from drumloops.models import completion, groove_model, prior, sliders
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -178,6 +177,16 @@ def constants(config: Config) -> dict[str, object]:
           'gainUnits': drum_kit.GAIN_UNITS, 'panUnits': drum_kit.PAN_UNITS}}
 
 
+def add_prior(packer: Packer, kept: dict[str, np.ndarray]) -> dict[str, object]:
+  """Adds the Gaussians of latents; returns what prior.js needs of them."""
+  triangle = np.tril_indices(len(kept['told']))
+  packer.add('prior/means', np.float32(kept['means']))
+  packer.add('prior/factors', np.float32(kept['factors'][:, *triangle]))
+  packer.add('prior/hashes', kept['hashes'])
+  return {'styles': kept['names'].tolist(), 'tries': prior.TRIES,
+          **{name: kept[name].tolist() for name in ('style', 'weights', 'told')}}
+
+
 def add_humanizer(packer: Packer) -> tuple[dict[str, object], list[int]]:
   """Adds the project's own humanizer.
 
@@ -247,10 +256,8 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
   """Returns a page's data, a dict for JSON, and its models' tensors."""
   packer = Packer()
   packer.add_tensors(read_tensors(checkpoint))
-  kept = (styles.load(checkpoint) if os.path.exists(os.path.join(
-      os.path.dirname(checkpoint), styles.STYLES_FILE)) else {'names': []})
-  for name in kept['names']:
-    packer.add_gaussian(f'style/{name}', *styles.gaussian(kept, name))
+  own_prior = (add_prior(packer, prior.load(checkpoint)) if os.path.exists(os.path.join(
+      os.path.dirname(checkpoint), prior.PRIOR_FILE)) else None)
   steering = None
   if os.path.exists(os.path.join(os.path.dirname(checkpoint), sliders.SLIDERS_FILE)):
     vectors = sliders.load(checkpoint)
@@ -260,7 +267,7 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
   return {
       **constants(config), 'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
-      'kit': drum_kit_of_page(), 'styles': [str(name) for name in kept['names']],
+      'kit': drum_kit_of_page(), 'prior': own_prior,
       'steering': steering, 'tensors': packer.places, 'wasm': base64.b64encode(
           (web_files.WEB / 'app' / 'kernel.wasm').read_bytes()).decode()
   }, packer.bytes()

@@ -20,6 +20,7 @@ from drumloops.system import disk
 import numpy as np
 
 FEEL_FILE = 'feel.npz'  # Beside a checkpoint.
+MIN_LOOPS = 32  # A drummer of fewer is left out.
 
 
 def drummer_of(filename: str) -> str | None:
@@ -114,7 +115,7 @@ def fit(model: groove_model.StrokeModel, slices: np.ndarray,
     model: The model.
     slices: Those that it was trained with, [slices, 64, 64].
     drummers: Who played each; None where that is not known. One of fewer slices than
-      styles.MIN_LOOPS is left out.
+      MIN_LOOPS is left out.
     seed: For the latents.
 
   Returns:
@@ -130,7 +131,7 @@ def fit(model: groove_model.StrokeModel, slices: np.ndarray,
   for i, name in enumerate(drummers):
     rows[name].append(i)
   kept = {name: feels[r] for name, r in rows.items()
-          if name and len(r) >= styles.MIN_LOOPS}
+          if name and len(r) >= MIN_LOOPS}
   shape = -1, len(mean)
   return {'mean': np.float32(mean), 'root': np.float32(root),
           'names': np.array(list(kept), str),

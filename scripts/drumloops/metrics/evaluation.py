@@ -6,7 +6,7 @@ from drumloops import abilities, grid
 from drumloops.errors import UserError, field
 from drumloops.data import patterns, splits, styles
 from drumloops.humanize import feel_model
-from drumloops.models import autoencoder, latent, sliders, variation
+from drumloops.models import autoencoder, latent, prior, sliders, variation
 from drumloops.models import completion as completing
 from drumloops.output import plots
 from drumloops.metrics import completion as completion_metrics
@@ -35,13 +35,14 @@ SAMPLE_COLUMNS = {
 
 
 def evaluate_samples(model: autoencoder.Autoencoder, config: Any,
-                     train: np.ndarray, reference: np.ndarray, seed: int = 0
-                     ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+                     latents: prior.Prior, train: np.ndarray, reference: np.ndarray,
+                     seed: int = 0) -> tuple[dict[str, dict[str, float]], np.ndarray]:
   """Compares loops from the prior, a floor and baselines with `reference`.
 
   Args:
     model: An Autoencoder with a checkpoint loaded.
     config: Its config.
+    latents: The checkpoint's Prior.
     train: The train split's loops, [loops, steps].
     reference: The evaluated split's loops.
     seed: For what is drawn.
@@ -57,9 +58,9 @@ def evaluate_samples(model: autoencoder.Autoencoder, config: Any,
   rows = {'the split itself': describe(reference),
           'floor: training loops': describe(
               train[rng.choice(len(train), min(SAMPLES, len(train)), False)])}
-  z = rng.standard_normal((SAMPLES, config.hparams.z_size))
   for t in TEMPERATURES:
-    slices = model.decode(z, t, f'Sampling at {t}')
+    slices = latents.sample(lambda count, t=t: model.decode(
+        latents.draw(count, rng), t, f'Sampling at {t}'), SAMPLES)
     if t == autoencoder.DEFAULT_TEMPERATURE:
       samples = slices = reports.deliver(config, slices)
     rows[f'samples, temperature {t}'] = describe(patterns.of_slices(slices))
@@ -244,14 +245,14 @@ def evaluate(config: Any, checkpoint: str, examples_path: str | None = None,
   model.load(checkpoint)
   result = {'checkpoint': checkpoint, 'split': split,
             'reconstruction': model.score(reference, 'Reconstructing')}
+  latents = prior.of(checkpoint, model.z_size)
   result['samples'], samples = evaluate_samples(
-      model, config, *map(patterns.of_slices, (train, reference)))
+      model, config, latents, *map(patterns.of_slices, (train, reference)))
   result['interpolation'] = evaluate_interpolation(model, reference)
   figures = {}
-  if examples_path and os.path.exists(os.path.join(
-      os.path.dirname(checkpoint), styles.STYLES_FILE)):
-    numbers, figures = evaluate_styles(model, config, checkpoint, examples_path,
-                                       split, samples)
+  if examples_path and latents.styles:
+    numbers, figures = evaluate_styles(model, config, latents, examples_path, split,
+                                       samples)
     result.update(numbers)
   if os.path.exists(os.path.join(os.path.dirname(checkpoint), sliders.SLIDERS_FILE)):
     result['sliders'] = slider_metrics.evaluate(
@@ -267,7 +268,7 @@ def evaluate(config: Any, checkpoint: str, examples_path: str | None = None,
   return result
 
 
-def evaluate_styles(model: autoencoder.Autoencoder, config: Any, checkpoint: str,
+def evaluate_styles(model: autoencoder.Autoencoder, config: Any, latents: prior.Prior,
                     examples_path: str, split: str, samples: np.ndarray
                     ) -> tuple[dict, dict[str, Any]]:
   """Returns the numbers and the figure of styles; none if the data name no styles.
@@ -275,7 +276,7 @@ def evaluate_styles(model: autoencoder.Autoencoder, config: Any, checkpoint: str
   Args:
     model: An Autoencoder with the checkpoint loaded.
     config: The checkpoint's config.
-    checkpoint: Its prefix; styles.STYLES_FILE lies beside it.
+    latents: The checkpoint's Prior.
     examples_path: TFRecord of the train split.
     split: The split with which to compare.
     samples: Sampled slices.
@@ -284,15 +285,14 @@ def evaluate_styles(model: autoencoder.Autoencoder, config: Any, checkpoint: str
     {'styles': what `style_classifier.evaluate_styles` returns}, and {file name:
     matplotlib figure}.
   """
-  kept = styles.load(checkpoint)
   by_style, real = (styles.slices_by_style(
       splits.split_path(examples_path, s), config.data_converter)
                     for s in ('train', split))
   # A user's own MIDI has none.
-  if not (set(kept['names']) <= set(by_style) and set(kept['names']) & set(real)):
+  if not (set(latents.styles) <= set(by_style) and set(latents.styles) & set(real)):
     return {}, {}
   numbers = style_classifier.evaluate_styles(
-      model, kept, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
+      model, latents, by_style, real, autoencoder.DEFAULT_TEMPERATURE)
   return {'styles': numbers}, {
       'latents.png': latent_map(model, real, samples[:MAPPED])}
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from drumloops.data import patterns
 from drumloops.metrics import reports
-from drumloops.models import autoencoder, sliders, variation
+from drumloops.models import autoencoder, prior, sliders, variation
 import numpy as np
 
 LOOPS = 25  # At a time, with one value of a slider ...
@@ -56,11 +56,11 @@ def evaluate(config: Any, checkpoint: str, train: np.ndarray, reference: np.ndar
   """
   varier = variation.Varier(config, checkpoint, LOOPS)
   kept, rng = sliders.load(checkpoint), np.random.RandomState(seed)
+  latents = prior.of(checkpoint, varier.z_size)
   def sampled(count, **values):
     return reports.deliver(config, sliders.sample(
         varier, kept, sliders.Sliders(**values),
-        rng.standard_normal((count, varier.z_size)), autoencoder.DEFAULT_TEMPERATURE,
-        rng))
+        latents.draw(count, rng), autoencoder.DEFAULT_TEMPERATURE, rng))
   distance, found = patterns.Distance(train, reference), {}
   plain = sampled(TIMES * LOOPS)
   values = np.linspace(-sliders.MOST, sliders.MOST, VALUES)

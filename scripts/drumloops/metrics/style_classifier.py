@@ -1,7 +1,8 @@
 """Whether loops are of the style that was asked for."""
 from typing import Any
 
-from drumloops.data import patterns, styles
+from drumloops.data import patterns
+from drumloops.models.prior import Prior
 import numpy as np
 
 PER_STYLE = 50  # Loops a style in the evaluation.
@@ -44,14 +45,14 @@ class Classifier:
         groove_features(slices) @ self._weights + self._bias, axis=1)
 
 
-def evaluate_styles(model: Any, kept: dict[str, np.ndarray],
+def evaluate_styles(model: Any, prior: Prior,
                     train: dict[str, np.ndarray], reference: dict[str, np.ndarray],
                     temperature: float, seed: int = 0) -> dict[str, Any]:
   """Returns how often a classifier names the style that was asked for.
 
   Args:
     model: An autoencoder.Autoencoder with a checkpoint loaded.
-    kept: What `styles.load` returned.
+    prior: The checkpoint's, which has styles.
     train: {style: slices}, with which the classifier is trained.
     reference: The same of another split.
     temperature: Of the samples.
@@ -63,17 +64,17 @@ def evaluate_styles(model: Any, kept: dict[str, np.ndarray],
     {style: {'styled', and 'real' if the reference has it}}}.
   """
   rng = np.random.RandomState(seed)
-  names = list(kept['names'])
+  names = list(prior.styles)
   classifier = Classifier({s: train[s] for s in names})
-  z_size = kept['mean'].shape[1]
   def right(loops, i):
     return float(np.mean(classifier(loops) == i))
-  def decode(z):
-    return model.decode(z, temperature)
-  by_style = {s: {'styled': right(decode(styles.draw(kept, s, PER_STYLE, rng)), i),
+  def sampled(count, style=''):
+    return prior.sample(lambda number: model.decode(
+        prior.draw(number, rng, style), temperature), count)
+  by_style = {s: {'styled': right(sampled(PER_STYLE, s), i),
                   **({'real': right(reference[s], i)} if s in reference else {})}
               for i, s in enumerate(names)}
-  unstyled = classifier(decode(rng.standard_normal((PER_STYLE * len(names), z_size))))
+  unstyled = classifier(sampled(PER_STYLE * len(names)))
   common = [i for i, s in enumerate(names) if s in reference]
   return {
       **{column: float(np.mean([by_style[names[i]][column] for i in common]))

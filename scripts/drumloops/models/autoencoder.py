@@ -7,7 +7,7 @@ from drumloops.models import graph
 import numpy as np
 
 BATCH_SIZE = 64
-DEFAULT_TEMPERATURE = 0.6  # Of what is sampled: chosen on validation.
+DEFAULT_TEMPERATURE = 0.65  # Of what is sampled: chosen on validation.
 RECONSTRUCTION = {
     'reconstruction_loss': 'Nats a loop: what the decoder still has to be told '
                            'of a loop, given its latent and the true steps '

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from drumloops import grid
-from drumloops.data import styles
-from drumloops.models import constraints, graph
+from drumloops.models import constraints, graph, prior
+from drumloops.runs import checkpoint_files
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -26,40 +26,38 @@ class Completer(graph.ModelGraph):
     Raises:
       UserError: if it is not of the config.
     """
+    from magenta.models.music_vae import completion_network
+    self._has_network = checkpoint_files.has_scope(checkpoint, completion_network.SCOPE)
     super().__init__(config, LOOPS, checkpoint, seed)
+    self._rng = np.random.RandomState(seed)
 
   def _build(self) -> None:
     import tensorflow.compat.v1 as tf
-    import tensorflow_probability as tfp
     from magenta.models.music_vae import masked_sampling
     size = self.z_size
     self._allowed = tf.placeholder(tf.bool, [LOOPS, self.steps, constraints.CLASSES])
     self._inputs = tf.placeholder(tf.float32, [
         LOOPS, self.steps, self.config.data_converter.input_depth])
     self._temperature = tf.placeholder(tf.float32, [])
-    self._mean = tf.placeholder_with_default(tf.zeros([size]), [size])
-    self._deviation = tf.placeholder_with_default(tf.ones([size]), [size])
-    prior = tfp.distributions.MultivariateNormalDiag(
-        tf.tile(self._mean[tf.newaxis], [LOOPS, 1]), self._deviation)
+    self._drawn = tf.placeholder(tf.float32, [LOOPS, PARTICLES, size])
     posterior = self.model.encode(self._inputs, tf.fill([LOOPS], self.steps))
     self._encoder_share = tf.placeholder_with_default(ENCODER_SHARE, [])
-    is_encoders = tf.random.uniform([PARTICLES, LOOPS, 1]) < self._encoder_share
-    z = tf.where_v2(
-        is_encoders, posterior.sample(PARTICLES), prior.sample(PARTICLES))
+    is_encoders = tf.random.uniform([LOOPS, PARTICLES, 1]) < self._encoder_share
+    z = tf.where_v2(is_encoders, tf.transpose(
+        posterior.sample(PARTICLES), [1, 0, 2]), self._drawn)
     self._completed = masked_sampling.sample(
-        self.model.decoder, tf.reshape(tf.transpose(z, [1, 0, 2]), [-1, size]),
-        self._allowed, self._temperature)
+        self.model.decoder, tf.reshape(z, [-1, size]), self._allowed, self._temperature,
+        # Nothing is known of fills.
+        tf.pad(self._inputs, [(0, 0), (0, 0), (0, 1)], constant_values=0.5)
+        if self._has_network else None)
 
-  def _prior(self, style):
-    """Returns what is fed for a style's latents; nothing for those of N(0, I)."""
-    if not style:
-      return {}
-    mean, deviation = styles.gaussian(styles.load(self.checkpoint), style)
-    # None of the encoder's, or what is kept would decide the style.
-    return {self._mean: mean, self._deviation: deviation, self._encoder_share: 0.}
+  def reseed(self, seed: int) -> None:
+    """Makes all as if the graph had just been built with this seed, and loaded."""
+    super().reseed(seed)
+    self._rng = np.random.RandomState(seed)
 
   def complete(self, allowed: np.ndarray, temperature: float,
-               style: str | None = None, progress: bool = False) -> np.ndarray:
+               style: str = '', progress: bool = False) -> np.ndarray:
     """Returns loops of allowed classes, int [loops, steps].
 
     Loops that are longer than the model's are completed from the beginning on. Each
@@ -75,7 +73,10 @@ class Completer(graph.ModelGraph):
       UserError: if there is no such style.
     """
     loops = np.argmax(allowed, axis=-1)
-    shared = {self._temperature: temperature, **self._prior(style)}
+    latents = prior.of(self.checkpoint, self.z_size, style)
+    shared = {self._temperature: temperature}
+    if style:  # None of the encoder's latents, or what is kept would decide the style.
+      shared[self._encoder_share] = 0.
     windows = list(self._windows(allowed.shape[1]))
     for i, (begin, known) in tqdm(
         [(i, window) for i in range(0, len(loops), LOOPS) for window in windows],
@@ -86,8 +87,10 @@ class Completer(graph.ModelGraph):
       if (part.sum(axis=-1) == 1).all():
         continue  # All of it is kept.
       loops[rows, steps] = self._run(
-          self._completed, {self._allowed: part, self._inputs: constraints.roll(part)},
-          shared)
+          self._completed,
+          {self._allowed: part, self._inputs: constraints.roll(part)},
+          {**shared, self._drawn: latents.draw(
+              LOOPS * PARTICLES, self._rng, style).reshape(self._drawn.shape)})
     return loops
 
   def _windows(self, steps: int) -> Iterator[tuple[int, int]]:
@@ -102,7 +105,7 @@ class Completer(graph.ModelGraph):
       begin, known = begin + new, self.steps - new
 
   def go_on(self, loops: np.ndarray, bars: int, temperature: float,
-            style: str | None = None, progress: bool = False) -> np.ndarray:
+            style: str = '', progress: bool = False) -> np.ndarray:
     """Returns loops, int [loops, steps], with more bars after their own.
 
     Args:

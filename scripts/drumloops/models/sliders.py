@@ -17,6 +17,7 @@ from drumloops import grid
 from drumloops.data import patterns
 from drumloops.errors import UserError, field
 from drumloops.models import constraints, latent, variation
+from drumloops.models.prior import Prior
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk
 from magenta_patches.added.drum_classes import HIGH_TOM, KICK, LOW_TOM, MID_TOM, SNARE
@@ -143,15 +144,15 @@ def measure(loops: np.ndarray) -> np.ndarray:
 
 
 def fit(mu: np.ndarray, loops: np.ndarray,
-        decode: Callable[[np.ndarray], np.ndarray], seed: int = 0
+        drawn: np.ndarray, decode: Callable[[np.ndarray], np.ndarray]
         ) -> dict[str, np.ndarray]:
   """Returns the attributes' vectors and levels, as arrays to keep.
 
   Args:
     mu: The training loops' latents, [loops, z_size].
     loops: Their patterns, [loops, steps].
-    decode: From latents, [loops, z_size], to sampled patterns.
-    seed: For the latents.
+    drawn: Latents of samples, [samples, z_size].
+    decode: From latents to sampled patterns.
 
   Returns:
     {'attributes': their names; 'vectors': float32, [attributes, z_size], along each of
@@ -163,11 +164,9 @@ def fit(mu: np.ndarray, loops: np.ndarray,
   directions = np.array([
       mu[own >= np.percentile(own, MUCH)].mean(axis=0) -
       mu[own <= np.percentile(own, LITTLE)].mean(axis=0) for own in has.T])
-  z = np.random.RandomState(seed).standard_normal(
-      (latent.CALIBRATION_LOOPS, mu.shape[1]))
-  along = z @ directions.T
+  along = drawn @ directions.T
   slopes = np.linalg.lstsq(
-      np.append(along, np.ones([len(z), 1]), axis=1), measure(decode(z)),
+      np.append(along, np.ones([len(drawn), 1]), axis=1), measure(decode(drawn)),
       rcond=None)[0][:-1]
   vectors = np.linalg.pinv(directions @ directions.T @ slopes) @ directions
   return {'attributes': np.array(list(ATTRIBUTES)), 'vectors': np.float32(vectors),
@@ -175,16 +174,19 @@ def fit(mu: np.ndarray, loops: np.ndarray,
           'deviation': np.maximum(has.std(axis=0), LEAST_DEVIATION)}
 
 
-def finish(model: Any, checkpoint: str, slices: np.ndarray, temperature: float) -> None:
+def finish(model: Any, checkpoint: str, slices: np.ndarray, prior: Prior,
+           temperature: float) -> None:
   """Writes SLIDERS_FILE beside a checkpoint.
 
   Args:
     model: An Autoencoder with the checkpoint loaded.
     checkpoint: Its prefix.
     slices: Training loops, classes, [loops, steps].
+    prior: Draws latents.
     temperature: Of sampled loops.
   """
   kept = fit(model.encode(slices, 'Encoding')[0], slices,
+             prior.draw(latent.CALIBRATION_LOOPS, np.random.RandomState(0)),
              lambda z: model.decode(z, temperature, 'Sampling'))
   with disk.replacing(os.path.join(
       os.path.dirname(checkpoint), SLIDERS_FILE)) as path:

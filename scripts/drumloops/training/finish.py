@@ -6,11 +6,12 @@ from typing import Any
 from drumloops.data import patterns, splits, styles
 from drumloops import abilities
 from drumloops.humanize import feel_model
-from drumloops.models import autoencoder, encoder_finetuning, latent, sliders
+from drumloops.models import autoencoder, encoder_finetuning, latent, prior, sliders
 from drumloops.runs import checkpoint_files, run_folder
-from drumloops.system import disk
 import numpy as np
 
+# Of export.py, beside a checkpoint of an autoencoder; the first was before the second.
+BESIDE = 'styles.npz', prior.PRIOR_FILE, sliders.SLIDERS_FILE
 ENCODER_STAYS = 'Its encoder was not fine-tuned: that takes a config of patterns.'
 
 
@@ -86,11 +87,10 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
           'spaced.')
   tensors = fit_prior(model, prefix, slices)
-  styles_path, sliders_path = (
-      os.path.join(os.path.dirname(new_prefix), name)
-      for name in (styles.STYLES_FILE, sliders.SLIDERS_FILE))
-  for path in filter(os.path.exists, (styles_path, sliders_path)):
-    os.remove(path)  # Of the weights that are replaced.
+  for name in BESIDE:
+    path = os.path.join(os.path.dirname(new_prefix), name)
+    if os.path.exists(path):
+      os.remove(path)  # Of the weights that are replaced.
   checkpoints.save(tensors, new_prefix)
   if encoder_steps and packed_slices.is_groove(config.data_converter):
     print(ENCODER_STAYS)
@@ -98,18 +98,17 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
     encoder_finetuning.finetune_checkpoint(config, new_prefix, slices, encoder_steps)
   checkpoints.remove_others(new_prefix)
   model.load(new_prefix)
+  phrases = styles.phrases(examples_path, config.data_converter)
+  found = prior.finish(model, new_prefix, phrases, patterns.of_slices(total),
+                       autoencoder.DEFAULT_TEMPERATURE)
   if abilities.of(config).can(abilities.COMPLETE):
-    sliders.finish(model, new_prefix, slices, autoencoder.DEFAULT_TEMPERATURE)
-  by_style = styles.slices_by_style(examples_path, config.data_converter)
-  if max(map(len, by_style.values()), default=0) < styles.MIN_LOOPS:
+    sliders.finish(model, new_prefix, slices, found, autoencoder.DEFAULT_TEMPERATURE)
+  if found.styles:
+    print(f'{new_prefix}, and the styles ' + ', '.join(
+        f'{name} ({count})' for name, count in found.styles.items()) + '.')
+  else:
     print(f'{new_prefix}, without styles: the names of the files in '
           f'{examples_path} do not say them as those of GMD do.')
-    return
-  kept = styles.fit(model.encode, by_style)
-  with disk.replacing(styles_path) as path:
-    np.savez_compressed(path, checkpoint=os.path.basename(new_prefix), **kept)
-  print(f'{new_prefix}, and the styles ' + ', '.join(
-      f'{s} ({n})' for s, n in zip(kept['names'], kept['counts'])) + '.')
 
 
 def fit_prior(model: autoencoder.Autoencoder, prefix: str, slices: np.ndarray

@@ -6,6 +6,7 @@ import {allowedClasses} from './constraints.js';
 import {Humanizer} from './humanizer.js';
 import {Kernel} from './kernel.js';
 import {Tensors} from './music_vae.js';
+import {Prior} from './prior.js';
 import {Sampler} from './sampling.js';
 import {noTick, tickOf} from './ticks.js';
 
@@ -25,11 +26,12 @@ export class Engine {
       mean: tensors.numbers(`${kind}/${name}/mean`),
       deviation: tensors.numbers(`${kind}/${name}/deviation`)}]));
     engine.title = spec.title;
-    engine.styles = spec.styles;
     engine.drummers = spec.drummers;
     engine.steps = spec.model.steps;
+    const prior = new Prior(tensors, spec.prior, spec.model.zSize);
+    engine.styles = prior.styles;
     engine.sampler = new Sampler(
-      tensors, spec.model, named('style', spec.styles), spec.completion,
+      tensors, spec.model, prior, spec.completion,
       spec.steering && {...spec.steering, vectors: tensors.numbers('sliders')});
     engine.hasSliders = Boolean(spec.steering);
     engine.canEncode = Boolean(spec.model.encoder);

@@ -86,14 +86,14 @@ export class Sampler {
    * @param {Tensors} tensors
    * @param {Object} model {steps, segments, zSize, layers, encoder: {levels,
    *   layers} or null}
-   * @param {Object} styles {name: {mean, deviation}} of latents.
+   * @param {Prior} prior
    * @param {Object} completion {particles: latents that play a loop, of which one is
    *   chosen; goingOn: as many where only what lies before is kept; ownShare: the share
    *   of them that comes from the encoder, not the prior}
    * @param {Object} sliders What sliders.js needs of the model; null without.
    */
-  constructor(tensors, model, styles, completion, sliders) {
-    Object.assign(this, {tensors, model, styles, completion, sliders});
+  constructor(tensors, model, prior, completion, sliders) {
+    Object.assign(this, {tensors, model, prior, completion, sliders});
     this.decoders = new Map();
     this.encoder = model.encoder && new Encoder(
       tensors, model.encoder.levels, model.encoder.layers, model.steps);
@@ -168,14 +168,6 @@ export class Sampler {
     return found;
   }
 
-  /** Returns a latent drawn from a style's Gaussian, or from the prior. */
-  latent(random, style) {
-    const z = Float32Array.from(random.normals(this.model.zSize));
-    const gaussian = style ? this.styles[style] : null;
-    return gaussian ? z.map(
-      (x, i) => gaussian.mean[i] + gaussian.deviation[i] * x) : z;
-  }
-
   /**
    * Returns what `play` does of latents that are moved as sliders ask.
    * @param {number[]|undefined} asked One an attribute.
@@ -188,13 +180,23 @@ export class Sampler {
                    moved, noises, temperature, tick && tickOf(tick, ...round)));
   }
 
-  /** Returns the patterns number `index` and following of a seed. */
+  /**
+   * Returns the patterns number `index` and following of a seed. One that is a training
+   * loop is drawn anew.
+   */
   async sample({seed, index = 0, count = 1, style = '', temperature, sliders, tick}) {
-    const numbers = Array.from({length: count}, (_, i) => index + i);
-    return this.steer(
-      sliders, null, numbers.map(i => this.latent(new Random(LATENT, seed, i), style)),
-      numbers.map(i => drawNoise(new Random(NOISE, seed, i), this.model.steps)),
-      temperature, tick);
+    const patterns = [];
+    let numbers = Array.from({length: count}, (_, i) => index + i);
+    for (let tried = 0; numbers.length && tried <= this.prior.tries; tried++) {
+      const found = await this.steer(
+        sliders, null,
+        numbers.map(i => this.prior.draw(new Random(LATENT, seed, i, tried), style)),
+        numbers.map(i => drawNoise(new Random(NOISE, seed, i, tried), this.model.steps)),
+        temperature, tried ? noTick : tick);
+      found.forEach((pattern, k) => { patterns[numbers[k] - index] = pattern; });
+      numbers = numbers.filter((_, k) => this.prior.isCopy(found[k]));
+    }
+    return patterns;
   }
 
   /** Returns noise under which latents are decoded to these patterns. */
@@ -255,9 +257,8 @@ export class Sampler {
     for (let v = 0; v < decoder.batch; v++) {
       const i = Math.floor(v / each), random = randoms[i], at = i * zSize;
       const isOwn = random.uniform() < this.completion.ownShare && !style;
-      const latent = this.latent(random, style);
-      z.set(isOwn ? latent.map((x, k) => mu[at + k] + sigma[at + k] * x) : latent,
-            v * zSize);
+      z.set(isOwn ? random.normals(zSize).map((x, k) => mu[at + k] + sigma[at + k] * x) :
+        this.prior.draw(random, style), v * zSize);
     }
     decoder.begin(z);
     let weights = new Float64Array(decoder.batch);  // Their logarithms.

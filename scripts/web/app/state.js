@@ -23,7 +23,7 @@ const noDrums = () => Array.from({length: DRUMS}, () => false);
  */
 export const page = {
   engine: null, player: null, said: '', job: null, hasStore: false,
-  settings: {style: '', density: 0, syncopation: 0, fills: 0, seed: 0, temperature: 0.6,
+  settings: {style: '', density: 0, syncopation: 0, fills: 0, seed: 0, temperature: 0.65,
              tempo: 100, bars: 4, feel: 1, take: 1, drummer: 0, change: 0.5,
              map: '', outputMap: ''},
   muted: noDrums(), solo: noDrums(), made: 0, loops: [], a: null, b: null, share: 0.5,
