@@ -28,7 +28,7 @@ MUSIC_VAE = 'magenta/models/music_vae'
 # Modules of ours that `apply` copies from `magenta_patches/added/`, because the
 # edits below, or each other, import them.
 ADDED = ('magenta/lazy_imports.py',) + tuple(f'{MUSIC_VAE}/{name}.py' for name in (
-    'checkpoints', 'completion_network', 'drum_classes', 'drums_4bar', 'fast_lstm_decoders',
+    'checkpoints', 'drum_classes', 'drums_4bar', 'fast_lstm_decoders',
     'fast_lstm_encoders', 'fast_lstm_hooks', 'fast_lstm_layers', 'groove_tfds', 'hooks',
     'local_beam', 'masked_sampling', 'packed_slices', 'slice_batches', 'slice_cache',
     'stroke_converter', 'stroke_decoder', 'stroke_network', 'upstream'))

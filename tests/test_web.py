@@ -140,20 +140,28 @@ def test_the_prior_is_pythons(node):
   rng = np.random.RandomState(0)
   z = np.float32(rng.standard_normal((count, config.hparams.z_size)))
   loop = rng.randint(512, size=64)
+  mu, sigma = rng.standard_normal(z.shape[1]), rng.uniform(0.5, 1, z.shape[1])
   found = node(page, """
       const {sampler: {prior}} = await web.Engine.open(bytes);
-      const chosen = prior.prior.weights.map(() => 0);
-      const random = new web.Random(1);
-      for (let i = 0; i < 5000; i++) chosen[prior._choose(random, 'funk')]++;
+      const [mu, sigma] = [given.mu, given.sigma].map(x => Float32Array.from(x));
+      const latents = ['', 'funk'].map(style => prior.given(
+        mu, sigma, 4000, new web.Random(1), style).map(z => [...z.slice(0, 128)]));
       prior.hashes = new Set([given.hash]);
       return {z: given.z.map((x, i) => [...prior.place(Float32Array.from(x), i)]),
-              chosen, copies: [given.loop, given.loop.slice().reverse()].map(
+              latents, weights: prior.weights('funk'), copies: [given.loop, given.loop.slice().reverse()].map(
                 x => prior.isCopy(Uint16Array.from(x)))};
-      """, z=z.tolist(), loop=loop.tolist(), hash=int(prior.hashes([loop])[0]))
+      """, z=z.tolist(), mu=mu.tolist(), sigma=sigma.tolist(),
+      loop=loop.tolist(), hash=int(prior.hashes([loop])[0]))
   own = prior.Prior(z.shape[1], kept)
   np.testing.assert_allclose(found['z'], own.place(z, np.arange(count)), atol=1e-4)
-  np.testing.assert_allclose(
-      np.array(found['chosen']) / 5000, own.weights('funk'), atol=0.03)
+  weights = np.array(found['weights'])
+  np.testing.assert_allclose(weights / weights.sum(), own.weights('funk'))
+  for style, latents in zip(('', 'funk'), found['latents']):
+    expected = own.given(mu, sigma, 4000, rng, style)
+    np.testing.assert_allclose(
+        np.mean(latents, axis=0), expected.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(
+        np.std(latents, axis=0), expected.std(axis=0), atol=0.1)
   assert found['copies'] == [True, False]
 
 
@@ -890,13 +898,13 @@ def test_loops_are_distributed_as_pythons(shipped, dataset, node):
   evaluator = autoencoder.Autoencoder(config)
   evaluator.load(checkpoint_files.find_checkpoint(
       config_name=magenta_setup.DEFAULT_CONFIG))
-  pythons = evaluator.decode(np.random.RandomState(0).standard_normal(
-      (1000, config.hparams.z_size)), 0.6)
+  pythons = evaluator.decode(prior.of(evaluator.checkpoint, evaluator.z_size).draw(
+      1000, np.random.RandomState(0)), 0.65)
   ours = node(shipped, '''
       const engine = await web.Engine.open(bytes), found = [];
       for (let i = 0; i < 1000; i += 20) {
         found.push(...await engine.sample({
-          seed: 1, index: i, count: 20, temperature: 0.6}));
+          seed: 1, index: i, count: 20, temperature: 0.65}));
       }
       return found.map(x => [...x]);''')
   assert distance(np.array(ours)) == pytest.approx(distance(pythons), rel=0.1)

@@ -127,19 +127,16 @@ class CategoricalDecoder:
     kernel, bias = self._projection
     return tf.nn.bias_add(tf.tensordot(h, kernel, 1), bias)
 
-  def teacher_force(self, classes: tf.Tensor, gates: tf.Tensor | None = None
-                    ) -> tuple[tf.Tensor, list]:
+  def teacher_force(self, classes: tf.Tensor) -> tuple[tf.Tensor, list]:
     """Runs all steps, given their inputs.
 
     Args:
       classes: Of the step before each step, [steps, batch].
-      gates: What is added to the first layer's gates, [steps, batch, 4 * units], if
-        anything.
 
     Returns:
       Logits, [steps, batch, depth], and the last c and h of each layer.
     """
-    if gates is None and layers.is_on_gpu(self.state[0]):  # A larger product is cheaper than a loop.
+    if layers.is_on_gpu(self.state[0]):  # A larger product is cheaper than a loop.
       rows = tf.one_hot(classes - 1, self._depth)
       z = tf.broadcast_to(self._z, tf.concat(
           [tf.shape(classes), tf.shape(self._z)[-1:]], axis=0))
@@ -148,8 +145,7 @@ class CategoricalDecoder:
           *self._layers[0], *self.state[:2])
     else:
       h, c = layers.layer_from_gates(
-          self._gate_inputs(classes, self.gates_z, self._row_mask) + (
-              0. if gates is None else gates),
+          self._gate_inputs(classes, self.gates_z, self._row_mask),
           self._kernel_h, *self.state[:2])
     state = [c, h[-1]]
     for i, (variables, mask) in enumerate(zip(self._layers[1:], self._masks)):

@@ -11,7 +11,6 @@ a loop changes only as much as its latent does.
 """
 import copy
 
-from magenta.models.music_vae import completion_network
 from magenta.models.music_vae import fast_lstm_decoders as decoders
 from magenta.models.music_vae import fast_lstm_layers as layers
 from magenta.models.music_vae import upstream
@@ -48,7 +47,7 @@ class _Segments:
   gates_z: What the latents add to the gates, [count, batch, 4 * units].
   """
 
-  def __init__(self, decoder: object, z: tf.Tensor, known: tf.Tensor | None = None):
+  def __init__(self, decoder: object, z: tf.Tensor):
     self.count, self.batch, scope = 1, int(z.shape[0]), tf.get_variable_scope()
     if is_hierarchical(decoder):
       self.count = int(np.prod(upstream.level_lengths(decoder)[:-1]))
@@ -56,15 +55,13 @@ class _Segments:
       z = tf.reshape(tf.transpose(tf.reshape(
           z, [self.batch, self.count, -1]), [1, 0, 2]), z.shape)
       decoder, scope = upstream.core_decoder(decoder), 'core_decoder'
-    self._network = None if known is None else (
-        completion_network.CompletionNetwork(decoder, known))
     with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
       self.decoder = decoders.CategoricalDecoder(decoder, z)
     self.states, self.gates_z = tf.nest.map_structure(
         lambda x: tf.reshape(x, [self.count, self.batch, x.shape[-1]]),
         (self.decoder.state, self.decoder.gates_z))
 
-  def step(self, t, total, classes, state, origin, history):
+  def step(self, t, total, classes, state, origin):
     """Returns the logits of a step, [batch, classes], and the state after it.
 
     Args:
@@ -73,7 +70,6 @@ class _Segments:
       classes: Of the step before, as fast_lstm_decoders counts them, [batch].
       state: After the step before.
       origin: Which latent each row decodes, [batch].
-      history: Classes of the steps before, [batch, total]; the last is at the end.
     """
     steps = total // self.count
     segment = t // steps
@@ -81,73 +77,8 @@ class _Segments:
         tf.equal(t % steps, 0),
         lambda: [tf.gather(x[segment], origin) for x in self.states],
         lambda: list(state))
-    gates = tf.gather(self.gates_z[segment], origin)
-    if not self._network:
-      return self.decoder.step(classes, state, gates)
-    more_gates, more_logits = self._network.step(t, history)
-    logits, state = self.decoder.step(classes, state, gates + more_gates)
-    return logits + more_logits, state
-
-
-def allowed_classes(known: tf.Tensor) -> tf.Tensor:
-  """Returns which classes agree with what is known: bool, [loops, steps, classes].
-
-  Args:
-    known: As completion_network describes it, [loops, steps, KNOWN].
-  """
-  has = completion_network.BITS
-  has = np.append(has, 1 - has.max(axis=1, keepdims=True), axis=1).T
-  known = known[..., :len(has)]
-  def count(value, columns):
-    return tf.tensordot(tf.cast(tf.equal(known, value), tf.float32), columns, 1)
-  return tf.equal(count(1., 1 - has) + count(0., has), 0.)
-
-
-def loss(decoder: object, z: tf.Tensor, loops: tf.Tensor, known: tf.Tensor,
-         dropout: float = 0., drawn: float = 0.) -> tf.Tensor:
-  """Returns the nats of loops among those that agree with what is known: [loops].
-
-  In training, some of the steps before a step are drawn, not true ones (parallel
-  scheduled sampling, Duckworth et al. 2019, arXiv 1906.04331).
-
-  Args:
-    decoder: Of a config that `can_decode`; the model is not training.
-    z: Latents, [loops, z_size].
-    loops: Classes, int32, [loops, steps].
-    known: As completion_network describes it, [loops, steps, KNOWN].
-    dropout: Share of the completion network's inputs and units that are dropped out.
-    drawn: Most of a loop's steps that are drawn, as a share; how many is random.
-  """
-  segments, (batch, total) = 1, loops.shape
-  core, scope = decoder, tf.get_variable_scope()
-  if is_hierarchical(decoder):
-    segments = int(np.prod(upstream.level_lengths(decoder)[:-1]))
-    z, core, scope = (decoders.conduct(decoder, z), upstream.core_decoder(decoder),
-                      'core_decoder')
-  network = completion_network.CompletionNetwork(core, known, dropout)
-  def split(x):  # [steps of a segment, loops * segments, ...]
-    x = tf.reshape(x, [batch * segments, total // segments, *x.shape[2:]])
-    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
-  with tf.variable_scope(scope, reuse=tf.AUTO_REUSE):
-    running = decoders.CategoricalDecoder(core, z)
-  allowed = split(allowed_classes(known))
-  def decode(before):
-    gates, logits = map(split, network.all_steps(before))
-    return tf.where_v2(allowed, logits + running.teacher_force(
-        split(tf.pad(before[:, :-1] + 1, [(0, 0), (1, 0)])), gates)[0], FORBIDDEN)
-  before = loops
-  if drawn:
-    classes = tf.random.categorical(
-        tf.reshape(decode(loops), [batch * total, -1]), 1, dtype=tf.int32)
-    classes = tf.reshape(tf.transpose(tf.reshape(
-        classes, [total // segments, batch * segments])), [batch, total])
-    before = tf.stop_gradient(tf.where_v2(
-        tf.random.uniform([batch, total]) < tf.random.uniform([batch, 1], 0, drawn),
-        classes, loops))
-  nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-      labels=split(loops), logits=decode(before))
-  return tf.reduce_sum(tf.reshape(
-      tf.transpose(nats), [batch, total]), axis=1)
+    return self.decoder.step(
+        classes, state, tf.gather(self.gates_z[segment], origin))
 
 
 def _survivors(log_weights):
@@ -168,7 +99,7 @@ def _survivors(log_weights):
 
 
 def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
-           temperature: tf.Tensor | float, known: tf.Tensor | None = None) -> tf.Tensor:
+           temperature: tf.Tensor | float) -> tf.Tensor:
   """Returns loops of allowed classes, int32, [loops, steps].
 
   Args:
@@ -176,16 +107,15 @@ def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
     z: Latents, [loops * particles, z_size]; a loop's particles are in a row.
     allowed: bool, [loops, steps, classes]; at least one class a step.
     temperature: Scalar that divides the logits.
-    known: What a completion network is told, [loops, steps, KNOWN]; None without.
   """
-  segments = _Segments(decoder, z, known)
+  segments = _Segments(decoder, z)
   loops, total, _ = allowed.shape
   batch, particles = segments.batch, segments.batch // loops
   allowed = tf.transpose(allowed, [1, 0, 2])
   first_particles = particles * tf.range(loops)[:, tf.newaxis]
 
   def step(t, log_weights, now, origin, history, *state):
-    logits, state = segments.step(t, total, now, state, origin, history)
+    logits, state = segments.step(t, total, now, state, origin)
     logits = tf.reshape(logits / temperature, [loops, particles, -1])
     masked = tf.where_v2(allowed[t][:, tf.newaxis], logits, FORBIDDEN)
     log_weights += (tf.reduce_logsumexp(masked, axis=-1) -
@@ -225,7 +155,7 @@ def sample_with_noise(decoder: object, z: tf.Tensor, noise: tf.Tensor,
   rows = tf.range(batch)
 
   def step(t, now, history, *state):
-    logits, state = segments.step(t, total, now, state, rows, history)
+    logits, state = segments.step(t, total, now, state, rows)
     now = tf.argmax(logits / temperature + noise[:, t], axis=1,
                     output_type=tf.int32)
     return (t + 1, now + 1, tf.concat(

@@ -161,8 +161,7 @@ def constants(config: Config) -> dict[str, object]:
           'channel': midi_file.DRUM_CHANNEL, 'tempo': grid.DEFAULT_QPM,
           'ticks': loop_file.TICKS_PER_QUARTER, 'longestBar': midi_file.LONGEST_BAR,
           'shortestNote': midi_file.SHORTEST_NOTE},
-      'completion': {'particles': PARTICLES, 'goingOn': GOING_ON,
-                     'ownShare': completion.ENCODER_SHARE},
+      'completion': {'particles': PARTICLES, 'goingOn': GOING_ON},
       'sliders': {
           'attributes': list(sliders.ATTRIBUTES), 'most': sliders.MOST,
           'marks': sliders.LEVELS, 'rounds': sliders.ROUNDS,

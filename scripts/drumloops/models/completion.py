@@ -7,13 +7,10 @@ from typing import Any
 
 from drumloops import grid
 from drumloops.models import constraints, graph, prior
-from drumloops.runs import checkpoint_files
 import numpy as np
 from tqdm.auto import tqdm
 
-# Latents that decode a loop side by side, of which one is chosen, and the share of
-# them that come from the encoder, not from the prior: chosen on validation.
-PARTICLES, ENCODER_SHARE = 256, 0.9
+PARTICLES = 64  # Latents that decode a loop side by side, of which one is chosen.
 LOOPS = 4  # At a time.
 
 
@@ -26,8 +23,6 @@ class Completer(graph.ModelGraph):
     Raises:
       UserError: if it is not of the config.
     """
-    from magenta.models.music_vae import completion_network
-    self._has_network = checkpoint_files.has_scope(checkpoint, completion_network.SCOPE)
     super().__init__(config, LOOPS, checkpoint, seed)
     self._rng = np.random.RandomState(seed)
 
@@ -39,17 +34,12 @@ class Completer(graph.ModelGraph):
     self._inputs = tf.placeholder(tf.float32, [
         LOOPS, self.steps, self.config.data_converter.input_depth])
     self._temperature = tf.placeholder(tf.float32, [])
-    self._drawn = tf.placeholder(tf.float32, [LOOPS, PARTICLES, size])
     posterior = self.model.encode(self._inputs, tf.fill([LOOPS], self.steps))
-    self._encoder_share = tf.placeholder_with_default(ENCODER_SHARE, [])
-    is_encoders = tf.random.uniform([LOOPS, PARTICLES, 1]) < self._encoder_share
-    z = tf.where_v2(is_encoders, tf.transpose(
-        posterior.sample(PARTICLES), [1, 0, 2]), self._drawn)
+    self._posterior = posterior.loc, posterior.stddev()
+    self._z = tf.placeholder(tf.float32, [LOOPS, PARTICLES, size])
     self._completed = masked_sampling.sample(
-        self.model.decoder, tf.reshape(z, [-1, size]), self._allowed, self._temperature,
-        # Nothing is known of fills.
-        tf.pad(self._inputs, [(0, 0), (0, 0), (0, 1)], constant_values=0.5)
-        if self._has_network else None)
+        self.model.decoder, tf.reshape(self._z, [-1, size]), self._allowed,
+        self._temperature)
 
   def reseed(self, seed: int) -> None:
     """Makes all as if the graph had just been built with this seed, and loaded."""
@@ -74,9 +64,6 @@ class Completer(graph.ModelGraph):
     """
     loops = np.argmax(allowed, axis=-1)
     latents = prior.of(self.checkpoint, self.z_size, style)
-    shared = {self._temperature: temperature}
-    if style:  # None of the encoder's latents, or what is kept would decide the style.
-      shared[self._encoder_share] = 0.
     windows = list(self._windows(allowed.shape[1]))
     for i, (begin, known) in tqdm(
         [(i, window) for i in range(0, len(loops), LOOPS) for window in windows],
@@ -86,11 +73,13 @@ class Completer(graph.ModelGraph):
       part[:, :known] = _alone(loops[rows, begin:begin + known])
       if (part.sum(axis=-1) == 1).all():
         continue  # All of it is kept.
+      inputs = constraints.roll(part)
+      posterior = self._run(self._posterior, {self._inputs: inputs})
+      z = np.array([latents.given(*own, PARTICLES, self._rng, style)
+                    for own in zip(*posterior)])
       loops[rows, steps] = self._run(
-          self._completed,
-          {self._allowed: part, self._inputs: constraints.roll(part)},
-          {**shared, self._drawn: latents.draw(
-              LOOPS * PARTICLES, self._rng, style).reshape(self._drawn.shape)})
+          self._completed, {self._allowed: part, self._inputs: inputs, self._z: z},
+          {self._temperature: temperature})
     return loops
 
   def _windows(self, steps: int) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import os
 import zlib
 
-from drumloops.data import patterns, styles
+from drumloops.data import patterns
 from drumloops.errors import UserError, field
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk
@@ -72,6 +72,44 @@ class Prior:
       return z
     chosen = rng.choice(len(self._kept['means']), count, p=self.weights(style))
     return self.place(z, chosen)
+
+  def given(self, mu: np.ndarray, sigma: np.ndarray, count: int,
+            rng: np.random.RandomState, style: str = '') -> np.ndarray:
+    """Returns latents of the prior, given a part of a loop: [count, z_size].
+
+    The encoder's Gaussian, over N(0, I), is what the part says of the latent. Each of
+    the prior's Gaussians times that is a Gaussian again.
+
+    Args:
+      mu: The encoder's mean for the part, [z_size].
+      sigma: Its deviation, [z_size].
+      count: How many.
+      rng: Draws them.
+      style: Of the prior.
+    """
+    z = rng.standard_normal((count, self._z_size))
+    own = mu + sigma * z
+    if self.is_normal:
+      return own
+    told, means, factors = (self._kept[key] for key in ('told', 'means', 'factors'))
+    means, factors = means.astype(float), factors.astype(float)
+    precision = np.maximum(sigma[told] ** -2. - 1, 0)
+    pull = mu[told] * sigma[told] ** -2.
+    # In a Gaussian's own coordinates it is N(0, I) before, and of this precision after.
+    roots = np.linalg.cholesky(np.eye(len(told)) + np.einsum(
+        'kji,j,kjl->kil', factors, precision, factors))
+    towards = np.linalg.solve(roots, np.einsum(
+        'kji,kj->ki', factors, pull - precision * means)[..., np.newaxis])[..., 0]
+    with np.errstate(divide='ignore'):
+      logits = np.log(self.weights(style)) + (
+          (towards ** 2).sum(axis=1) - (precision * means ** 2).sum(axis=1)) / 2 + (
+          means @ pull) - np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+    shares = np.exp(logits - logits.max())
+    chosen = rng.choice(len(means), count, p=shares / shares.sum())
+    moved = np.linalg.solve(np.swapaxes(roots[chosen], 1, 2), (
+        towards[chosen] + z[:, told])[..., np.newaxis])
+    own[:, told] = means[chosen] + (factors[chosen] @ moved)[..., 0]
+    return own
 
   def place(self, z: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Returns latents of Gaussians, [count, z_size], made of those of N(0, I).
@@ -163,7 +201,8 @@ def fit(encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
   factors = np.linalg.cholesky(
       (within + shared) / (counts + SHRINKAGE)[:, np.newaxis, np.newaxis] + noise)
   kept = {
-      'z_size': np.array(mu.shape[1]), 'names': np.array(names, str), 'style': np.array(style),
+      'z_size': np.array(mu.shape[1]), 'names': np.array(names, str),
+      'style': np.array(style),
       'counts': np.array([len(phrases[name]) for name in names], int),
       'weights': counts / counts.sum(), 'told': told, 'means': np.float16(means),
       'factors': np.float16(factors), 'hashes': np.unique(hashes(train))}

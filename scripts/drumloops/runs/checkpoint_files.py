@@ -118,14 +118,6 @@ def load_beside(checkpoint: str, filename: str, what: str,
   return kept
 
 
-def has_scope(checkpoint: str, scope: str) -> bool:
-  """Whether a checkpoint, given its prefix, has variables in a scope."""
-  import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import checkpoints
-  return any(name.startswith(scope + '/') for name in tf.train.load_checkpoint(
-      checkpoints.plain(checkpoint)).get_variable_to_shape_map())
-
-
 def does_not_fit(checkpoint: str) -> str:
   """Returns the sentence about a checkpoint of another config."""
   return (f'{checkpoint} does not fit this config; give the {field("config")} (and '

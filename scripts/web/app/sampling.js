@@ -88,8 +88,7 @@ export class Sampler {
    *   layers} or null}
    * @param {Prior} prior
    * @param {Object} completion {particles: latents that play a loop, of which one is
-   *   chosen; goingOn: as many where only what lies before is kept; ownShare: the share
-   *   of them that comes from the encoder, not the prior}
+   *   chosen; goingOn: as many where only what lies before is kept}
    * @param {Object} sliders What sliders.js needs of the model; null without.
    */
   constructor(tensors, model, prior, completion, sliders) {
@@ -254,12 +253,11 @@ export class Sampler {
     let decoder = this.decoder(masks.length * each);
     const {mu, sigma} = this.encodeRolls(masks.map(roll));
     const z = new Float32Array(decoder.batch * zSize);
-    for (let v = 0; v < decoder.batch; v++) {
-      const i = Math.floor(v / each), random = randoms[i], at = i * zSize;
-      const isOwn = random.uniform() < this.completion.ownShare && !style;
-      z.set(isOwn ? random.normals(zSize).map((x, k) => mu[at + k] + sigma[at + k] * x) :
-        this.prior.draw(random, style), v * zSize);
-    }
+    randoms.forEach((random, i) => {
+      const part = [mu, sigma].map(all => all.subarray(i * zSize, (i + 1) * zSize));
+      this.prior.given(...part, each, random, style).forEach(
+        (latent, v) => z.set(latent, (i * each + v) * zSize));
+    });
     decoder.begin(z);
     let weights = new Float64Array(decoder.batch);  // Their logarithms.
     let now = new Int32Array(decoder.batch).fill(-1);
