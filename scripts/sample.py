@@ -10,6 +10,7 @@
         --input_midi_1=a.mid
     python3 scripts/sample.py --mode=complete --input_midi_1=a.mid --keep=kick,snare
     python3 scripts/sample.py --mode=vary --input_midi_1=a.mid --amount=0.2
+    python3 scripts/sample.py --mode=complete --input_midi_1=a.mid --fill=4
     python3 scripts/sample.py --output_map=superior3
 
 Without --run_dir or --checkpoint_file, the weights in weights/ are used.
@@ -21,7 +22,7 @@ from drumloops.errors import UserError, field, in_words
 from drumloops.humanize import take as takes
 from drumloops.humanize.take import TakeRequest
 from drumloops.midi import drum_maps, midi_file, soundfonts
-from drumloops.models import constraints, sliders, song
+from drumloops.models import constraints, fills, sliders, song
 from drumloops.output import gallery
 from drumloops.requests import LoopRequest
 from drumloops.system import cli, magenta_setup
@@ -51,6 +52,8 @@ def define_flags() -> None:
   sliders.define_flags()
   flags.DEFINE_string('form', '', 'A song of sections: names with their bars, such as '
                       'intro4,verse8,chorus8. One, unless --num_outputs says more.')
+  flags.DEFINE_string('fill', '', 'Bars that get a fill, such as 4,8; 4 is every fourth '
+                      'bar. With --mode=complete, all else is kept.')
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the take, from 0 to 1.2 (default 1).')
@@ -92,8 +95,8 @@ def read_requests() -> tuple[LoopRequest, TakeRequest]:
       1 if is_song and not FLAGS['num_outputs'].present else FLAGS.num_outputs,
       FLAGS.temperature, FLAGS.seed, FLAGS.style or '', FLAGS.qpm, FLAGS.bars,
       FLAGS.amount if varies and FLAGS.amount is not None else requests.DEFAULT_AMOUNT,
-      constraints.Constraints.of_flags(FLAGS), sliders.Sliders.of_flags(FLAGS), form
-  ), take
+      constraints.Constraints.of_flags(FLAGS), sliders.Sliders.of_flags(FLAGS), form,
+      fills.read(FLAGS.fill)), take
 
 
 def read_inputs(request: LoopRequest, model: DrumModel) -> list[DrumLoop]:

@@ -3,10 +3,11 @@ import conftest
 from drumloops import DrumLoop, DrumModel, Humanizer, UserError, grid, model
 from drumloops.data import patterns
 from drumloops.midi import drum_maps, loop_file, midi_file, swing
-from drumloops.models import completion, variation
+from drumloops.models import completion, fills, sliders, variation
 from drumloops.models.constraints import Constraints, roll
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
+from magenta_patches.added.drum_classes import CRASH, KICK, LOW_TOM
 import note_seq
 import numpy as np
 import pytest
@@ -301,6 +302,30 @@ def test_mixed_loops_are_of_the_batchs_bars_and_drums():
   assert mixed.min() >= 0 and mixed.max() < 128 and (mixed != loops).mean() > 0.5
 
 
+def test_a_fill_is_in_its_bar_around_what_is_kept(mine):
+  """All else is as it was, but for a crash after it; a short file repeats."""
+  loop, own = DrumLoop.read(mine(bars=2)), DrumModel()
+  [filled] = own.complete(loop, fill=[4, 7], bars=8, seed=1)
+  before = np.tile(loop.pattern()[:32], 4).reshape(8, -1)
+  after = filled.pattern().reshape(8, -1)
+  assert (after != before).any(axis=1)[[3, 6]].all()
+  after[[4, 7], 0] &= ~(1 << CRASH)
+  np.testing.assert_array_equal(np.delete(after, [3, 6], axis=0),
+                                np.delete(before, [3, 6], axis=0))
+  assert min(sliders.fills(after[[3, 6]])) > max(sliders.fills(before))
+  [filled] = own.complete(loop, keep='kick', without='crash,toms', fill=4, bars=8)
+  drums = patterns.bits(filled.pattern())
+  np.testing.assert_array_equal(drums[:, KICK], patterns.bits(before.ravel())[:, KICK])
+  assert not drums[:, [CRASH, LOW_TOM]].any()
+
+
+def test_every_fourth_bar_or_these():
+  assert fills.bars_of(fills.read(4), 16) == (3, 7, 11, 15)
+  assert fills.bars_of(fills.read('4,6'), 16) == (3, 5)
+  assert fills.bars_of(fills.read([2]), 5) == (1, 3)
+  assert fills.bars_of(fills.read(''), 4) == ()
+
+
 @pytest.mark.parametrize('flags,words', [
     (('--mode=complete', '--keep=kick'), '--input_midi_1'),
     (('--mode=complete', '--input_midi_1=MINE'), '--keep=kick,snare'),
@@ -317,6 +342,12 @@ def test_mixed_loops_are_of_the_batchs_bars_and_drums():
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=3-1'), '1-3'),
     (('--bars=0',), 'from 1 to 64'),
     (('--keep=kick',), 'goes with --mode=complete'),
+    (('--fill=5',), '--fill goes up to 4'),
+    (('--fill=x',), "not 'x'"),
+    (('--fill=4', '--mode=interpolate', '--input_midi_1=MINE',
+      '--input_midi_2=MINE'), '--fill goes with'),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=1,2', '--fill=2'),
+     'Bar 2 is both in --keep_bars and in --fill'),
     (('--mode=vary', '--input_midi_1=MINE', '--amount=1.5'), '--amount'),
     (('--bars=3',), 'from 4 to 64'),
     (('--mode=vary', '--input_midi_1=MINE', '--style=funk'), '--style goes with'),

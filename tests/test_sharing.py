@@ -56,7 +56,7 @@ def test_shared_and_taken(server, env, tmp_path):
     data = files[path.name]
     assert (data.sha256 if isinstance(data, hub.Xet) else hashlib.sha256(
         data).hexdigest()) == hashlib.sha256(path.read_bytes()).hexdigest()
-  for name in ('prior.npz', 'sliders.npz'):
+  for name in ('prior.npz', 'sliders.npz', 'fills.npz'):
     assert files[name] == (WEIGHTS / name).read_bytes()
   for kind in ('mid', 'wav', 'png'):
     assert sum(name.startswith('loops/') and name.endswith(kind)
@@ -89,7 +89,7 @@ def test_shared_and_taken(server, env, tmp_path):
   shutil.copytree(WEIGHTS, other)
   for path in other.glob('model*'):
     path.rename(path.with_name(path.name.replace('8405', '9000')))
-  for name in ('prior.npz', 'sliders.npz', 'evaluation.json'):
+  for name in ('prior.npz', 'sliders.npz', 'fills.npz', 'evaluation.json'):
     (other / name).unlink()
   result = share(env | WITHOUT_XET, f'--checkpoint_file={other}',
                  '--license=apache-2.0')

@@ -11,7 +11,7 @@ import time
 
 import conftest
 from drumloops.errors import UserError
-from drumloops.models import prior, sliders
+from drumloops.models import fills, prior, sliders
 from drumloops.output import gallery
 from drumloops.runs import backup, checkpoint_files, run_folder
 from drumloops.system import magenta_setup
@@ -135,6 +135,7 @@ def test_damaged_cache_is_made_again(dataset, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('module,name', [(prior, prior.PRIOR_FILE),
+                                         (fills, fills.FILLS_FILE),
                                          (sliders, sliders.SLIDERS_FILE)])
 def test_damaged_arrays_are_a_sentence_or_as_they_were(module, name, tmp_path):
   weights = conftest.ROOT / 'weights' / 'hierdec-drums_4bar'

@@ -148,7 +148,8 @@ def test_the_prior_is_pythons(node):
         mu, sigma, 4000, new web.Random(1), style).map(z => [...z.slice(0, 128)]));
       prior.hashes = new Set([given.hash]);
       return {z: given.z.map((x, i) => [...prior.place(Float32Array.from(x), i)]),
-              latents, weights: prior.weights('funk'), copies: [given.loop, given.loop.slice().reverse()].map(
+              latents, weights: prior.weights('funk'),
+              copies: [given.loop, given.loop.slice().reverse()].map(
                 x => prior.isCopy(Uint16Array.from(x)))};
       """, z=z.tolist(), mu=mu.tolist(), sigma=sigma.tolist(),
       loop=loop.tolist(), hash=int(prior.hashes([loop])[0]))

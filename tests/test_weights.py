@@ -6,7 +6,7 @@ from drumloops import model
 from drumloops.errors import UserError
 from drumloops.data import patterns, splits, styles, tfrecord
 from drumloops.humanize import humanizer
-from drumloops.models import autoencoder, prior, sliders, song, variation
+from drumloops.models import autoencoder, fills, prior, sliders, song, variation
 from drumloops.models import completion as completing
 from drumloops.runs import checkpoint_files
 from drumloops.system import magenta_setup
@@ -345,6 +345,41 @@ def test_sliders(checkpoint, groove_zip, dataset, monkeypatch):
     assert max(map(abs, moved.values())) < 0.3, (name, moved)
     beside = {value: at['samples'] / at['floor'] for value, at in row['at'].items()}
     assert max(beside['-2'], beside['2']) <= 1.25 * beside['0'], (name, beside)
+
+
+def test_fills_are_fills(checkpoint, groove_zip, dataset):
+  """Trees that know GMD's fills and beats call ours fills as often as its others."""
+  from sklearn import ensemble
+  converter = magenta_setup.get_config(NAME).data_converter
+  def features(bars):
+    hits = patterns.bits(bars)
+    return np.concatenate([hits.reshape(len(bars), -1), hits.sum(axis=1),
+                           hits.sum(axis=(1, 2))[:, np.newaxis]], axis=1)
+  def read(split):
+    path = splits.split_path(str(dataset / 'drummer.tfrecord'), split)
+    return styles.fills(path, converter), np.concatenate(
+        list(styles.phrases(path, converter).values()))
+  (known, beats), (held_out, loops) = read('train'), read('validation')
+  beats = beats.reshape(-1, 16)
+  assert (len(known), len(held_out)) == (629, 94)
+  trees = ensemble.HistGradientBoostingClassifier(
+      random_state=0, class_weight='balanced').fit(
+          features(np.concatenate([known, beats])),
+          np.repeat([True, False], [len(known), len(beats)]))
+  own = model.DrumModel()
+  loops = np.tile(loops[::len(loops) // 40][:40].astype(int), 2)  # 8 bars.
+  anything = np.ones((loops.shape[1], 512), bool)
+  slopes, rng = fills.load(checkpoint)['slopes'], np.random.RandomState(0)
+  own._filler.reseed(0)
+  filled = np.array([fills.fill(own._filler, slopes, loop, [3], anything, 0.65, '', rng)
+                     for loop in loops])
+  called = [trees.predict(features(bars)).mean() for bars in (
+      filled[:, 48:64], held_out, loops[:, 48:64])]
+  assert called[0] > 0.85 * called[1] > 3 * called[2]
+  crash = (filled[:, 64] != loops[:, 64]).mean()
+  assert 0.1 < crash < 0.6
+  filled[:, 48:65] = loops[:, 48:65]
+  np.testing.assert_array_equal(filled, loops)
 
 
 def test_songs(checkpoint):

@@ -99,7 +99,7 @@ def _survivors(log_weights):
 
 
 def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
-           temperature: tf.Tensor | float) -> tf.Tensor:
+           temperature: tf.Tensor | float, favor: tf.Tensor) -> tf.Tensor:
   """Returns loops of allowed classes, int32, [loops, steps].
 
   Args:
@@ -107,17 +107,18 @@ def sample(decoder: object, z: tf.Tensor, allowed: tf.Tensor,
     z: Latents, [loops * particles, z_size]; a loop's particles are in a row.
     allowed: bool, [loops, steps, classes]; at least one class a step.
     temperature: Scalar that divides the logits.
+    favor: The log of how much likelier a class shall be, [loops, steps, classes].
   """
   segments = _Segments(decoder, z)
   loops, total, _ = allowed.shape
   batch, particles = segments.batch, segments.batch // loops
-  allowed = tf.transpose(allowed, [1, 0, 2])
+  favor = tf.transpose(tf.where_v2(allowed, favor, FORBIDDEN), [1, 0, 2])
   first_particles = particles * tf.range(loops)[:, tf.newaxis]
 
   def step(t, log_weights, now, origin, history, *state):
     logits, state = segments.step(t, total, now, state, origin)
     logits = tf.reshape(logits / temperature, [loops, particles, -1])
-    masked = tf.where_v2(allowed[t][:, tf.newaxis], logits, FORBIDDEN)
+    masked = logits + favor[t][:, tf.newaxis]
     log_weights += (tf.reduce_logsumexp(masked, axis=-1) -
                     tf.reduce_logsumexp(logits, axis=-1))
     drawn = tf.random.categorical(

@@ -13,7 +13,7 @@ from drumloops.grid import Hit
 from drumloops.loop import DrumLoop
 from drumloops.midi import drum_maps, swing
 from drumloops.models import (
-    completion, graph, latent, prior, sliders, song, variation)
+    completion, fills, graph, latent, prior, sliders, song, variation)
 from drumloops.models.constraints import Constraints
 from drumloops.models.sliders import Sliders
 from drumloops.requests import LoopRequest
@@ -90,7 +90,8 @@ class DrumModel:
 
   def sample(self, count: int = 1, style: str = '', temperature: float | None = None,
              seed: int = 0, bars: int | None = None, qpm: float | None = None,
-             **sliders: float) -> list[DrumLoop]:
+             fill: str | int | Iterable[int] = (), **sliders: float
+             ) -> list[DrumLoop]:
     """Returns new loops.
 
     Args:
@@ -100,11 +101,13 @@ class DrumModel:
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo in quarters a minute; None for 120.
+      fill: Bars, from 1, that get a fill. 4 is every fourth one; [4, 8] are these two.
       **sliders: density=1, syncopation, fills: how much of it they have, from -2 to 2,
         beside drummers' loops: see `models.sliders`. 0 leaves it as it comes.
     """
     return self.make(LoopRequest(requests.SAMPLE, count, temperature, seed, style, qpm,
-                                 bars, sliders=Sliders.read(**sliders)))
+                                 bars, sliders=Sliders.read(**sliders),
+                                 fill=fills.read(fill)))
 
   def song(self, form: str | Iterable[str], style: str = '',
            temperature: float | None = None, seed: int = 0, qpm: float | None = None
@@ -126,7 +129,8 @@ class DrumModel:
   def complete(self, loop: DrumLoop, *, count: int = 1, style: str = '',
                temperature: float | None = None, seed: int = 0,
                bars: int | None = None, qpm: float | None = None,
-               **constraints: object) -> list[DrumLoop]:
+               fill: str | int | Iterable[int] = (), **constraints: object
+               ) -> list[DrumLoop]:
     """Returns loops around what is kept of one.
 
     Args:
@@ -137,16 +141,19 @@ class DrumModel:
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
+      fill: Bars that get a fill, as for `sample`. If nothing is kept by a constraint,
+        all else is.
       **constraints: What is kept, by the fields of `Constraints`: keep=['kick',
         'snare'] or 'kick,snare', keep_bars=[1, 2], rhythm=True, without=['crash'].
     """
     return self.make(LoopRequest(
         requests.COMPLETE, count, temperature, seed, style, qpm, bars,
-        constraints=Constraints.read(**constraints)), loop)
+        constraints=Constraints.read(**constraints), fill=fills.read(fill)), loop)
 
   def vary(self, loop: DrumLoop, amount: float = requests.DEFAULT_AMOUNT, count: int = 1,
            temperature: float | None = None, seed: int = 0, bars: int | None = None,
-           qpm: float | None = None, **sliders: float) -> list[DrumLoop]:
+           qpm: float | None = None, fill: str | int | Iterable[int] = (),
+           **sliders: float) -> list[DrumLoop]:
     """Returns variations of a loop.
 
     Args:
@@ -157,11 +164,13 @@ class DrumModel:
       seed: The same seed gives the same loops.
       bars: Their length; None for the config's, 4.
       qpm: Their tempo; None for the loop's.
+      fill: Bars that get a fill, as for `sample`.
       **sliders: density=1, syncopation, fills: how much more of it they have than the
         loop, from -2 to 2.
     """
     return self.make(LoopRequest(requests.VARY, count, temperature, seed, '', qpm, bars,
-                                 amount, sliders=Sliders.read(**sliders)), loop)
+                                 amount, sliders=Sliders.read(**sliders),
+                                 fill=fills.read(fill)), loop)
 
   def interpolate(self, first: DrumLoop, last: DrumLoop, count: int = 5,
                   temperature: float | None = None, seed: int = 0,
@@ -254,7 +263,8 @@ class DrumModel:
     if requests.INPUTS[request.mode]:
       able.require(abilities.ENCODE)
     if request.mode in (requests.COMPLETE, requests.VARY) or (
-        request.bars not in (None, able.bars)) or request.sliders or request.form:
+        request.bars not in (None, able.bars)) or (
+            request.sliders or request.form or request.fill):
       able.require(abilities.COMPLETE)
 
   def _fit(self, loop: DrumLoop, request: LoopRequest) -> DrumLoop:
@@ -283,7 +293,8 @@ class DrumModel:
         'amount': request.amount if request.mode == requests.VARY else None,
         'kept': str(request.constraints) or None,
         'sliders': str(request.sliders) or None,
-        'form': ', '.join(map(str, request.form)) or None}
+        'form': ', '.join(map(str, request.form)) or None,
+        'fill': ', '.join(str(bar + 1) for bar in request.fill) or None}
 
   @functools.cached_property
   def _varier(self) -> variation.Varier:
@@ -292,6 +303,11 @@ class DrumModel:
   @functools.cached_property
   def _completer(self) -> completion.Completer:
     return completion.Completer(self.config, self.checkpoint)
+
+  @functools.cached_property
+  def _filler(self) -> completion.Completer:
+    return completion.Completer(
+        self.config, self.checkpoint, particles=fills.PARTICLES)
 
   def _completer_with(self, seed: int) -> completion.Completer:
     self._completer.reseed(seed)
@@ -306,7 +322,10 @@ class DrumModel:
     mode, count, temperature, seed = (
         request.mode, request.count, request.softmax_temperature, request.seed)
     kept, remarks = None, ()
-    if mode == requests.COMPLETE:
+    if mode == requests.COMPLETE and not request.constraints.keeps_anything:
+      loops = np.repeat([given[0].pattern()], count, axis=0)  # To be filled in.
+      kept = patterns.bits(loops)
+    elif mode == requests.COMPLETE:
       pattern = given[0].pattern()
       loops = self._completer_with(seed).complete(np.repeat(
           [request.constraints.allowed(pattern)], count, axis=0), temperature,
@@ -339,7 +358,7 @@ class DrumModel:
                         for _ in range(count)])
     else:
       sequences = self._decode_latents(request, given)
-      if request.bars == self.abilities.bars:
+      if request.bars == self.abilities.bars and not request.fill:
         return sequences, None, ()
       loops = self._patterns(sequences)
     if request.bars * grid.STEPS_PER_BAR > loops.shape[1]:
@@ -349,7 +368,23 @@ class DrumModel:
       if kept is not None:
         kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
       loops = more
+    if request.fill or request.form:
+      filled = self._filled(request, loops)
+      if kept is not None:
+        kept &= patterns.bits(loops & filled)
+      loops = filled
     return to_sequences(self.config, loops), kept, remarks
+
+  def _filled(self, request: LoopRequest, loops: np.ndarray) -> np.ndarray:
+    """Returns loops with fills where a request, or a song's sections, want them."""
+    ends = np.cumsum([section.bars for section in request.form])[:-1] - 1
+    where = fills.bars_of(request.fill, request.bars) if request.fill else ends
+    slopes, rng = fills.load(self.checkpoint)['slopes'], np.random.RandomState(
+        request.seed)
+    self._filler.reseed(request.seed)
+    return np.array([fills.fill(
+        self._filler, slopes, loop, where, request.constraints.allowed(loop),
+        request.softmax_temperature, request.style, rng) for loop in loops])
 
   def _steered(self, asked: Sliders, own: np.ndarray
                ) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
@@ -474,7 +509,7 @@ def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop
     return dataclasses.replace(
         loop, bars=bars, hits=tuple(hit for hit in loop.hits if hit.start <= steps - 0.5),
         remarks=(f'{name}: of its {loop.bars} bars, the first {bars} are used.',))
-  if not (constraints.keep or constraints.rhythm):
+  if constraints.keep_bars and not (constraints.keep or constraints.rhythm):
     if max(constraints.keep_bars, default=-1) >= loop.bars:
       raise UserError(f'{gives}, so {field("keep_bars")} goes up to {loop.bars}.')
     return dataclasses.replace(

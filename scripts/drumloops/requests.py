@@ -34,6 +34,7 @@ class LoopRequest:
     constraints: To complete, what is kept.
     sliders: To sample and to vary, how much of each attribute the loops have.
     form: Of a song, its sections; they decide the length.
+    fill: The bars, from 0, that get a fill: see `fills.bars_of`.
   """
   mode: str = SAMPLE
   count: int = 4
@@ -46,6 +47,7 @@ class LoopRequest:
   constraints: Constraints = Constraints()
   sliders: Sliders = Sliders()
   form: tuple[Section, ...] = ()
+  fill: tuple[int, ...] = ()
 
   def __post_init__(self) -> None:
     """Raises UserError if this can't be asked of any model."""
@@ -67,10 +69,16 @@ class LoopRequest:
     if self.form and self.bars not in (None, sum(bars for _, bars in self.form)):
       raise UserError(f'{field("form")} says how many bars there are; leave out '
                       f'{field("bars")}.')
-    if self.mode == COMPLETE and not self.constraints.keeps_anything:
+    if self.mode == COMPLETE and not (self.constraints.keeps_anything or self.fill):
       raise UserError(f'To complete a loop, say what to keep of it: '
                       f'{field("keep", "kick,snare")}, {field("keep_bars", "1,2")} or '
-                      f'{field("rhythm")}.')
+                      f'{field("rhythm")}; or where to fill it: {field("fill", 4)}.')
+    if self.fill and self.mode not in (SAMPLE, COMPLETE, VARY):
+      raise UserError(f'{field("fill")} goes with {field("mode", SAMPLE)}, {COMPLETE} '
+                      f'and {VARY} only; a song has fills where its sections end.')
+    if both := set(self.fill) & set(self.constraints.keep_bars):
+      raise UserError(f'Bar {min(both) + 1} is both in {field("keep_bars")} and in '
+                      f'{field("fill")}; leave it in one of them.')
     if self.mode != COMPLETE and self.constraints != Constraints():
       raise UserError(f'What is kept of a loop goes with {field("mode", COMPLETE)}.')
     if self.sliders and self.mode not in (SAMPLE, VARY):

@@ -7,11 +7,15 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from drumloops.data import splits
+from drumloops import grid
+from drumloops.data import patterns, splits
 import numpy as np
 
 if TYPE_CHECKING:
   from magenta.models.music_vae.data import BaseNoteSequenceConverter
+
+
+LEAST_HITS = 4  # Of a fill.
 
 
 def style_of(filename: str) -> str | None:
@@ -70,23 +74,54 @@ def phrases(examples_path: str, converter: 'BaseNoteSequenceConverter'
   Raises:
     UserError: if a TFRecord is damaged.
   """
-  import note_seq
-  import tensorflow.compat.v1 as tf
-  from magenta.models.music_vae import packed_slices, slice_cache, upstream
+  from magenta.models.music_vae import packed_slices, upstream
   found = collections.defaultdict(list)
   if packed_slices.is_groove(converter):
     for name, slices in performances(examples_path, converter):
       found[style_of(name) or ''].append(slices)
     return {style: np.concatenate(parts) for style, parts in sorted(found.items())}
   steps = upstream.slice_steps(converter)
+  for name, track in _tracks(examples_path, converter):
+    found[style_of(name) or ''].append(
+        track[:len(track) // steps * steps].reshape(-1, steps))
+  return {style: np.concatenate(parts) for style, parts in sorted(found.items())
+          if sum(map(len, parts))}
+
+
+def fills(examples_path: str, converter: 'BaseNoteSequenceConverter') -> np.ndarray:
+  """Returns the bars of performances that are fills: patterns, [bars, steps a bar].
+
+  GMD's file names say which these are. A bar of less than LEAST_HITS is what comes
+  after a fill.
+
+  Args:
+    examples_path: A TFRecord, or a pattern of them.
+    converter: Reads bars, one class a step.
+
+  Raises:
+    UserError: if a TFRecord is damaged.
+  """
+  bars = np.concatenate([
+      track[:len(track) // grid.STEPS_PER_BAR * grid.STEPS_PER_BAR].reshape(
+          -1, grid.STEPS_PER_BAR)
+      for name, track in _tracks(examples_path, converter)
+      if re.search(r'_fill_\d+-\d+\.midi?$', name)] or [
+          np.zeros([0, grid.STEPS_PER_BAR], np.uint16)])
+  return bars[patterns.bits(bars).sum(axis=(1, 2)) >= LEAST_HITS]
+
+
+def _tracks(examples_path, converter):
+  """Yields each performance's name and the classes of its drums, [steps].
+
+  One with a gap of a bar gives several. They begin with a bar in which a drum is hit.
+  """
+  import note_seq
+  import tensorflow.compat.v1 as tf
+  from magenta.models.music_vae import slice_cache, upstream
   whole = upstream.changed(converter, slice_steps=None, roll_input=False)
   with splits.naming_damage(examples_path):
     for path in slice_cache.find_files(examples_path):
       for record in tf.python_io.tf_record_iterator(path):
         sequence = note_seq.NoteSequence.FromString(record)
         for track in whole.to_tensors(sequence).outputs:
-          classes = np.argmax(track, axis=1)[:len(track) // steps * steps]
-          found[style_of(sequence.filename) or ''].append(
-              np.uint16(classes.reshape(-1, steps)))
-  return {style: np.concatenate(parts) for style, parts in sorted(found.items())
-          if sum(map(len, parts))}
+          yield sequence.filename, np.uint16(np.argmax(track, axis=1))

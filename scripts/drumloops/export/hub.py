@@ -16,7 +16,7 @@ from drumloops.errors import THE_SAME_COMMAND, UserError, field, in_words
 from drumloops.humanize import feel_model
 from drumloops.humanize.humanizer import Humanizer
 from drumloops.model import DrumModel
-from drumloops.models import autoencoder, prior, sliders
+from drumloops.models import autoencoder, fills, prior, sliders
 from drumloops.output import gallery
 from drumloops.runs import checkpoint_files
 from drumloops.system import cli
@@ -173,7 +173,7 @@ def gather(weights: Weights, evaluation_dir: str | None, folder: str) -> None:
   for path in glob.glob(glob.escape(checkpoint) + '.*'):
     shutil.copy(path, folder)
   has_names = False
-  for module, name in ((prior, prior.PRIOR_FILE),
+  for module, name in ((prior, prior.PRIOR_FILE), (fills, fills.FILLS_FILE),
                        (feel_model, feel_model.FEEL_FILE),
                        (sliders, sliders.SLIDERS_FILE)):
     path = os.path.join(os.path.dirname(checkpoint), name)

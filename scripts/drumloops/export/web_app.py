@@ -19,7 +19,7 @@ from drumloops.errors import UserError
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
 from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
-from drumloops.models import completion, groove_model, prior, sliders
+from drumloops.models import groove_model, prior, sliders
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup

@@ -11,35 +11,45 @@ import numpy as np
 from tqdm.auto import tqdm
 
 PARTICLES = 64  # Latents that decode a loop side by side, of which one is chosen.
-LOOPS = 4  # At a time.
+LOOPS = 4  # At a time, with so many.
 
 
 class Completer(graph.ModelGraph):
   """The graph that completes loops."""
 
-  def __init__(self, config: Any, checkpoint: str, seed: int = 0):
+  def __init__(self, config: Any, checkpoint: str, seed: int = 0,
+               particles: int | None = None):
     """Builds the graph and loads a checkpoint.
+
+    Args:
+      config: A config of patterns.
+      checkpoint: Its prefix.
+      seed: For all that is drawn.
+      particles: Latents of a loop; None for PARTICLES.
 
     Raises:
       UserError: if it is not of the config.
     """
-    super().__init__(config, LOOPS, checkpoint, seed)
+    self._particles = particles or PARTICLES
+    super().__init__(config, max(1, LOOPS * PARTICLES // self._particles), checkpoint,
+                     seed)
     self._rng = np.random.RandomState(seed)
 
   def _build(self) -> None:
     import tensorflow.compat.v1 as tf
     from magenta.models.music_vae import masked_sampling
-    size = self.z_size
-    self._allowed = tf.placeholder(tf.bool, [LOOPS, self.steps, constraints.CLASSES])
+    size, loops = self.z_size, self.batch_size
+    self._allowed = tf.placeholder(tf.bool, [loops, self.steps, constraints.CLASSES])
     self._inputs = tf.placeholder(tf.float32, [
-        LOOPS, self.steps, self.config.data_converter.input_depth])
+        loops, self.steps, self.config.data_converter.input_depth])
     self._temperature = tf.placeholder(tf.float32, [])
-    posterior = self.model.encode(self._inputs, tf.fill([LOOPS], self.steps))
+    self._favor = tf.placeholder(tf.float32, [loops, self.steps, constraints.CLASSES])
+    posterior = self.model.encode(self._inputs, tf.fill([loops], self.steps))
     self._posterior = posterior.loc, posterior.stddev()
-    self._z = tf.placeholder(tf.float32, [LOOPS, PARTICLES, size])
+    self._z = tf.placeholder(tf.float32, [loops, self._particles, size])
     self._completed = masked_sampling.sample(
         self.model.decoder, tf.reshape(self._z, [-1, size]), self._allowed,
-        self._temperature)
+        self._temperature, self._favor)
 
   def reseed(self, seed: int) -> None:
     """Makes all as if the graph had just been built with this seed, and loaded."""
@@ -47,7 +57,8 @@ class Completer(graph.ModelGraph):
     self._rng = np.random.RandomState(seed)
 
   def complete(self, allowed: np.ndarray, temperature: float,
-               style: str = '', progress: bool = False) -> np.ndarray:
+               style: str = '', progress: bool = False,
+               favor: np.ndarray | None = None) -> np.ndarray:
     """Returns loops of allowed classes, int [loops, steps].
 
     Loops that are longer than the model's are completed from the beginning on. Each
@@ -58,28 +69,30 @@ class Completer(graph.ModelGraph):
       temperature: Of the softmax each step is sampled from.
       style: A style of GMD's that the weights know, if any.
       progress: Whether a progress bar is shown.
+      favor: The log of how much likelier a class shall be, [steps, CLASSES].
 
     Raises:
       UserError: if there is no such style.
     """
     loops = np.argmax(allowed, axis=-1)
     latents = prior.of(self.checkpoint, self.z_size, style)
-    windows = list(self._windows(allowed.shape[1]))
+    windows, size = list(self._windows(allowed.shape[1])), self.batch_size
     for i, (begin, known) in tqdm(
-        [(i, window) for i in range(0, len(loops), LOOPS) for window in windows],
+        [(i, window) for i in range(0, len(loops), size) for window in windows],
         desc='Completing', unit='part', leave=False, disable=not progress):
-      rows, steps = slice(i, i + LOOPS), slice(begin, begin + self.steps)
+      rows, steps = slice(i, i + size), slice(begin, begin + self.steps)
       part = allowed[rows, steps].copy()
-      part[:, :known] = _alone(loops[rows, begin:begin + known])
+      part[:, :known] = alone(loops[rows, begin:begin + known])
       if (part.sum(axis=-1) == 1).all():
         continue  # All of it is kept.
       inputs = constraints.roll(part)
       posterior = self._run(self._posterior, {self._inputs: inputs})
-      z = np.array([latents.given(*own, PARTICLES, self._rng, style)
+      z = np.array([latents.given(*own, self._particles, self._rng, style)
                     for own in zip(*posterior)])
       loops[rows, steps] = self._run(
           self._completed, {self._allowed: part, self._inputs: inputs, self._z: z},
-          {self._temperature: temperature})
+          {self._temperature: temperature, self._favor: np.broadcast_to(
+              0 if favor is None else favor[steps], self._favor.shape)})
     return loops
 
   def _windows(self, steps: int) -> Iterator[tuple[int, int]]:
@@ -106,10 +119,10 @@ class Completer(graph.ModelGraph):
     """
     steps = bars * grid.STEPS_PER_BAR
     allowed = np.ones((len(loops), steps, constraints.CLASSES), bool)
-    allowed[:, :loops.shape[1]] = _alone(loops)
+    allowed[:, :loops.shape[1]] = alone(loops)
     return self.complete(allowed, temperature, style, progress)
 
 
-def _alone(loops: np.ndarray) -> np.ndarray:
+def alone(loops: np.ndarray) -> np.ndarray:
   """Returns masks that allow just the classes of loops: bool, [..., CLASSES]."""
   return np.eye(constraints.CLASSES, dtype=bool)[loops]

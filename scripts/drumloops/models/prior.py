@@ -177,8 +177,8 @@ def fit(encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     seed: For all that is drawn.
 
   Returns:
-    {'z_size'; 'names', 'counts': of styles; 'style': each Gaussian's, -1 for none; 'weights':
-    [Gaussians]; 'told': the dimensions that they are of, the others are N(0, 1);
+    {'z_size'; 'names', 'counts': of styles; 'style': each Gaussian's, -1 for none;
+    'weights': [Gaussians]; 'told': their dimensions, the others are N(0, 1);
     'means': [Gaussians, told]; 'factors': of the covariances, lower triangles,
     [Gaussians, told, told]; 'hashes': of the training loops}.
   """

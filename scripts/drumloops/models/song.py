@@ -17,7 +17,7 @@ import numpy as np
 
 CANDIDATES = variation.LOOPS  # Latents of a name, of which one is chosen.
 # How much four bars of a name differ: from 0, not at all, to 1, as of two names.
-LATENT_SHARE, NOISE_SHARE = 0.2, 0.1
+LATENT_SHARE, NOISE_SHARE = 0.1, 0.1
 DENSITIES = {'intro': -1, 'verse': -0.5, 'chorus': 1, 'outro': -1}  # Others' are free.
 CHORUS = 'chorus'
 
@@ -86,7 +86,6 @@ def play(varier: variation.Varier, kept: dict[str, np.ndarray],
         draw(CANDIDATES), noise, temperature)
     best = np.argmax(riding(loops) * (1 if name == CHORUS else -1))
     names[name] = z[best], noise[best]
-  # Of a section's last bar a fill could be made here, once a model can fill one in.
   parts = [names[section.name] for section in form
            for _ in range(-(-section.bars * grid.STEPS_PER_BAR // varier.steps))]
   z, noise = map(np.array, zip(*parts))

@@ -345,7 +345,8 @@ def download(repo: str, revision: str | None = None) -> str:
   with hub_errors(repo):
     folder = huggingface_hub.snapshot_download(
         repo, revision=revision,
-        allow_patterns=['*.index', '*.data-*', 'prior.npz', 'sliders.npz', 'feel.npz'])
+        allow_patterns=['*.index', '*.data-*', 'prior.npz', 'sliders.npz',
+                        'fills.npz', 'feel.npz'])
   return folder
 
 

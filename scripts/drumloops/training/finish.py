@@ -6,12 +6,13 @@ from typing import Any
 from drumloops.data import patterns, splits, styles
 from drumloops import abilities
 from drumloops.humanize import feel_model
-from drumloops.models import autoencoder, encoder_finetuning, latent, prior, sliders
+from drumloops.models import (
+    autoencoder, encoder_finetuning, fills, latent, prior, sliders)
 from drumloops.runs import checkpoint_files, run_folder
 import numpy as np
 
 # Of export.py, beside a checkpoint of an autoencoder; the first was before the second.
-BESIDE = 'styles.npz', prior.PRIOR_FILE, sliders.SLIDERS_FILE
+BESIDE = 'styles.npz', prior.PRIOR_FILE, sliders.SLIDERS_FILE, fills.FILLS_FILE
 ENCODER_STAYS = 'Its encoder was not fine-tuned: that takes a config of patterns.'
 
 
@@ -103,6 +104,10 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
                        autoencoder.DEFAULT_TEMPERATURE)
   if abilities.of(config).can(abilities.COMPLETE):
     sliders.finish(model, new_prefix, slices, found, autoencoder.DEFAULT_TEMPERATURE)
+    if not fills.finish(config, new_prefix, np.concatenate(list(phrases.values())),
+                        styles.fills(examples_path, config.data_converter),
+                        autoencoder.DEFAULT_TEMPERATURE):
+      print('It makes no fills: that takes files whose names say so, as those of GMD.')
   if found.styles:
     print(f'{new_prefix}, and the styles ' + ', '.join(
         f'{name} ({count})' for name, count in found.styles.items()) + '.')
