@@ -321,6 +321,20 @@ def test_one_more_constraint_is_one_more_entry(tmp_path, monkeypatch):
     assert window.run('pattern(1)') == after and not window.console_errors()
 
 
+def test_fill_and_sliders(window):
+  """They are there; a fill is in the last bar, around the drums that are kept."""
+  assert window.run('!document.getElementById("sliders").hidden')
+  before = window.run('pattern(0)')
+  window.run("""card(0).querySelector('[data-row="9"][data-column="0"]').click()""")
+  do(window, 'act(0, "fill")')
+  after = window.run('pattern(0)')
+  assert after[:48] == before[:48] and after[48:] != before[48:]
+  assert [k & 1 for k in after] == [k & 1 for k in before]  # The kick.
+  toms = 1 << 4 | 1 << 5 | 1 << 6 | 1 << 1
+  assert sum(bin(k & toms).count('1') for k in after[48:]) >= 4
+  assert not window.console_errors()
+
+
 def test_more_like_this_longer_and_a_morph(window):
   a, b = window.run('pattern(0)'), window.run('pattern(1)')
   do(window, 'act(0, "a"); act(1, "b")')
@@ -517,7 +531,8 @@ def some_actions(rng, count):
     i, drum, step, value = (int(rng.integers(n)) for n in (4, 9, 64, 100))
     yield str(rng.choice([
         f'cell({i}, {drum}, {step}).click()', f'act({i}, "like")', f'act({i}, "a")',
-        f'act({(i + 1) % 4}, "b")', f'act({i}, "longer")', f'act({i}, "remove")',
+        f'act({(i + 1) % 4}, "b")', f'act({i}, "fill")', f'act({i}, "longer")',
+        f'act({i}, "remove")',
         f'''(card({i}).querySelector('[data-row="{9 - drum}"][data-column="0"]').click(),
             act({i}, 'rest'))''',
         f'set("tempo", {100 + value})', f'set("feel", {value})', f'set("share", {value})',

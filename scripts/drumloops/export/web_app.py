@@ -19,7 +19,7 @@ from drumloops.errors import UserError
 from drumloops.humanize import feel_model, humanizer
 from drumloops.humanize import take as takes
 from drumloops.midi import drum_kit, drum_maps, loop_file, midi_file, sound, soundfonts
-from drumloops.models import groove_model, prior, sliders
+from drumloops.models import fills, groove_model, prior, sliders
 from drumloops.output import web_files
 from drumloops.runs import checkpoint_files
 from drumloops.system import disk, magenta_setup
@@ -262,9 +262,16 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
     vectors = sliders.load(checkpoint)
     packer.add('sliders', vectors['vectors'])
     steering = {name: vectors[name].tolist() for name in ('levels', 'deviation')}
+  own_fills = ({
+      'slopes': fills.load(checkpoint)['slopes'].tolist(),
+      'candidates': fills.CANDIDATES, 'particles': fills.PARTICLES}
+               if os.path.exists(os.path.join(
+                   os.path.dirname(checkpoint), fills.FILLS_FILE)) else None)
   groove, drummers = add_humanizer(packer) if humanize else (None, [])
+  common = constants(config)
   return {
-      **constants(config), 'title': f'{config_name}, {os.path.basename(checkpoint)}',
+      **common, 'completion': {**common['completion'], 'fills': own_fills},
+      'title': f'{config_name}, {os.path.basename(checkpoint)}',
       'model': describe_model(config), 'groove': groove, 'drummers': drummers,
       'kit': drum_kit_of_page(), 'prior': own_prior,
       'steering': steering, 'tensors': packer.places, 'wasm': base64.b64encode(

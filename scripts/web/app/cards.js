@@ -4,20 +4,22 @@ import {byId} from './elements.js';
 import {saveMidi, saveStems, saveWav} from './files.js';
 import {Grid} from './grid.js';
 import {FLAT} from './hits.js';
-import {complete, extend, humanizeAll, humanizeSoon, updateMorph,
+import {complete, extend, fill, humanizeAll, humanizeSoon, updateMorph,
         vary} from './jobs.js';
 import {attempt, play, togglePlay} from './playback.js';
 import {allLoops, canMorph, choose, isFull, mark, nameLoop, newLoop, page, remember,
         say, setLoops, toggleHit, toggleKept} from './state.js';
 
 const FOLLOW_AGAIN = 4000;  // Milliseconds after the user scrolled a grid.
-// A card's buttons: name, text, what is done with the loop, whether an encoder does it.
+// A card's buttons: name, text, what is done with the loop, what the engine needs for it.
 const SAVING = [['midi', 'MIDI', saveMidi], ['wav', 'WAV', saveWav],
                 ['stems', 'Stems', saveStems]];
 const ACTIONS = [
-  ['rest', 'Play the rest', complete, true], ['like', 'More like this', vary, true],
-  ['a', 'A', loop => mark(loop, 'a'), true], ['b', 'B', loop => mark(loop, 'b'), true],
-  ['longer', 'Longer', extend, true], ...SAVING, ['remove', 'Remove', remove]];
+  ['rest', 'Play the rest', complete, 'canEncode'], ['fill', 'Fill', fill, 'canFill'],
+  ['like', 'More like this', vary, 'canEncode'],
+  ['a', 'A', loop => mark(loop, 'a'), 'canEncode'],
+  ['b', 'B', loop => mark(loop, 'b'), 'canEncode'],
+  ['longer', 'Longer', extend, 'canEncode'], ...SAVING, ['remove', 'Remove', remove]];
 const MORPH_ACTIONS = [['keep', 'Keep as a loop', keepMorph], ...SAVING];
 
 const cards = new WeakMap();  // By loop.
@@ -57,7 +59,7 @@ class Card {
   constructor(loop, actions, isMorph = false) {
     Object.assign(this, {loop, isMorph, scrolled: -Infinity, grid: null});
     const all = [['play', 'Play', togglePlay], ...actions.filter(
-      ([, , , needsEncoder]) => page.engine.canEncode || !needsEncoder)];
+      ([, , , ability]) => !ability || page.engine[ability])];
     const [playing, ...others] = all.map(([name, text]) => (
       `<button type="button" data-action="${name}">${text}</button>`));
     const element = document.createElement('div');

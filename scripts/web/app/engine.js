@@ -35,6 +35,7 @@ export class Engine {
       spec.steering && {...spec.steering, vectors: tensors.numbers('sliders')});
     engine.hasSliders = Boolean(spec.steering);
     engine.canEncode = Boolean(spec.model.encoder);
+    engine.canFill = Boolean(engine.canEncode && spec.completion.fills);
     engine.canHumanize = Boolean(spec.groove);
     if (spec.groove) {
       engine.humanizer = new Humanizer(tensors, spec.groove, {
@@ -100,6 +101,32 @@ export class Engine {
     const [found] = await this.sampler.completeAll(
       [allowedClasses(pattern, kept)], [how.seed], how);
     return found;
+  }
+
+  /**
+   * Returns a pattern whose last bar is a fill, around the drums that are kept: see
+   * fills.py of drumloops/models.
+   */
+  async fill(pattern, kept, {seed, ...how}) {
+    const {slopes, candidates, particles} = spec.completion.fills;
+    const begin = pattern.length - this.steps, first = this.steps - BAR;
+    const part = pattern.slice(begin);
+    const keptBars = Array.from(
+      {length: this.steps / BAR}, (_, bar) => bar * BAR < first);
+    const favored = slopes.map(row => Array.from({length: CLASSES}, (_, k) => (
+      row.reduce((sum, slope, drum) => sum + (k >> drum & 1 ? slope : 0), 0))));
+    const favor = new Float32Array(this.steps * CLASSES);
+    favored.forEach((row, t) => favor.set(row, (first + t) * CLASSES));
+    const mask = allowedClasses(part, {...kept, keptBars});
+    const numbers = [...Array(candidates).keys()];
+    const made = await this.sampler.complete(
+      numbers.map(() => mask), numbers.map(i => seed + 1e6 * i),
+      {...how, particles, favor});
+    const score = one => favored.reduce((sum, row, t) => sum + row[one[first + t]], 0);
+    const best = made.reduce((a, b) => score(b) > score(a) ? b : a);
+    const filled = pattern.slice();
+    filled.set(best, begin);
+    return filled;
   }
 
   /** Returns a pattern of `bars` bars that begins with another. */

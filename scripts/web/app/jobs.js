@@ -208,6 +208,14 @@ export function complete(loop) {
   }
 }
 
+/** Makes a loop's last bar a fill, around the drums that are kept. */
+export function fill(loop) {
+  return rework(loop, 'Filling the last bar.', (pattern, run) => page.engine.fill(
+    pattern, keptOf(loop, pattern.length), {
+      ...run, seed: loop.seed * 1000 + 700 + ++loop.tries,
+      temperature: page.settings.temperature}));
+}
+
 /** Continues a loop by as many bars as the model's patterns have. */
 export function extend(loop) {
   const bars = (loop.pattern.length + page.engine.steps) / BAR;

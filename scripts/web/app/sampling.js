@@ -241,11 +241,14 @@ export class Sampler {
    * as they are, so one particle of each pattern is chosen there and goes on alone.
    * @param {number[][][]} masks The classes of each step, one and more, by pattern.
    * @param {number[]} seeds Of each pattern.
+   * @param {Float32Array} favor The log of how much likelier a class shall be, [steps,
+   *   CLASSES]; null for no difference.
    */
-  async complete(masks, seeds, {temperature, style = '', particles, tick = noTick}) {
+  async complete(masks, seeds, {
+    temperature, style = '', particles, favor = null, tick = noTick}) {
     const {steps, zSize} = this.model;
     const randoms = seeds.map(seed => new Random(COMPLETED, seed));
-    const free = 1 + Math.max(...masks.map(
+    const free = favor ? steps : 1 + Math.max(...masks.map(
       mask => mask.findLastIndex(({length}) => length < CLASSES)));
     const isGoingOn = masks.every(mask => mask.slice(0, free).every(
       ({length}) => length === 1));
@@ -280,8 +283,9 @@ export class Sampler {
         for (let k = 0; k < CLASSES; k++) {
           logits[k] = all[v * CLASSES + k] / temperature;
         }
-        const isFree = classes.length === CLASSES;
-        const some = isFree ? logits : Float32Array.from(classes, k => logits[k]);
+        const isFree = !favor && classes.length === CLASSES;
+        const some = isFree ? logits : Float32Array.from(
+          classes, k => logits[k] + (favor ? favor[t * CLASSES + k] : 0));
         if (!isFree) weights[v] += logSumExp(some) - logSumExp(logits);
         now[v] = classes[classes.length > 1 ? drawFrom(some, randoms[i]) : 0];
         histories[v][t] = now[v];

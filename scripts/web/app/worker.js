@@ -6,7 +6,8 @@ import {Engine} from './engine.js';
 import {Cancelled} from './ticks.js';
 
 const SLICE = 30;  // Milliseconds of work between two looks at what the page wants.
-export const MODELS = ['sample', 'vary', 'interpolate', 'complete', 'extend', 'humanize'];
+export const MODELS = [
+  'sample', 'vary', 'interpolate', 'complete', 'fill', 'extend', 'humanize'];
 
 /**
  * Does what Remote of remote.js asks for.
@@ -18,8 +19,8 @@ export function serve(port) {
   const tasks = {
     async openModels(weights) {
       engine = await Engine.open(fromBase64(weights).buffer);
-      const {title, styles, drummers, steps, canEncode, canHumanize} = engine;
-      return {title, styles, drummers, steps, canEncode, canHumanize};
+      const {sampler, humanizer, ...facts} = engine;
+      return facts;
     },
     openKit({waves, ...index}) { kit = new Kit(index, waves); },
     part: ({drum, part, length}) => Float32Array.from(
