@@ -304,7 +304,7 @@ def test_executed_cells(executed):
   assert 'Trained to step 8' in trained and pictures == [1, 0]
   assert 'Training:' in trained  # The bar.
   assert 'This run, step 8' in trained
-  assert 'model.ckpt-8' in shown('Finish')[0] and 'rock (3843)' in shown('Finish')[0]
+  assert 'model.ckpt-8' in shown('Finish')[0] and 'rock (1026)' in shown('Finish')[0]
   assert shown('Sample')[1:] == (3, 3)
   assert len(json.dumps(results[LAST_OF_FALLBACK][1].outputs)) < 3e6
   if list(results)[-1] == LAST_OF_FALLBACK:

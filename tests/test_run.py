@@ -40,7 +40,7 @@ def test_flags_go_to_sample(project):
   result = conftest.run('bash', 'scripts/run.sh', '--style=list', cwd=project,
                         env=OFFLINE)
   assert result.returncode == 0, result.stderr[-3000:]
-  assert 'rock: 3843 training loops' in result.stdout
+  assert 'rock: 1026 training loops' in result.stdout
 
 
 def test_python_that_is_not_there(project):

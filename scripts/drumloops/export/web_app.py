@@ -30,7 +30,7 @@ if typing.TYPE_CHECKING:
 
 MAX_MB = 25
 COLUMNS = 8  # The kernel multiplies so many at a time.
-PARTICLES = 64  # Of a completion; a quarter of a command's, for phones.
+PARTICLES = 16  # Of a completion; a quarter of a command's, for phones.
 GOING_ON = 4  # Where only bars before are kept. By 8, four loops of 16 bars take 2.4 s.
 SAMPLED_VELOCITIES = (40, 80, 120)
 SAMPLED_SECONDS = 2
