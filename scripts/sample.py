@@ -53,7 +53,7 @@ def define_flags() -> None:
   flags.DEFINE_string('form', '', 'A song of sections: names with their bars, such as '
                       'intro4,verse8,chorus8. One, unless --num_outputs says more.')
   flags.DEFINE_string('fill', '', 'Bars that get a fill, such as 4,8; 4 is every fourth '
-                      'bar. With --mode=complete, all else is kept.')
+                      'bar. With --mode=complete and nothing to keep, all else is kept.')
   flags.DEFINE_float('amount', None, 'To vary: from 0, the loop itself, to 1, others '
                      f'of its kind (default {requests.DEFAULT_AMOUNT}). Else, with '
                      '--humanize: how much of the take, from 0 to 1.2 (default 1).')
@@ -126,6 +126,9 @@ def main() -> None:
   FLAGS = flags.FLAGS
   if FLAGS.style == 'list':
     model = DrumModel(cli.read_weights(), FLAGS.config, FLAGS.hparams)
+    if not model.styles:
+      raise UserError('The names of the files that these weights learned from say no '
+                      'styles.')
     for style, count in sorted(model.styles.items(), key=lambda pair: -pair[1]):
       print(f'{style}: {count} training loops')
     return

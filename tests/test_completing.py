@@ -348,6 +348,8 @@ def test_every_fourth_bar_or_these():
       '--input_midi_2=MINE'), '--fill goes with'),
     (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=1,2', '--fill=2'),
      'Bar 2 is both in --keep_bars and in --fill'),
+    (('--mode=complete', '--input_midi_1=MINE', '--keep_bars=4', '--fill=2'),
+     'Bar 4 is both in --keep_bars and in --fill'),
     (('--mode=vary', '--input_midi_1=MINE', '--amount=1.5'), '--amount'),
     (('--bars=3',), 'from 4 to 64'),
     (('--mode=vary', '--input_midi_1=MINE', '--style=funk'), '--style goes with'),

@@ -276,8 +276,10 @@ class DrumModel:
           hit if hit.pitch is None or drum_of(hit.pitch) is None else
           hit._replace(drum=grid.DRUM_CLASSES[drum_of(hit.pitch)])
           for hit in loop.hits))
-    return with_length(loop, request.bars if request.mode == requests.COMPLETE else
-                       self.abilities.bars, request.constraints)
+    return with_length(
+        loop, request.bars if request.mode == requests.COMPLETE else self.abilities.bars,
+        request.constraints, repeats=request.mode == requests.COMPLETE and bool(
+            request.fill) and not request.constraints.keep_bars)
 
   def _facts(self, request: LoopRequest, given: Sequence[DrumLoop], qpm: float
              ) -> dict[str, object]:
@@ -307,7 +309,8 @@ class DrumModel:
   @functools.cached_property
   def _filler(self) -> completion.Completer:
     return completion.Completer(
-        self.config, self.checkpoint, particles=fills.PARTICLES)
+        self.config, self.checkpoint, particles=fills.PARTICLES,
+        loops=fills.CANDIDATES)
 
   def _completer_with(self, seed: int) -> completion.Completer:
     self._completer.reseed(seed)
@@ -346,10 +349,11 @@ class DrumModel:
         remarks = (how_much_was_kept(own[0], loops),) if own[0].any() else ()
     elif request.sliders:
       rng = np.random.RandomState(seed)
-      loops = sliders.sample(
-          self._varier, sliders.load(self.checkpoint), request.sliders,
-          self._prior_with(request.style).draw(count, rng, request.style), temperature,
-          rng)
+      latents, kept_sliders = self._prior_with(request.style), sliders.load(
+          self.checkpoint)
+      loops = latents.sample(lambda number: sliders.sample(
+          self._varier, kept_sliders, request.sliders,
+          latents.draw(number, rng, request.style), temperature, rng), count)
     elif mode == requests.SONG:
       rng, latents = np.random.RandomState(seed), self._prior_with(request.style)
       loops = np.array([song.play(
@@ -369,22 +373,31 @@ class DrumModel:
         kept = np.pad(kept, [(0, 0), (0, more.shape[1] - loops.shape[1]), (0, 0)])
       loops = more
     if request.fill or request.form:
-      filled = self._filled(request, loops)
+      filled, more_remarks = self._filled(request, loops)
+      remarks += more_remarks
       if kept is not None:
         kept &= patterns.bits(loops & filled)
       loops = filled
     return to_sequences(self.config, loops), kept, remarks
 
-  def _filled(self, request: LoopRequest, loops: np.ndarray) -> np.ndarray:
-    """Returns loops with fills where a request, or a song's sections, want them."""
-    ends = np.cumsum([section.bars for section in request.form])[:-1] - 1
-    where = fills.bars_of(request.fill, request.bars) if request.fill else ends
+  def _filled(self, request: LoopRequest, loops: np.ndarray
+              ) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns loops with fills where a request, or a song's sections, want them.
+
+    Also returns a sentence if weights without fills make a song.
+    """
+    where = (fills.bars_of(request.fill, request.bars) if request.fill else
+             np.cumsum([section.bars for section in request.form])[:-1] - 1)
+    if not len(where):
+      return loops, ()
+    if request.form and not fills.are_kept(self.checkpoint):
+      return loops, ('These weights know no fills, so no section ends with one.',)
     slopes, rng = fills.load(self.checkpoint)['slopes'], np.random.RandomState(
         request.seed)
     self._filler.reseed(request.seed)
     return np.array([fills.fill(
         self._filler, slopes, loop, where, request.constraints.allowed(loop),
-        request.softmax_temperature, request.style, rng) for loop in loops])
+        request.softmax_temperature, request.style, rng) for loop in loops]), ()
 
   def _steered(self, asked: Sliders, own: np.ndarray
                ) -> Callable[[np.ndarray, np.ndarray, float], np.ndarray]:
@@ -487,7 +500,8 @@ class DrumModel:
         swing=swings, pitches=pitches, map=kit, remarks=remarks)
 
 
-def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop:
+def with_length(loop: DrumLoop, bars: int, constraints: Constraints,
+                repeats: bool = False) -> DrumLoop:
   """Returns a loop of so many bars: cut, repeated, or with silence after it.
 
   Args:
@@ -495,6 +509,7 @@ def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop
     bars: How many.
     constraints: What is kept of it. For drums and the rhythm a shorter loop begins
       again where it ends; else there is silence. For bars there must be so many.
+    repeats: Whether it begins again in any case.
 
   Raises:
     UserError: if its bars are fewer than what is kept.
@@ -509,7 +524,7 @@ def with_length(loop: DrumLoop, bars: int, constraints: Constraints) -> DrumLoop
     return dataclasses.replace(
         loop, bars=bars, hits=tuple(hit for hit in loop.hits if hit.start <= steps - 0.5),
         remarks=(f'{name}: of its {loop.bars} bars, the first {bars} are used.',))
-  if constraints.keep_bars and not (constraints.keep or constraints.rhythm):
+  if not (constraints.keep or constraints.rhythm or repeats):
     if max(constraints.keep_bars, default=-1) >= loop.bars:
       raise UserError(f'{gives}, so {field("keep_bars")} goes up to {loop.bars}.')
     return dataclasses.replace(

@@ -3,6 +3,7 @@ import dataclasses
 
 from drumloops import grid
 from drumloops.errors import UserError, check_seeds, field
+from drumloops.models import fills
 from drumloops.models.constraints import Constraints
 from drumloops.models.sliders import Sliders
 from drumloops.models.song import Section
@@ -76,9 +77,6 @@ class LoopRequest:
     if self.fill and self.mode not in (SAMPLE, COMPLETE, VARY):
       raise UserError(f'{field("fill")} goes with {field("mode", SAMPLE)}, {COMPLETE} '
                       f'and {VARY} only; a song has fills where its sections end.')
-    if both := set(self.fill) & set(self.constraints.keep_bars):
-      raise UserError(f'Bar {min(both) + 1} is both in {field("keep_bars")} and in '
-                      f'{field("fill")}; leave it in one of them.')
     if self.mode != COMPLETE and self.constraints != Constraints():
       raise UserError(f'What is kept of a loop goes with {field("mode", COMPLETE)}.')
     if self.sliders and self.mode not in (SAMPLE, VARY):
@@ -124,4 +122,7 @@ class LoopRequest:
       raise UserError(f'{field("bars")} must be from {own_bars} to {grid.MAX_BARS}.')
     if bars:
       self.check_length(bars)
+      if both := set(fills.bars_of(self.fill, bars)) & set(self.constraints.keep_bars):
+        raise UserError(f'Bar {min(both) + 1} is both in {field("keep_bars")} and in '
+                        f'{field("fill")}; leave it in one of them.')
     return dataclasses.replace(self, bars=bars)

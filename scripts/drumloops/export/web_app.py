@@ -89,7 +89,7 @@ class Packer:
     self.places, self._parts, self._size = {}, [], 0
 
   def add(self, name: str, array: np.ndarray) -> None:
-    """Adds an array of int8 or float32."""
+    """Adds an array of int8, uint32 or float32."""
     array = np.ascontiguousarray(array)
     padding = -self._size % 16
     self.places[name] = {'shape': list(array.shape), 'at': self._size + padding}
@@ -108,7 +108,7 @@ class Packer:
         self.add(prefix + name, np.float32(tensor))
 
   def add_gaussian(self, name: str, mean: np.ndarray, deviation: np.ndarray) -> None:
-    """Adds a Gaussian of latents, two of [z_size]."""
+    """Adds a Gaussian of feels, two of [z_size]."""
     self.add(name + '/mean', np.float32(mean))
     self.add(name + '/deviation', np.float32(deviation))
 

@@ -18,7 +18,7 @@ class Completer(graph.ModelGraph):
   """The graph that completes loops."""
 
   def __init__(self, config: Any, checkpoint: str, seed: int = 0,
-               particles: int | None = None):
+               particles: int | None = None, loops: int | None = None):
     """Builds the graph and loads a checkpoint.
 
     Args:
@@ -26,13 +26,15 @@ class Completer(graph.ModelGraph):
       checkpoint: Its prefix.
       seed: For all that is drawn.
       particles: Latents of a loop; None for PARTICLES.
+      loops: At a time; None for as many as have as many latents as by default.
 
     Raises:
       UserError: if it is not of the config.
     """
     self._particles = particles or PARTICLES
-    super().__init__(config, max(1, LOOPS * PARTICLES // self._particles), checkpoint,
-                     seed)
+    self._priors = {}  # By style.
+    super().__init__(config, loops or max(1, LOOPS * PARTICLES // self._particles),
+                     checkpoint, seed)
     self._rng = np.random.RandomState(seed)
 
   def _build(self) -> None:
@@ -75,7 +77,9 @@ class Completer(graph.ModelGraph):
       UserError: if there is no such style.
     """
     loops = np.argmax(allowed, axis=-1)
-    latents = prior.of(self.checkpoint, self.z_size, style)
+    if style not in self._priors:
+      self._priors[style] = prior.of(self.checkpoint, self.z_size, style)
+    latents = self._priors[style]
     windows, size = list(self._windows(allowed.shape[1])), self.batch_size
     for i, (begin, known) in tqdm(
         [(i, window) for i in range(0, len(loops), size) for window in windows],

@@ -29,6 +29,9 @@ LOOPS, ROUNDS, DAMPING, MOST_SLOPE = 160, 9, 0.8, 8
 PRIOR_BARS = 8  # Each drum counts as if so many bars had it at any step.
 
 
+_WITH_CRASH = patterns.bits(np.arange(constraints.CLASSES))[:, CRASH]
+
+
 def read(typed: str | int | Iterable[int]) -> tuple[int, ...]:
   """Returns bars, from 0, of '4' or '4,8', as `constraints.read_bars` reads them."""
   return constraints.read_bars(typed, FIELD)
@@ -115,6 +118,11 @@ def finish(config: object, checkpoint: str, loops: np.ndarray, bars: np.ndarray,
   return True
 
 
+def are_kept(checkpoint: str) -> bool:
+  """Whether FILLS_FILE lies beside a checkpoint, given its prefix."""
+  return os.path.exists(os.path.join(os.path.dirname(checkpoint), FILLS_FILE))
+
+
 def load(checkpoint: str) -> dict[str, np.ndarray]:
   """Returns {'slopes': of `fit`}, as kept beside a checkpoint.
 
@@ -130,7 +138,8 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
       raise ValueError('it has other arrays than it should')
     return int(kept['z_size'])
   return checkpoint_files.load_beside(
-      checkpoint, FILLS_FILE, 'which fills need', z_size_of)
+      checkpoint, FILLS_FILE,
+      'which fills need (of data that names its fills, as GMD does)', z_size_of)
 
 
 def fill(completer: completion.Completer, slopes: np.ndarray, loop: np.ndarray,
@@ -148,7 +157,7 @@ def fill(completer: completion.Completer, slopes: np.ndarray, loop: np.ndarray,
     style: A style of GMD's, or ''.
     rng: Decides on crashes.
   """
-  loop, favored = loop.copy(), favor(slopes)
+  loop, bars, favored = loop.copy(), list(bars), favor(slopes)
   for bar in bars:
     first, last = bar * grid.STEPS_PER_BAR, (bar + 1) * grid.STEPS_PER_BAR
     # The bar ends a phrase, if there are bars enough before it.
@@ -158,11 +167,11 @@ def fill(completer: completion.Completer, slopes: np.ndarray, loop: np.ndarray,
     part[here] = allowed[first:last]
     favors = np.zeros(part.shape)
     favors[here] = favored
-    made = completer.complete(
-        np.repeat([part], CANDIDATES, axis=0), temperature, style, favor=favors)[:, here]
+    made = completer.complete(np.repeat([part], CANDIDATES, axis=0), temperature, style,
+                              favor=favors)[:, here]
     loop[first:last] = made[np.argmax(
         favored[np.arange(len(favored)), made].sum(axis=1))]
-    if last < len(loop) and rng.random_sample() < CRASH_AFTER and (
-        allowed[last, loop[last] | 1 << CRASH]):
+    if last < len(loop) and bar + 1 not in bars and (
+        allowed[last, _WITH_CRASH].any()) and rng.random_sample() < CRASH_AFTER:
       loop[last] |= 1 << CRASH
   return loop

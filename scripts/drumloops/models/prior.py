@@ -5,7 +5,7 @@ between the clusters are latents of loops that no drummer plays. So Gaussians ar
 to clusters of them (as in Ghosh et al. 2020, arXiv 1903.12436). Each cluster is of one
 style, so a style is some of the Gaussians.
 
-Only loops that begin where a phrase begins are used: their fourth bar ends a phrase. At
+Only loops that begin where a phrase begins are used: their last bar ends a phrase. At
 a temperature below 1 samples have too few toms and too many rests. So Gaussians whose
 samples have more toms and fewer rests get more weight.
 """
@@ -42,7 +42,7 @@ def attributes(loops: np.ndarray) -> np.ndarray:
   """Returns toms a bar but for the last, toms in the last, rests' share: [loops, 3]."""
   hits = patterns.hits(loops)
   toms = hits[..., [LOW_TOM, MID_TOM, HIGH_TOM]].sum(axis=(2, 3))
-  return np.stack([toms[:, :-1].mean(axis=1), toms[:, -1],
+  return np.stack([toms[:, :max(1, toms.shape[1] - 1)].mean(axis=1), toms[:, -1],
                    1 - hits.any(axis=3).mean(axis=(1, 2))], axis=1)
 
 
@@ -94,7 +94,7 @@ class Prior:
     told, means, factors = (self._kept[key] for key in ('told', 'means', 'factors'))
     means, factors = means.astype(float), factors.astype(float)
     precision = np.maximum(sigma[told] ** -2. - 1, 0)
-    pull = mu[told] * sigma[told] ** -2.
+    pull = np.where(precision, mu[told] * sigma[told] ** -2., 0)
     # In a Gaussian's own coordinates it is N(0, I) before, and of this precision after.
     roots = np.linalg.cholesky(np.eye(len(told)) + np.einsum(
         'kji,j,kjl->kil', factors, precision, factors))
@@ -130,7 +130,7 @@ class Prior:
 
   def sample(self, make: Callable[[int], Sequence], count: int,
              of: Callable[[Sequence], np.ndarray] = patterns.of_slices) -> Sequence:
-    """Returns loops, none of which is a training loop.
+    """Returns loops. One that is a training loop is drawn anew, up to TRIES times.
 
     Args:
       make: Returns so many loops, other ones each time.
@@ -185,7 +185,7 @@ def fit(encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
   from sklearn import cluster
   mu, sigma = encode(np.concatenate(list(phrases.values())))
   variance = mu.var(axis=0)
-  told = np.flatnonzero(variance > min(TOLD, variance.max() / 2))
+  told = np.flatnonzero(variance >= min(TOLD, variance.max() / 2))
   names = [name for name, loops in phrases.items() if name and len(loops) >= MIN_LOOPS]
   noise = np.diag((sigma[:, told] ** 2).mean(axis=0))
   clusters, style, ends = [], [], np.cumsum([len(loops) for loops in phrases.values()])
@@ -283,7 +283,7 @@ def load(checkpoint: str) -> dict[str, np.ndarray]:
       raise ValueError('it has other arrays than it should')
     return int(kept['z_size'])
   return checkpoint_files.load_beside(
-      checkpoint, PRIOR_FILE, 'which says where the styles lie', z_size_of)
+      checkpoint, PRIOR_FILE, 'which says where latents are drawn', z_size_of)
 
 
 def of(checkpoint: str, z_size: int, style: str = '') -> Prior:

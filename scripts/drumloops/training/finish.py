@@ -11,7 +11,7 @@ from drumloops.models import (
 from drumloops.runs import checkpoint_files, run_folder
 import numpy as np
 
-# Of export.py, beside a checkpoint of an autoencoder; the first was before the second.
+# Of export.py, beside a checkpoint of an autoencoder. prior.npz replaced styles.npz.
 BESIDE = 'styles.npz', prior.PRIOR_FILE, sliders.SLIDERS_FILE, fills.FILLS_FILE
 ENCODER_STAYS = 'Its encoder was not fine-tuned: that takes a config of patterns.'
 
@@ -70,7 +70,7 @@ def finish_humanizer(config: Any, prefix: str, new_prefix: str, examples_path: s
 
 def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path: str,
                        encoder_steps: int) -> None:
-  """Writes weights whose latents fit the prior, what sliders need, and where styles lie.
+  """Writes weights, where latents are drawn, and what sliders and fills need.
 
   Args:
     config: The checkpoint's config.

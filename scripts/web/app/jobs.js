@@ -210,6 +210,11 @@ export function complete(loop) {
 
 /** Makes a loop's last bar a fill, around the drums that are kept. */
 export function fill(loop) {
+  const last = loop.pattern.length / BAR - 1;
+  if (loop.keptBars[last] || loop.keptDrums.every(Boolean)) {
+    say(`All of bar ${last + 1} is kept; there is no room for a fill.`);
+    return;
+  }
   return rework(loop, 'Filling the last bar.', (pattern, run) => page.engine.fill(
     pattern, keptOf(loop, pattern.length), {
       ...run, seed: loop.seed * 1000 + 700 + ++loop.tries,

@@ -58,11 +58,11 @@ export class Prior {
     return placed;
   }
 
-  /** Returns each Gaussian's weight in a style, or at all. */
+  /** Returns each Gaussian's weight in a style; of no or an unknown one, its weight. */
   weights(style) {
     const wanted = this.styles.indexOf(style);
     return this.prior.weights.map((weight, i) => (
-      style && this.prior.style[i] !== wanted ? 0 : weight));
+      wanted >= 0 && this.prior.style[i] !== wanted ? 0 : weight));
   }
 
   /**
@@ -74,8 +74,9 @@ export class Prior {
       random.normals(this.zSize), (x, k) => mu[k] + sigma[k] * x);
     if (!this.prior) return Array.from({length: count}, own);
     const {told} = this.prior, size = told.length, inside = size * (size + 1) / 2;
-    const precision = told.map(k => Math.max(sigma[k] ** -2 - 1, 0));
-    const pull = told.map(k => mu[k] * sigma[k] ** -2);
+    const precision = told.map(k => Math.max(1 / (sigma[k] * sigma[k]) - 1, 0));
+    const pull = told.map((k, i) => (
+      precision[i] && mu[k] / (sigma[k] * sigma[k])));
     const parts = this.weights(style).map((weight, g) => {
       if (!weight) return {share: -Infinity};
       const means = this.means.subarray(g * size, (g + 1) * size);
@@ -96,7 +97,7 @@ export class Prior {
         }
         for (let j = 0; j < i; j++) sum -= root[i][j] * towards[j];
         towards[i] = sum / root[i][i];
-        share += (towards[i] ** 2 - precision[i] * means[i] ** 2) / 2 +
+        share += (towards[i] * towards[i] - precision[i] * means[i] * means[i]) / 2 +
           means[i] * pull[i] - log(root[i][i]);
       }
       return {share, root, towards, means, factor};

@@ -88,7 +88,7 @@ export class Sampler {
    *   layers} or null}
    * @param {Prior} prior
    * @param {Object} completion {particles: latents that play a loop, of which one is
-   *   chosen; goingOn: as many where only what lies before is kept}
+   *   chosen; goingOn: as many where only what lies before is kept; fills: of Engine.fill}
    * @param {Object} sliders What sliders.js needs of the model; null without.
    */
   constructor(tensors, model, prior, completion, sliders) {
