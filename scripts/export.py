@@ -4,11 +4,11 @@
         --examples_path=dataset/drummer.tfrecord --output_dir=run/weights
 
 It takes run_dir/best (the newest checkpoint, if there is no best of these data),
-without the optimizer's state. It makes the latent space fit the prior that is sampled
-from, and keeps where latents are drawn and styles lie (prior.npz), and what sliders
-(sliders.npz) and fills (fills.npz) need. With --encoder_steps, it fine-tunes the
-encoder for sample.py --mode=complete. Of performances, it keeps how takes differ
-(feel.npz). The weights are a checkpoint like any other; stock Magenta loads them where it has their decoder.
+without the optimizer's state. It makes the latent space fit N(0, I), and keeps where
+latents are drawn and styles lie (prior.npz), and what sliders (sliders.npz) and fills
+(fills.npz) need. With --encoder_steps, it fine-tunes the encoder for sample.py
+--mode=complete. Of performances, it keeps how takes differ (feel.npz). The weights are
+a checkpoint like any other; stock Magenta loads them where it has their decoder.
 """
 import os
 
