@@ -255,18 +255,19 @@ def spec_and_weights(config_name: str, config: Config, checkpoint: str,
   """Returns a page's data, a dict for JSON, and its models' tensors."""
   packer = Packer()
   packer.add_tensors(read_tensors(checkpoint))
-  own_prior = (add_prior(packer, prior.load(checkpoint)) if os.path.exists(os.path.join(
-      os.path.dirname(checkpoint), prior.PRIOR_FILE)) else None)
+  def is_kept(filename: str) -> bool:
+    return os.path.exists(checkpoint_files.beside(checkpoint, filename))
+  own_prior = (add_prior(packer, prior.load(checkpoint)) if is_kept(prior.PRIOR_FILE)
+               else None)
   steering = None
-  if os.path.exists(os.path.join(os.path.dirname(checkpoint), sliders.SLIDERS_FILE)):
+  if is_kept(sliders.SLIDERS_FILE):
     vectors = sliders.load(checkpoint)
     packer.add('sliders', vectors['vectors'])
     steering = {name: vectors[name].tolist() for name in ('levels', 'deviation')}
   own_fills = ({
       'slopes': fills.load(checkpoint)['slopes'].tolist(),
       'candidates': fills.CANDIDATES, 'particles': fills.PARTICLES}
-               if os.path.exists(os.path.join(
-                   os.path.dirname(checkpoint), fills.FILLS_FILE)) else None)
+               if is_kept(fills.FILLS_FILE) else None)
   groove, drummers = add_humanizer(packer) if humanize else (None, [])
   common = constants(config)
   return {

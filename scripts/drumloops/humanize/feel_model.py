@@ -16,7 +16,6 @@ from drumloops.data import styles
 from drumloops.errors import UserError
 from drumloops.models import groove_model
 from drumloops.runs import checkpoint_files
-from drumloops.system import disk
 import numpy as np
 
 FEEL_FILE = 'feel.npz'  # Beside a checkpoint.
@@ -92,7 +91,7 @@ def finish(config: Any, checkpoint: str, examples_path: str) -> list[str]:
   Raises:
     UserError: if there are too few slices.
   """
-  path = os.path.join(os.path.dirname(checkpoint), FEEL_FILE)
+  path = checkpoint_files.beside(checkpoint, FEEL_FILE)
   if os.path.exists(path):
     os.remove(path)  # Of the weights that are replaced.
   performances = styles.performances(examples_path, config.data_converter)
@@ -102,8 +101,7 @@ def finish(config: Any, checkpoint: str, examples_path: str) -> list[str]:
   kept = fit(groove_model.load(config, checkpoint),
              np.concatenate([slices for _, slices in performances]),
              [drummer_of(name) for name, slices in performances for _ in slices])
-  with disk.replacing(path) as temporary:
-    np.savez_compressed(temporary, checkpoint=os.path.basename(checkpoint), **kept)
+  checkpoint_files.save_beside(checkpoint, FEEL_FILE, kept)
   return list(kept['names'])
 
 

@@ -14,7 +14,6 @@ from drumloops.data import patterns
 from drumloops.errors import UserError, field
 from drumloops.models import completion, constraints
 from drumloops.runs import checkpoint_files
-from drumloops.system import disk
 from magenta_patches.added.drum_classes import CRASH
 import numpy as np
 from tqdm.auto import trange
@@ -112,15 +111,14 @@ def finish(config: object, checkpoint: str, loops: np.ndarray, bars: np.ndarray,
     return False
   slopes = fit(completion.Completer(config, checkpoint, particles=PARTICLES),
                loops, bars, temperature)
-  with disk.replacing(os.path.join(os.path.dirname(checkpoint), FILLS_FILE)) as path:
-    np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), slopes=slopes,
-                        z_size=np.array(config.hparams.z_size))
+  checkpoint_files.save_beside(checkpoint, FILLS_FILE, {
+      'slopes': slopes, 'z_size': np.array(config.hparams.z_size)})
   return True
 
 
 def are_kept(checkpoint: str) -> bool:
   """Whether FILLS_FILE lies beside a checkpoint, given its prefix."""
-  return os.path.exists(os.path.join(os.path.dirname(checkpoint), FILLS_FILE))
+  return os.path.exists(checkpoint_files.beside(checkpoint, FILLS_FILE))
 
 
 def load(checkpoint: str) -> dict[str, np.ndarray]:

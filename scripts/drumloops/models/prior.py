@@ -16,7 +16,6 @@ import zlib
 from drumloops.data import patterns
 from drumloops.errors import UserError, field
 from drumloops.runs import checkpoint_files
-from drumloops.system import disk
 from magenta_patches.added.drum_classes import HIGH_TOM, LOW_TOM, MID_TOM
 import numpy as np
 
@@ -177,10 +176,10 @@ def fit(encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     seed: For all that is drawn.
 
   Returns:
-    {'z_size'; 'names', 'counts': of styles; 'style': each Gaussian's, -1 for none;
-    'weights': [Gaussians]; 'told': their dimensions, the others are N(0, 1);
-    'means': [Gaussians, told]; 'factors': of the covariances, lower triangles,
-    [Gaussians, told, told]; 'hashes': of the training loops}.
+    'z_size'. 'names' and 'counts' of styles. 'style' of each Gaussian, -1 for none, and
+    'weights', [Gaussians]. 'told', their dimensions; the others are N(0, 1). 'means',
+    [Gaussians, told]. 'factors' of the covariances, lower triangles, [Gaussians, told,
+    told]. 'hashes' of the training loops.
   """
   from sklearn import cluster
   mu, sigma = encode(np.concatenate(list(phrases.values())))
@@ -253,8 +252,7 @@ def finish(model: object, checkpoint: str, phrases: dict[str, np.ndarray],
   kept = fit(lambda slices: model.encode(slices, 'Encoding'),
              lambda z: patterns.of_slices(model.decode(z, temperature, 'Sampling')),
              phrases, train)
-  with disk.replacing(os.path.join(os.path.dirname(checkpoint), PRIOR_FILE)) as path:
-    np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), **kept)
+  checkpoint_files.save_beside(checkpoint, PRIOR_FILE, kept)
   return Prior(model.z_size, kept)
 
 
@@ -297,5 +295,5 @@ def of(checkpoint: str, z_size: int, style: str = '') -> Prior:
   Raises:
     UserError: as `load`.
   """
-  path = os.path.join(os.path.dirname(checkpoint), PRIOR_FILE)
+  path = checkpoint_files.beside(checkpoint, PRIOR_FILE)
   return Prior(z_size, load(checkpoint) if style or os.path.exists(path) else None)

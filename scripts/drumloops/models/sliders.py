@@ -10,7 +10,6 @@ LEVELS and SHARES say the rest. From a musician's loop it counts from what that 
 """
 from collections.abc import Callable
 import dataclasses
-import os
 from typing import Any
 
 from drumloops import grid
@@ -19,7 +18,6 @@ from drumloops.errors import UserError, field
 from drumloops.models import constraints, latent, variation
 from drumloops.models.prior import Prior
 from drumloops.runs import checkpoint_files
-from drumloops.system import disk
 from magenta_patches.added.drum_classes import HIGH_TOM, KICK, LOW_TOM, MID_TOM, SNARE
 import numpy as np
 
@@ -188,9 +186,7 @@ def finish(model: Any, checkpoint: str, slices: np.ndarray, prior: Prior,
   kept = fit(model.encode(slices, 'Encoding')[0], slices,
              prior.draw(latent.CALIBRATION_LOOPS, np.random.RandomState(0)),
              lambda z: model.decode(z, temperature, 'Sampling'))
-  with disk.replacing(os.path.join(
-      os.path.dirname(checkpoint), SLIDERS_FILE)) as path:
-    np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), **kept)
+  checkpoint_files.save_beside(checkpoint, SLIDERS_FILE, kept)
 
 
 def load(checkpoint: str) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ import zlib
 from drumloops import ROOT
 from drumloops.errors import UserError, field, stage
 from drumloops.runs import run_folder
-from drumloops.system import cli, magenta_setup
+from drumloops.system import cli, disk, magenta_setup
 import numpy as np
 
 if TYPE_CHECKING:
@@ -82,6 +82,23 @@ def read_weights(checkpoint: str, shapes: dict[str, list[int]], scope: str
   return {name: reader.get_tensor(scope + name) for name in shapes}
 
 
+def beside(checkpoint: str, filename: str) -> str:
+  """Returns the path of a file beside a checkpoint, given its prefix."""
+  return os.path.join(os.path.dirname(checkpoint), filename)
+
+
+def save_beside(checkpoint: str, filename: str, kept: dict[str, np.ndarray]) -> None:
+  """Writes arrays beside a checkpoint, for `load_beside`.
+
+  Args:
+    checkpoint: Its prefix.
+    filename: The file's.
+    kept: {name: array}.
+  """
+  with disk.replacing(beside(checkpoint, filename)) as path:
+    np.savez_compressed(path, checkpoint=os.path.basename(checkpoint), **kept)
+
+
 def load_beside(checkpoint: str, filename: str, what: str,
                 check: Callable[[dict[str, np.ndarray]], int]) -> dict[str, np.ndarray]:
   """Returns the arrays of a file that export.py wrote beside a checkpoint.
@@ -89,7 +106,7 @@ def load_beside(checkpoint: str, filename: str, what: str,
   Args:
     checkpoint: Its prefix.
     filename: The file's.
-    what: Says what the file is for: 'which says where the styles lie'.
+    what: Says what the file is for: 'which says where latents are drawn'.
     check: Returns the z_size of the arrays; raises an error if they are damaged.
 
   Raises:
@@ -97,7 +114,7 @@ def load_beside(checkpoint: str, filename: str, what: str,
   """
   import tensorflow.compat.v1 as tf
   from magenta.models.music_vae import checkpoints
-  path = os.path.join(os.path.dirname(checkpoint), filename)
+  path = beside(checkpoint, filename)
   try:
     with np.load(path) as kept:
       kept = {key: kept[key] for key in kept}

@@ -87,7 +87,7 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
   if len(slices) < len(total):
     print(f'The latent is fitted to {len(slices):,} of {len(total):,} loops, evenly '
           'spaced.')
-  tensors = fit_prior(model, prefix, slices)
+  tensors = whiten_checkpoint(model, prefix, slices)
   for name in BESIDE:
     path = os.path.join(os.path.dirname(new_prefix), name)
     if os.path.exists(path):
@@ -116,7 +116,7 @@ def finish_autoencoder(config: Any, prefix: str, new_prefix: str, examples_path:
           f'{examples_path} do not say them as those of GMD do.')
 
 
-def fit_prior(model: autoencoder.Autoencoder, prefix: str, slices: np.ndarray
+def whiten_checkpoint(model: autoencoder.Autoencoder, prefix: str, slices: np.ndarray
               ) -> dict[str, np.ndarray]:
   """Returns a checkpoint's variables, with a latent that fits the prior.
 
